@@ -1,0 +1,286 @@
+"""What a run is: one typed tree of plain values, from a config file, flags or JSON.
+
+A config file is Python (`configs/*.py`, `get_config(variant) -> Config`) and may be overridden by
+flags. What is saved beside a checkpoint is JSON, and only JSON is ever read back.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+class UserError(ValueError):
+    """Something the user can mend: shown as one line (what, where, the fix), exit code 2."""
+
+
+def key(
+    default: T, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None
+) -> T:
+    """A config key: its default, one line of help, and the values it may take."""
+    metadata = {"help": help, "choices": choices, "low": low, "high": high}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass
+class Data:
+    """Where the examples come from and how raw values become ids."""
+
+    name: str = key("", "what the dataset is called in results")
+    format: str = key(
+        "tabular", "layout of the raw files", choices=("criteo", "avazu", "ratings", "libsvm", "tabular")
+    )
+    path: str = key(
+        "",
+        "a file (split at random), or a folder with train.*, valid.* and test.* (given splits); .gz is read too",
+    )
+    generate: int = key(
+        0, "rows of a made-up Criteo-format file to write to `path` first (the quickstart)", low=0
+    )
+    cache: str = key("", "folder of prepared datasets; empty: autoloss_jax in the user's cache folder")
+    num_classes: int = key(2, "2 for clicks, C for ratings in C classes", low=2, high=1000)
+    min_count: int = key(
+        1, "values seen less often than this in train share the field's out-of-vocabulary row", low=1
+    )
+    split: tuple[float, ...] = key((0.8, 0.1, 0.1), "shares of train, val and test when `path` is one file")
+    split_seed: int = key(0, "seed of the random split, and of the halves of val", low=0)
+    on_bad_row: str = key(
+        "error", "a malformed row ends the run, or is skipped and counted", choices=("error", "skip")
+    )
+    label: str = key("label", "tabular: the column of the label")
+    categorical: tuple[str, ...] = key((), "tabular: the categorical columns")
+    numeric: tuple[str, ...] = key((), "tabular: the numeric columns, cut at quantiles of train")
+    num_buckets: int = key(32, "tabular: buckets of a numeric column", low=2)
+    delimiter: str = key("", "tabular: column separator; empty: comma, or tab for .tsv")
+    controller_share: float = key(
+        0.5, "share of val that teaches the controller; the rest decides early stopping", low=0.0, high=0.9
+    )
+    fold_in_val: bool = key(False, "methods that do not search train on the controller's share of val too")
+
+
+@dataclasses.dataclass
+class Model:
+    """The recommender (DRS)."""
+
+    name: str = key("deepfm", "deepfm or ipnn")
+    embed_dim: int = key(16, "D, the width of an embedding", low=1)
+    embed_init_std: float = key(0.01, "standard deviation of the embeddings' start", low=0.0)
+    hidden: tuple[int, ...] = key((128, 128), "widths of the MLP's layers")
+    dropout: float = key(0.2, "dropout rate of the MLP", low=0.0, high=0.99)
+    batch_norm: bool = key(True, "batch normalisation in the MLP")
+
+
+@dataclasses.dataclass
+class Method:
+    """How the training loss is chosen: a row of `methods.METHODS`, or the name of one loss."""
+
+    name: str = key(
+        "autoloss", "autoloss, al1, al2, darts, slf, transfer, or one loss, as ce or focal(gamma=1.0)"
+    )
+    pool: tuple[str, ...] = key(("focal", "kl", "hinge", "ce"), "the candidate losses")
+    every: int = key(7, "f: recommender updates per controller update", low=1)
+    xi: float = key(1e-3, "learning rate of the virtual step, Eq. (13); 0: first order", low=0.0)
+    virtual_step: str = key(
+        "sgd", "the virtual step is plain SGD (the paper), or scaled as Adam scales", choices=("sgd", "adam")
+    )
+    val_objective: str = key(
+        "ce", "what V minimises at W*(V): cross-entropy, or the mixture itself", choices=("ce", "mixture")
+    )
+    hard: bool = key(False, "one-hot selection with straight-through gradients, Eq. (9)")
+    detach: bool = key(True, "no gradient of the W update through the controller's input")
+    hidden: tuple[int, ...] = key((128, 128), "widths of the controller's layers")
+    dropout: float = key(0.2, "dropout rate of the controller", low=0.0, high=0.99)
+    transfer_from: str = key("", "transfer: the workdir of the run whose controller is restored")
+    policy: str = key(
+        "sample",
+        "transfer: sample with Gumbel noise, or use the mean policy alpha",
+        choices=("sample", "mean"),
+    )
+
+
+@dataclasses.dataclass
+class Temperature:
+    """tau = max(floor, 1 - (1 - floor) t / horizon); 0.01 and 19,800 are the paper's max(.01, 1 - 5e-5 t)."""
+
+    floor: float = key(0.01, "the lowest tau", low=1e-4, high=1.0)
+    horizon: int = key(19_800, "step at which tau reaches its floor; 0: the planned number of steps", low=0)
+
+
+@dataclasses.dataclass
+class Optimizer:
+    """Adam for both networks; L2 on the embeddings; the learning rate falls when validation stalls."""
+
+    learning_rate: float = key(1e-3, "Adam's rate for the recommender", low=0.0)
+    controller_learning_rate: float = key(1e-3, "Adam's rate for the controller", low=0.0)
+    l2: float = key(0.0, "lambda in (lambda / 2) ||E||^2 over the whole embedding table", low=0.0)
+    clip_norm: float = key(0.0, "clip the recommender's gradient to this norm; 0: do not", low=0.0)
+    decay: float = key(
+        1.0, "factor on the learning rate after each evaluation without improvement", low=0.0, high=1.0
+    )
+
+
+@dataclasses.dataclass
+class Train:
+    """How long, in what steps, and what is written down."""
+
+    batch_size: int = key(2000, "B, examples a step", low=2)
+    epochs: int = key(20, "the most passes over train", low=1)
+    patience: int = key(2, "stop after this many evaluations without improvement", low=1)
+    monitor: str = key("auc", "the validation figure that decides", choices=("auc", "logloss"))
+    evaluate_every: int = key(0, "steps between evaluations; 0: at the end of each epoch", low=0)
+    checkpoint_every: int = key(
+        0, "steps between checkpoints, beside those at evaluations; 0: none between", low=0
+    )
+    log_every: int = key(100, "steps between lines of metrics.jsonl", low=1)
+    eval_batch_size: int = key(8192, "examples a forward pass in evaluation and prediction", low=1)
+
+
+@dataclasses.dataclass
+class Run:
+    """What surrounds a training."""
+
+    compare: tuple[str, ...] = key(
+        (), "methods trained next, on the same budget, for a table beside this run"
+    )
+    seed: int = key(0, "everything random in training derives from it", low=0)
+
+
+@dataclasses.dataclass
+class Config:
+    """One run, resolved."""
+
+    data: Data = dataclasses.field(default_factory=Data)
+    model: Model = dataclasses.field(default_factory=Model)
+    method: Method = dataclasses.field(default_factory=Method)
+    temperature: Temperature = dataclasses.field(default_factory=Temperature)
+    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    train: Train = dataclasses.field(default_factory=Train)
+    run: Run = dataclasses.field(default_factory=Run)
+
+
+PAPER = {  # the paper's literal reading, where measurements have led the defaults elsewhere
+    "method.pool": ("focal", "kl", "hinge", "ce"),
+    "method.val_objective": "mixture",
+    "method.virtual_step": "sgd",
+    "method.every": 7,
+    "model.embed_dim": 16,
+    "model.hidden": (128, 128),
+    "model.dropout": 0.2,
+    "temperature.horizon": 19_800,
+    "optimizer.learning_rate": 1e-3,
+    "optimizer.controller_learning_rate": 1e-3,
+    "optimizer.l2": 0.0,
+    "optimizer.clip_norm": 0.0,
+    "optimizer.decay": 1.0,
+    "train.batch_size": 2000,
+}
+
+
+def with_keys(config: T, values: Mapping[str, Any]) -> T:
+    """A copy of `config` with dotted keys replaced, as {"model.name": "ipnn"}."""
+    for name, value in values.items():
+        section, _, rest = name.partition(".")
+        new = with_keys(getattr(config, section), {rest: value}) if rest else value
+        config = dataclasses.replace(config, **{section: new})  # type: ignore[type-var]
+    return config
+
+
+def variant(config: Config, name: str, variants: Mapping[str, Mapping[str, Any]]) -> Config:
+    """`config` in the variant that follows the colon in --config=FILE:name; UserError for an unknown one."""
+    if name and name not in variants:
+        raise UserError(
+            f"--config: no variant {name!r} here; it has {', '.join(variants)}{nearest(name, list(variants))}"
+        )
+    return with_keys(config, variants.get(name, {}))
+
+
+def keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field]]:
+    """Every leaf of `config` as (dotted key, value, field)."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from keys(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, value, field
+
+
+def describe(config: Config) -> str:
+    """The keys of a config with their values and meaning, one a line, for --help."""
+    lines = []
+    for name, value, field in keys(config):
+        choices = field.metadata["choices"]
+        lines.append(
+            f"  --config.{name}={value!r}\n      {field.metadata['help']}"
+            + (f" ({' | '.join(choices)})" if choices else "")
+        )
+    return "\n".join(lines)
+
+
+def nearest(word: str, known: Iterator[str] | list[str]) -> str:
+    """`; did you mean 'x'?` for the known word nearest to `word`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def check(config: Config) -> Config:
+    """Return `config` if every value has its declared type and range; UserError names the key otherwise."""
+    for name, value, field in keys(config):
+        where = f"--config.{name}={value!r}"
+        choices, low, high = (field.metadata[k] for k in ("choices", "low", "high"))
+        if not _fits(value, field.type):
+            raise UserError(f"{where}: wants {_type_name(field.type)}")
+        if choices and value not in choices:
+            raise UserError(f"{where}: not one of {', '.join(choices)}{nearest(value, list(choices))}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{where}: wants a finite number")
+        if low is not None and value < low:
+            raise UserError(f"{where}: must be at least {low}")
+        if high is not None and value > high:
+            raise UserError(f"{where}: must be at most {high}")
+    split = config.data.split
+    if len(split) != 3 or min(split) <= 0 or not math.isclose(sum(split), 1.0, abs_tol=1e-6):
+        raise UserError(
+            f"--config.data.split={split!r}: wants three positive shares (train, val, test) that sum to 1"
+        )
+    for name, widths in (("model.hidden", config.model.hidden), ("method.hidden", config.method.hidden)):
+        if min(widths, default=0) < 1:
+            raise UserError(f"--config.{name}={widths!r}: wants positive widths, as (128, 128)")
+    return config
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(v, get_args(kind)[0]) for v in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
+
+
+def _type_name(kind: Any) -> str:
+    return str(kind) if isinstance(kind, types.GenericAlias) else kind.__name__
+
+
+def to_json(config: Config) -> str:
+    """The resolved config as JSON."""
+    return json.dumps(dataclasses.asdict(config), indent=2, allow_nan=False)
+
+
+def from_dict(data: Mapping[str, Any], kind: type[T] = Config, prefix: str = "") -> T:
+    """A config from parsed JSON. A missing key keeps its default; an unknown one is a UserError."""
+    hints = get_type_hints(kind)
+    for name in data:
+        if name not in hints:
+            raise UserError(f"unknown config key '{prefix}{name}'{nearest(name, list(hints))}")
+    values = {}
+    for name, value in data.items():
+        if dataclasses.is_dataclass(hints[name]):
+            if not isinstance(value, Mapping):
+                raise UserError(f"config key '{prefix}{name}' is a section, not {value!r}")
+            value = from_dict(value, hints[name], f"{prefix}{name}.")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)

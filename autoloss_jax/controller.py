@@ -1,0 +1,51 @@
+"""Controllers: (y, y_hat) of each example -> log alpha over N candidate losses, Section 2.4."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from autoloss_jax.layers import MLP
+
+
+class Controller(nn.Module):
+    """The paper's controller: an MLP on the label and the prediction of each example.
+
+    Its input is [y, p] (2 wide) for one logit and [one-hot y, softmax] (2 C wide) for C. The output layer starts
+    at zero, so that the first mixture is the uniform one.
+    """
+
+    num_losses: int
+    hidden: tuple[int, ...] = (128, 128)
+    dropout: float = 0.2
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
+        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
+        num_outputs = y_hat.shape[-1]
+        y = labels[:, None] if num_outputs == 1 else jax.nn.one_hot(labels, num_outputs)
+        x = jnp.concatenate([y.astype(y_hat.dtype), y_hat], axis=-1)
+        x = MLP(self.hidden, self.dropout)(x, train=train)
+        return jax.nn.log_softmax(nn.Dense(self.num_losses, kernel_init=nn.initializers.zeros)(x), axis=-1)
+
+
+class SharedVector(nn.Module):
+    """One alpha for all examples (DARTS, Table 2)."""
+
+    num_losses: int
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
+        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
+        theta = self.param("theta", nn.initializers.zeros, (self.num_losses,))
+        return jnp.broadcast_to(jax.nn.log_softmax(theta), (labels.shape[0], self.num_losses))
+
+
+class Uniform(nn.Module):
+    """alpha = 1 / N, nothing to learn (AL-1, Table 3; with a pool of one, a fixed loss)."""
+
+    num_losses: int
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
+        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
+        return jnp.full((labels.shape[0], self.num_losses), -jnp.log(float(self.num_losses)), y_hat.dtype)

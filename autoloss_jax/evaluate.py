@@ -1,0 +1,56 @@
+"""Figures of a state on a split: exact AUC and logloss from logits in one pass."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from autoloss_jax import metrics, sharding
+from autoloss_jax.autoloss import TrainState
+from autoloss_jax.data import host
+
+Evaluate = Callable[[TrainState, dict[str, jax.Array]], tuple[jax.Array, jax.Array]]
+
+
+def predictions(
+    evaluate_step: Evaluate, mesh: jax.sharding.Mesh, state: TrainState, split: host.Split, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(Logits float64[n, C], mixed losses float64[n]) of a split, in its order."""
+    parts = list(_forward(evaluate_step, mesh, state, split, batch_size))  # dispatched ahead of being fetched
+    logits = np.concatenate([np.asarray(z, np.float64)[:n] for z, _, n in parts])
+    return logits, np.concatenate([np.asarray(loss, np.float64)[:n] for _, loss, n in parts])
+
+
+def _forward(evaluate_step, mesh, state, split, batch_size) -> Iterator[tuple[jax.Array, jax.Array, int]]:
+    for batch, real in host.padded(split, batch_size):
+        yield *evaluate_step(state, sharding.put_batch(mesh, batch)), real
+
+
+def figures(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+    """{"auc", "logloss"}; AUC is one-vs-rest, macro, for several classes, and None where it is undefined."""
+    num_classes = max(logits.shape[-1], 2)
+    undefined = metrics.undefined_reason(labels, num_classes)
+    if undefined:
+        auc = None
+    elif num_classes == 2:
+        auc = float(metrics.auc(labels, logits[:, 0]))
+    else:
+        auc = float(metrics.ovr_auc(labels, softmax(logits)))
+    return {"auc": auc, "logloss": float(metrics.logloss(labels, logits))} | (
+        {"auc_undefined": undefined} if undefined else {}
+    )
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """float64[n, C] -> probabilities float64[n, C]."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def calibrated_logloss(
+    logits: np.ndarray, labels: np.ndarray, on_logits: np.ndarray, on_labels: np.ndarray
+) -> float:
+    """Logloss on one set of rows after Platt scaling (temperature, for several classes) fitted on another."""
+    calibration = metrics.calibrate(logits, labels)
+    return float(metrics.logloss(on_labels, metrics.apply(calibration, on_logits)))

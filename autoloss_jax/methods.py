@@ -1,0 +1,67 @@
+"""A method is a row: how weights are made x whose alpha x which batch teaches V."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+from flax import linen as nn
+
+from autoloss_jax import autoloss, config, losses
+from autoloss_jax.controller import Controller, SharedVector, Uniform
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One row of the table of methods (docs/architecture.md)."""
+
+    weights: Callable
+    controller: type[nn.Module]
+    taught_by: str
+
+    @property
+    def searches(self) -> bool:
+        """Whether V learns on the controller's share of validation."""
+        return self.taught_by == "val"
+
+
+def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
+    """The row and the candidate losses that a config names. A loss's name is a method: a pool of one, uniformly weighted."""
+    if method.name not in METHODS:
+        known = [*METHODS, *losses.LOSSES]
+        if method.name.split("(")[0] not in losses.LOSSES:
+            raise config.UserError(
+                f"--config.method.name={method.name!r}: not a method or a loss: {', '.join(known)}{config.nearest(method.name, known)}"
+            )
+        return METHODS["al1"], losses.parse_pool((method.name,))
+    row = METHODS[method.name]
+    if row.searches and method.val_objective == "ce" and method.xi == 0:
+        raise config.UserError(
+            "--config.method.xi=0 with val_objective='ce': the validation loss then depends on V through nothing, and the "
+            "controller's gradient is identically zero; set xi > 0, or val_objective='mixture'"
+        )
+    if method.name == "transfer" and not method.transfer_from:
+        raise config.UserError(
+            "--config.method.transfer_from: transfer wants the workdir of the run whose controller it takes"
+        )
+    if method.name == "transfer" and method.policy == "mean":
+        row = dataclasses.replace(row, weights=autoloss.alpha_weights)
+    if method.hard and row.weights is autoloss.gumbel_softmax:
+        row = dataclasses.replace(row, weights=functools.partial(autoloss.gumbel_softmax, hard=True))
+    return row, losses.parse_pool(method.pool)
+
+
+def controller(method: config.Method, row: Method, num_losses: int) -> nn.Module:
+    """The controller module of a row."""
+    if row.controller is Controller:
+        return Controller(num_losses, hidden=method.hidden, dropout=method.dropout)
+    return row.controller(num_losses)
+
+
+METHODS = {
+    "al1": Method(autoloss.alpha_weights, Uniform, "never"),
+    "al2": Method(autoloss.alpha_weights, Controller, "val"),
+    "darts": Method(autoloss.alpha_weights, SharedVector, "val"),
+    "slf": Method(autoloss.gumbel_softmax, Controller, "train"),
+    "autoloss": Method(autoloss.gumbel_softmax, Controller, "val"),
+    "transfer": Method(autoloss.gumbel_softmax, Controller, "never"),
+}

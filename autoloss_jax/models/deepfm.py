@@ -1,0 +1,38 @@
+"""DeepFM (Guo et al., IJCAI 2017), as in Fig. 2 and Eq. (1)-(6) of the AutoLoss paper."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from autoloss_jax.interactions import bi_interaction, fm
+from autoloss_jax.layers import MLP
+
+
+class DeepFM(nn.Module):
+    """First-order terms + factorisation machine + MLP.
+
+    One logit: h_out = l_fm + W_o MLP(E). C logits: a scalar l_fm would shift all of them alike, and softmax would
+    not see it; so the first-order weights are per class, and Eq. (6)'s dense layer takes [FM per dimension; MLP(E)].
+    """
+
+    num_outputs: int
+    embed_dim: int = 16
+    hidden: tuple[int, ...] = (128, 128)
+    dropout: float = 0.2
+    batch_norm: bool = True
+
+    @property
+    def row_dim(self) -> int:
+        """R: an embedding and its first-order weights."""
+        return self.embed_dim + self.num_outputs
+
+    @nn.compact
+    def __call__(self, rows: jax.Array, *, train: bool) -> jax.Array:
+        """[B, F, R] -> logits [B, C]."""
+        e, first_order = rows[..., : self.embed_dim], rows[..., self.embed_dim :]
+        h = MLP(self.hidden, self.dropout, self.batch_norm)(e.reshape(e.shape[0], -1), train=train)
+        output = nn.Dense(self.num_outputs, kernel_init=nn.initializers.glorot_normal())
+        linear = jnp.sum(first_order, axis=1)
+        if self.num_outputs == 1:
+            return linear + fm(e)[:, None] + output(h)
+        return linear + output(jnp.concatenate([bi_interaction(e), h], axis=-1))

@@ -1,0 +1,103 @@
+"""Using a trained run: its figures again, in a new process or on another file, and scores for new rows."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from autoloss_jax import autoloss, checkpoint, config, evaluate, sharding
+from autoloss_jax.checkpoint import Loaded
+from autoloss_jax.config import UserError
+from autoloss_jax.data import prepare, store
+
+MAY_CHANGE = ("data.path", "data.cache", "data.on_bad_row", "train.eval_batch_size")
+
+
+def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Loaded:
+    """The checkpoint at `path`, or the best one of `workdir`, with the overrides that may change after training."""
+    loaded = checkpoint.load(checkpoint.newest(path or workdir / "best"))
+    for name, value in overrides.items():
+        if name not in MAY_CHANGE:
+            raise UserError(
+                f"--config.{name}: fixed by the checkpoint; only {', '.join(MAY_CHANGE)} may change after training"
+            )
+        section, field = name.split(".")
+        setattr(getattr(loaded.cfg, section), field, value)
+    config.check(loaded.cfg)
+    return loaded
+
+
+def evaluate_run(
+    loaded: Loaded, workdir: Path, other_file: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """{"auc", "logloss", "num_examples", "data"} of the test split, or of all rows of another labelled file."""
+    data = loaded.cfg.data
+    if other_file:
+        x, y = (np.concatenate(parts) for parts in zip(*_encode(loaded, workdir, labelled=True), strict=True))
+    else:
+        prepared = prepare.prepare(data, say)
+        if prepared.schema.fingerprint != loaded.schema.fingerprint:
+            raise UserError(
+                f"{data.path}: not the data this checkpoint was trained on; name it as --config.data.path to evaluate another file"
+            )
+        x, y = prepared.split("test")
+    logits, _ = evaluate.predictions(*_forward(loaded), (x, y), loaded.cfg.train.eval_batch_size)
+    what = {"data": data.path, "split": "all" if other_file else "test", "num_examples": len(y)}
+    return what | evaluate.figures(y, logits)
+
+
+def predict(loaded: Loaded, workdir: Path, output: Path) -> int:
+    """Write scores of the unlabelled rows of data.path, streaming and in the file's order, to a Parquet file.
+
+    One column `score` (the probability of label 1) for a binary task, `score_0` .. `score_{C-1}` for C classes.
+    Returns the number of rows. The file appears whole or not at all.
+    """
+    num_classes = loaded.schema.num_classes
+    names = ["score"] if num_classes == 2 else [f"score_{c}" for c in range(num_classes)]
+    rows = 0
+
+    def frames(*_: Any) -> Iterator[pl.DataFrame]:
+        nonlocal rows
+        forward = functools.partial(evaluate.predictions, *_forward(loaded))
+        for x, _y in _encode(loaded, workdir, labelled=False):
+            logits, _losses = forward((x, np.zeros(len(x), np.int32)), loaded.cfg.train.eval_batch_size)
+            rows += len(x)
+            scores = np.asarray(autoloss.probabilities(logits.astype(np.float32)))
+            yield pl.DataFrame(scores, schema=dict.fromkeys(names, pl.Float32))
+
+    temporary = output.with_name(f".{output.name}.tmp")
+    try:
+        register_io_source(frames, schema=dict.fromkeys(names, pl.Float32)).sink_parquet(temporary)
+        temporary.replace(output)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error}); choose another --output") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def _forward(loaded: Loaded) -> tuple[evaluate.Evaluate, jax.sharding.Mesh, autoloss.TrainState]:
+    mesh = sharding.make_mesh()
+    sharding.check_batch_size(mesh, loaded.cfg.train.eval_batch_size, "train.eval_batch_size")
+    return (
+        jax.jit(functools.partial(autoloss.evaluate_step, loaded.al)),
+        mesh,
+        sharding.put_state(mesh, loaded.state),
+    )
+
+
+def _encode(
+    loaded: Loaded, workdir: Path, *, labelled: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Blocks of a raw file in the vocabulary of the run."""
+    if not loaded.cfg.data.path:
+        raise UserError("--config.data.path: name the file")
+    schema, vocabulary = store.load_vocabulary(workdir)
+    if schema.fingerprint != loaded.schema.fingerprint:
+        raise UserError(f"{workdir}: its vocabulary is not the one of the checkpoint")
+    return prepare.encode(Path(loaded.cfg.data.path), loaded.cfg.data, schema, vocabulary, labelled=labelled)

@@ -1,0 +1,96 @@
+"""What is fixed while a run trains: its data divided, its networks built, its steps compiled."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from autoloss_jax import autoloss, config, evaluate, methods, report, sharding
+from autoloss_jax import state as states
+from autoloss_jax.autoloss import AutoLoss, TrainState
+from autoloss_jax.config import Config, UserError
+from autoloss_jax.data import host, prepare, store
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """Who learns from which rows."""
+
+    train: tuple[host.Split, ...]  # W
+    controller: tuple[host.Split, ...]  # V; empty for methods that do not search
+    val: host.Split  # early stopping and calibration
+    test: host.Split  # touched once, at the end
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What is fixed while a run trains."""
+
+    cfg: Config
+    workdir: Path
+    store: store.Store
+    splits: Splits
+    al: AutoLoss
+    mesh: jax.sharding.Mesh
+    pool: tuple[str, ...]
+    epoch_steps: int
+    train_step: Callable[..., TrainState]
+    controller_step: Callable[..., TrainState]
+    evaluate_step: evaluate.Evaluate
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the planned epochs."""
+        return self.cfg.train.epochs * self.epoch_steps
+
+    @property
+    def evaluate_every(self) -> int:
+        """Steps between evaluations."""
+        return self.cfg.train.evaluate_every or self.epoch_steps
+
+
+def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Session:
+    """Prepare the data and compile the steps."""
+    data = prepare.prepare(cfg.data, say)
+    schema = data.schema
+    report.write_json(workdir / "config.json", json.loads(config.to_json(cfg)))
+    data.copy_to(workdir)
+    method, pool = methods.resolve(cfg.method)
+    splits = divide(cfg, data, method)
+    epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
+    al = states.build(cfg, schema.num_classes, cfg.train.epochs * epoch_steps)
+    mesh = sharding.make_mesh()
+    sharding.check_batch_size(mesh, cfg.train.batch_size, "train.batch_size")
+    sharding.check_batch_size(mesh, cfg.train.eval_batch_size, "train.eval_batch_size")
+    return Session(
+        cfg=cfg,
+        workdir=workdir,
+        store=data,
+        splits=splits,
+        al=al,
+        mesh=mesh,
+        pool=tuple(pool),
+        epoch_steps=epoch_steps,
+        train_step=jax.jit(functools.partial(autoloss.train_step, al), donate_argnums=0),
+        controller_step=jax.jit(functools.partial(autoloss.controller_step, al), donate_argnums=0),
+        evaluate_step=jax.jit(functools.partial(autoloss.evaluate_step, al)),
+    )
+
+
+def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
+    """The rows that teach W, those that teach V, and those that decide; test is nobody's."""
+    controller, val = host.halve(data.split("val"), cfg.data.controller_share, cfg.data.split_seed)
+    if method.searches and not len(controller[1]):
+        raise UserError(
+            "--config.data.controller_share=0: a method that searches needs rows of val for its controller"
+        )
+    fold_in = cfg.data.fold_in_val and not method.searches
+    return Splits(
+        train=(data.split("train"), controller) if fold_in else (data.split("train"),),
+        controller=(controller,) if method.searches else (),
+        val=val,
+        test=data.split("test"),
+    )

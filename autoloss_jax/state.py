@@ -1,0 +1,80 @@
+"""From a config and a dataset's shape to what is closed over (AutoLoss) and what changes (TrainState)."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from autoloss_jax import autoloss, config, losses, methods, models, optimizers
+from autoloss_jax.autoloss import AutoLoss, Metrics, Network, TrainState
+
+
+def build(cfg: config.Config, num_classes: int, total_steps: int) -> AutoLoss:
+    """Networks, losses and optimisers of a run; UserError for anything unknown or degenerate."""
+    method, pool = methods.resolve(cfg.method)
+    return AutoLoss(
+        drs=models.make(cfg.model, num_outputs=1 if num_classes == 2 else num_classes),
+        controller=methods.controller(cfg.method, method, len(pool)),
+        losses=tuple(pool.values()),
+        weights=method.weights,
+        temperature=functools.partial(
+            autoloss.annealed_temperature,
+            floor=cfg.temperature.floor,
+            horizon=cfg.temperature.horizon or max(total_steps, 1),
+        ),
+        drs_tx=optimizers.recommender(cfg.optimizer),
+        controller_tx=optimizers.controller(cfg.optimizer),
+        taught_by=method.taught_by,
+        xi=cfg.method.xi,
+        precondition=optimizers.adam_direction if cfg.method.virtual_step == "adam" else None,
+        val_loss=losses.ce if cfg.method.val_objective == "ce" else None,
+        detach=cfg.method.detach,
+    )
+
+
+def empty_metrics(num_losses: int) -> Metrics:
+    """Metrics of no step."""
+    zero = jnp.zeros(())
+    return Metrics(zero, zero, jnp.zeros(num_losses), jnp.zeros(num_losses), zero)
+
+
+def initial(al: AutoLoss, cfg: config.Config, num_rows: int, num_fields: int) -> TrainState:
+    """The state before the first step; embeddings ~ N(0, embed_init_std^2), first-order weights zero."""
+    num_outputs, row_dim = al.drs.num_outputs, al.drs.row_dim
+
+    def make(root: jax.Array) -> TrainState:
+        key = functools.partial(autoloss.stream, root, 0)
+        drs = al.drs.init(key("drs"), jnp.zeros((2, num_fields, row_dim)), train=False)
+        controller = al.controller.init(
+            key("controller"), jnp.zeros(2, jnp.int32), jnp.zeros((2, num_outputs)), train=False
+        )
+        embeddings = cfg.model.embed_init_std * jax.random.normal(
+            key("embeddings"), (num_rows, cfg.model.embed_dim)
+        )
+        first_order = jnp.zeros((num_rows, row_dim - cfg.model.embed_dim))
+        W = {"rows": jnp.concatenate([embeddings, first_order], axis=1), "dense": drs["params"]}
+        V = controller.get("params", {})
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            key=root,
+            lr_scale=jnp.ones(()),
+            drs=Network(W, drs.get("batch_stats", {}), al.drs_tx.init(W)),
+            controller=Network(V, controller.get("batch_stats", {}), al.controller_tx.init(V)),
+            metrics=empty_metrics(len(al.losses)),
+        )
+
+    return jax.jit(make)(jax.random.key(cfg.run.seed))
+
+
+def num_params(state: TrainState) -> dict[str, int]:
+    """How many parameters each part has."""
+
+    def count(tree):
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+    W = state.drs.params
+    return {
+        "embedding": count(W["rows"]),
+        "dense": count(W["dense"]),
+        "controller": count(state.controller.params),
+    }

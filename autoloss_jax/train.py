@@ -1,0 +1,291 @@
+"""The training loop: batches in, result.json out, at any moment resumable to the same bits."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autoloss_jax import autoloss, checkpoint, config, evaluate, methods, report, sharding
+from autoloss_jax import state as states
+from autoloss_jax import workdir as workdirs
+from autoloss_jax.autoloss import TrainState
+from autoloss_jax.config import Config, UserError
+from autoloss_jax.data import host
+from autoloss_jax.session import Session, open_session
+
+
+@dataclasses.dataclass
+class Progress:
+    """What the host knows of a run beside its TrainState; saved as JSON with it."""
+
+    best_step: int = 0
+    best_value: float | None = None
+    best: dict[str, Any] = dataclasses.field(default_factory=dict)
+    stalled: int = 0
+    stopped: bool = False
+    share: list[float] = dataclasses.field(default_factory=list)  # sums since the last evaluation
+    share_steps: float = 0.0
+    train_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+
+def train(cfg: Config, workdir: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Train one config in `workdir`, or go on where an earlier call was stopped, and return its result.json."""
+    config.check(cfg)
+    methods.resolve(cfg.method)
+    with workdirs.locked(workdir), workdirs.signals() as interrupted:
+        finished = workdirs.finished_result(cfg, workdir)
+        if finished:
+            say(f"{workdir}: this run is complete; nothing to do")
+            return finished
+        started = time.monotonic()
+        session = open_session(cfg, workdir, say)
+        newest = checkpoint.Folder(workdir / "checkpoints")
+        best = checkpoint.Folder(workdir / "best")
+        with contextlib.closing(newest), contextlib.closing(best):
+            state, progress = _start(session, newest, say)
+            clock = _Clock(progress, started)
+            state, progress = _loop(session, state, progress, newest, best, clock, interrupted)
+            clock.restart()
+            result = _result(session, progress, checkpoint.newest(workdir / "best"))
+        report.write_json(workdir / "result.json", result)
+        return result
+
+
+def _start(
+    session: Session, newest: checkpoint.Folder, say: Callable[[str], None]
+) -> tuple[TrainState, Progress]:
+    """The state of the newest whole checkpoint, or the initial one."""
+    cfg, schema = session.cfg, session.store.schema
+    state = states.initial(session.al, cfg, schema.num_rows, schema.num_fields)
+    progress = Progress(share=[0.0] * len(session.pool))
+    step = newest.latest()
+    if step is not None:
+        meta = checkpoint.read_meta(step)
+        workdirs.refuse_other_config(cfg, config.from_dict(meta["config"]), session.workdir)
+        if meta["schema"]["fingerprint"] != schema.fingerprint:
+            raise UserError(
+                f"{session.workdir}: the data changed since step {step.name}; use another --workdir"
+            )
+        state, progress = checkpoint.restore(step, state), Progress(**meta["progress"])
+        say(f"going on from step {step.name}")
+    elif cfg.method.name == "transfer":
+        state = state.replace(controller=_transferred(session, state))
+    return sharding.put_state(session.mesh, state), progress
+
+
+def _transferred(session: Session, state: TrainState) -> autoloss.Network:
+    """The controller of another run's best checkpoint, with its statistics, for good."""
+    source = Path(session.cfg.method.transfer_from)
+    step = checkpoint.newest(source / "best")
+    loaded = checkpoint.load(step)
+    theirs, ours = (checkpoint.signature(s.controller.params) for s in (loaded.state, state))
+    if theirs != ours or loaded.pool != session.pool:
+        raise UserError(
+            f"--config.method.transfer_from={source}: its controller ({loaded.pool}, {loaded.cfg.method.hidden}, "
+            f"{loaded.schema.num_classes} classes) does not fit this run's pool, method.hidden or number of classes"
+        )
+    return loaded.state.controller
+
+
+def _loop(
+    session: Session,
+    state: TrainState,
+    progress: Progress,
+    newest: checkpoint.Folder,
+    best: checkpoint.Folder,
+    clock: "_Clock",
+    interrupted: Callable[[], int],
+) -> tuple[TrainState, Progress]:
+    """Algorithm 1 from the state's step to convergence or the planned number of steps."""
+    cfg, start = session.cfg, int(state.step)
+    title = f"{cfg.method.name} {cfg.model.name} {cfg.data.name}"
+    log = report.Log(session.workdir, start)
+    with contextlib.closing(log), report.progress(title, session.total_steps, start) as bar:
+        steps = () if progress.stopped else _batches(session, start)
+        for done, (batch, val_batch) in enumerate(steps, start + 1):
+            state = _update(session, state, batch, val_batch)
+            bar.step(done)
+            evaluating = done % session.evaluate_every == 0 or done == session.total_steps
+            if evaluating or done % cfg.train.log_every == 0:
+                state, record = _flush(session, state, progress, clock)
+                if evaluating:
+                    state, record["val"] = _evaluate(session, state, progress, best)
+                    bar.note(_summary(record, progress), line=True)
+                    clock.restart()
+                log.write(record)
+            number = interrupted()
+            due = cfg.train.checkpoint_every and done % cfg.train.checkpoint_every == 0
+            if evaluating or number or due:
+                newest.save(done, state, _meta(session, progress))
+            if number:
+                raise workdirs.Preempted(number)
+            if progress.stopped:
+                break
+    return state, progress
+
+
+def _update(
+    session: Session, state: TrainState, batch: host.Batch, val_batch: host.Batch | None
+) -> TrainState:
+    """One pass through the body of Algorithm 1; V moves when it is due."""
+    batch = sharding.put_batch(session.mesh, batch)
+    if val_batch is not None:
+        state = session.controller_step(state, batch, sharding.put_batch(session.mesh, val_batch))
+    return session.train_step(state, batch)
+
+
+def _batches(session: Session, start: int) -> Iterator[tuple[host.Batch, host.Batch | None]]:
+    return host.batches(
+        session.splits.train,
+        session.splits.controller,
+        batch_size=session.cfg.train.batch_size,
+        every=session.cfg.method.every,
+        seed=session.cfg.run.seed,
+        num_rows=session.store.schema.num_rows,
+        start=start,
+        stop=session.total_steps,
+    )
+
+
+def _flush(
+    session: Session, state: TrainState, progress: Progress, clock: "_Clock"
+) -> tuple[TrainState, dict[str, Any]]:
+    """The training record since the last one; the state's metrics start again from zero."""
+    sums = jax.device_get(state.metrics)
+    steps, step = float(sums.steps), int(state.step)
+    if not np.isfinite(sums.loss):
+        raise UserError(
+            f"the training loss is not finite by step {step}; lower --config.optimizer.learning_rate, or clip with --config.optimizer.clip_norm=10"
+        )
+    progress.share = [a + float(b) for a, b in zip(progress.share, sums.share, strict=True)]
+    progress.share_steps += steps
+    record = {
+        "step": step,
+        "epoch": step / session.epoch_steps,
+        "loss": float(sums.loss) / steps,
+        "tau": float(session.al.temperature(jnp.asarray(step))),
+        "alpha": {name: float(a) / steps for name, a in zip(session.pool, sums.alpha, strict=True)},
+        "share": {name: float(a) / steps for name, a in zip(session.pool, sums.share, strict=True)},
+        "entropy": float(sums.entropy) / steps,
+        "examples_per_second": steps * session.cfg.train.batch_size / clock.lap(),
+    }
+    zero = jax.tree.map(jnp.zeros_like, state.metrics)
+    return state.replace(metrics=zero), record
+
+
+def _evaluate(
+    session: Session, state: TrainState, progress: Progress, best: checkpoint.Folder
+) -> tuple[TrainState, dict[str, Any]]:
+    """Figures on the early-stopping rows; keeps the best state, lowers the rate, decides whether to stop."""
+    cfg, step = session.cfg, int(state.step)
+    logits, losses = evaluate.predictions(
+        session.evaluate_step, session.mesh, state, session.splits.val, cfg.train.eval_batch_size
+    )
+    val = evaluate.figures(session.splits.val[1], logits) | {"loss": float(losses.mean())}
+    value = val["auc"] if cfg.train.monitor == "auc" else -val["logloss"]
+    if value is None:
+        raise UserError(
+            f"validation AUC is undefined ({val['auc_undefined']}); set --config.train.monitor=logloss"
+        )
+    share = {name: s / progress.share_steps for name, s in zip(session.pool, progress.share, strict=True)}
+    progress.share, progress.share_steps = [0.0] * len(session.pool), 0.0
+    if progress.best_value is None or value > progress.best_value + 1e-6:
+        progress.best_step, progress.best_value, progress.stalled = step, value, 0
+        progress.best = {"val": val, "selection": share}
+        best.save(step, state, _meta(session, progress))
+    else:
+        progress.stalled += 1
+        state = state.replace(lr_scale=state.lr_scale * cfg.optimizer.decay)
+    progress.stopped = progress.stalled >= cfg.train.patience
+    return state, val
+
+
+def _meta(session: Session, progress: Progress) -> dict[str, Any]:
+    """What is saved with a state: enough to evaluate it without any Python of the run's."""
+    return {
+        "config": json.loads(config.to_json(session.cfg)),
+        "schema": json.loads(session.store.schema.to_json()),
+        "progress": dataclasses.asdict(progress),
+        "versions": report.versions(),
+    }
+
+
+def _result(session: Session, progress: Progress, best: Path) -> dict[str, Any]:
+    """Restore the best state, touch test, and say what was found."""
+    cfg, schema = session.cfg, session.store.schema
+    template = states.initial(session.al, cfg, schema.num_rows, schema.num_fields)
+    state = sharding.put_state(session.mesh, checkpoint.restore(best, template))
+    forward = functools.partial(evaluate.predictions, session.evaluate_step, session.mesh, state)
+    val_logits, _ = forward(session.splits.val, cfg.train.eval_batch_size)
+    test_logits, _ = forward(session.splits.test, cfg.train.eval_batch_size)
+    steps = int(checkpoint.newest(session.workdir / "checkpoints").name)
+    return report.finite(
+        {
+            "schema": 1,
+            "config": json.loads(config.to_json(cfg)),
+            "method": cfg.method.name,
+            "model": cfg.model.name,
+            "dataset": schema.name,
+            "seed": cfg.run.seed,
+            "steps": steps,
+            "epochs": round(steps / session.epoch_steps, 4),
+            "best_step": progress.best_step,
+            "val": progress.best["val"],
+            "test": evaluate.figures(session.splits.test[1], test_logits)
+            | {
+                "logloss_calibrated": evaluate.calibrated_logloss(
+                    val_logits, session.splits.val[1], test_logits, session.splits.test[1]
+                )
+            },
+            "examples_per_second": steps * cfg.train.batch_size / progress.train_seconds,
+            "wall_seconds": progress.wall_seconds,
+            "selection": progress.best["selection"],
+            "num_examples": {
+                "train": sum(len(y) for _, y in session.splits.train),
+                "val": schema.num_examples["val"],
+                "test": len(session.splits.test[1]),
+            },
+            "num_params": states.num_params(state),
+            "versions": report.versions(),
+        }
+    )
+
+
+def _summary(record: dict[str, Any], progress: Progress) -> str:
+    auc = record["val"]["auc"]
+    return (
+        f"epoch {record['epoch']:.4g}, loss {record['loss']:.4f}, val AUC {'-' if auc is None else f'{auc:.5f}'}, "
+        f"logloss {record['val']['logloss']:.5f}, {record['examples_per_second']:,.0f} examples/s"
+        + ("" if progress.stalled == 0 else f" (best at step {progress.best_step})")
+    )
+
+
+class _Clock:
+    """Adds to a run's wall time, and to its training time what passed without evaluation and checkpoints."""
+
+    def __init__(self, progress: Progress, started: float):
+        self.progress = progress
+        self.last = started
+        self.restart()
+
+    def restart(self) -> float:
+        """Seconds since the last call; they count as wall time alone."""
+        now = time.monotonic()
+        seconds, self.last = max(now - self.last, 1e-9), now
+        self.progress.wall_seconds += seconds
+        return seconds
+
+    def lap(self) -> float:
+        """The same, and they were spent on training steps."""
+        seconds = self.restart()
+        self.progress.train_seconds += seconds
+        return seconds

@@ -1,0 +1,36 @@
+"""Frappe_x1, app usage in context: 288,609 rows, 10 fields, binary; the board's protocol.
+
+    python -m autoloss_jax.main --config=configs/frappe.py --config.data.path=DIR --workdir=runs/frappe
+
+Data: a folder with train.libsvm, valid.libsvm and test.libsvm (`label index:1 ...`; .libfm and .gz are read too).
+
+Protocol (BARS, Frappe_x1): embed_dim 10, batch 4096, Adam 1e-3, MLP 400-400-400, batch norm, dropout .2, L2 .05 on
+the whole table, gradient norm clipped at 10, embeddings N(0, 1e-4^2), validation AUC decides: rate x 0.1 at each
+epoch without improvement, stop after two. IPNN there: dropout .3, no batch norm, patience 3: `:ipnn`.
+
+Result: DeepFM with CE (--config.method.name=ce) reaches the published .98395 test AUC; the README has the table.
+`:paper` has the AutoLoss paper's settings; `:quick` one epoch of a small network.
+"""
+
+from autoloss_jax import config
+
+VARIANTS = {
+    "ipnn": {"model.name": "ipnn", "model.dropout": 0.3, "model.batch_norm": False, "train.patience": 3},
+    "paper": config.PAPER,
+    "quick": {"model.hidden": (32,), "train.epochs": 1},
+}
+
+
+def get_config(variant: str = "") -> config.Config:
+    """Variants: ipnn, paper, quick."""
+    return config.variant(
+        config.Config(
+            data=config.Data(name="frappe", format="libsvm"),
+            model=config.Model(embed_dim=10, embed_init_std=1e-4, hidden=(400, 400, 400)),
+            temperature=config.Temperature(horizon=0),
+            optimizer=config.Optimizer(l2=0.05, clip_norm=10.0, decay=0.1),
+            train=config.Train(batch_size=4096, epochs=50),
+        ),
+        variant,
+        VARIANTS,
+    )

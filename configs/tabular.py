@@ -1,0 +1,32 @@
+"""Any table: CSV, TSV or Parquet with a label, categorical and numeric columns.
+
+    python -m autoloss_jax.main --config=configs/tabular.py --config.data.path=clicks.csv --config.data.label=click \\
+        --config.data.categorical="('site','device')" --config.data.numeric="('age',)" --workdir=runs/clicks
+
+Data: a file (split 8:1:1 at random, or as --config.data.split says), or a folder with train.*, valid.* and test.*.
+Labels are 0/1, or 0..C-1 with --config.data.num_classes=C. Numeric columns are cut at quantiles of train; blanks are a
+value of their own; values seen less than data.min_count times in train share one row per field.
+
+Result: a table of test figures, and DIR/result.json. `:quick` is one epoch of a small network.
+"""
+
+from autoloss_jax import config
+
+VARIANTS = {
+    "paper": config.PAPER,
+    "quick": {"model.hidden": (16,), "train.epochs": 1, "train.batch_size": 100},
+}
+
+
+def get_config(variant: str = "") -> config.Config:
+    """Variants: paper, quick."""
+    return config.variant(
+        config.Config(
+            data=config.Data(name="tabular", format="tabular", min_count=2),
+            temperature=config.Temperature(horizon=0),
+            optimizer=config.Optimizer(l2=1e-5, decay=0.1),
+            train=config.Train(batch_size=1000, epochs=20),
+        ),
+        variant,
+        VARIANTS,
+    )

@@ -1,0 +1,267 @@
+"""The proof of the repository: Eq. (13) is differentiated exactly."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from autoloss_jax import autoloss, config, losses
+from autoloss_jax import state as states
+
+NUM_ROWS, NUM_FIELDS, BATCH = 700, 4, 24
+CASES = [(model, num_classes) for model in ("deepfm", "ipnn") for num_classes in (2, 5)]
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def problem(model="deepfm", num_classes=2, **method):
+    """A small AutoLoss with dropout, batch norm and Gumbel noise on, its state in float64, and two batches."""
+    cfg = config.Config(
+        model=config.Model(name=model, embed_dim=3, embed_init_std=0.4, hidden=(8, 8)),
+        method=config.Method(
+            **{"hidden": (8, 8), "xi": 0.3, "pool": ("focal", "kl", "hinge", "ce")} | method
+        ),
+    )
+    al = states.build(cfg, num_classes, total_steps=1000)
+    state = states.initial(al, cfg, NUM_ROWS, NUM_FIELDS)
+    keys = iter(jax.random.split(jax.random.key(7), 200))
+
+    def shaken(x):
+        noise = 0.2 * jax.random.normal(next(keys), x.shape, jnp.float64)
+        return (x.astype(jnp.float64) + noise) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    def network(net):  # second moments must stay positive
+        moments = jax.tree.map(
+            lambda x: jnp.abs(shaken(x)) if jnp.issubdtype(x.dtype, jnp.floating) else x, net.opt_state
+        )
+        stats = jax.tree.map(lambda x: jnp.abs(shaken(x)) + 0.5, net.stats)
+        return net.replace(params=jax.tree.map(shaken, net.params), stats=stats, opt_state=moments)
+
+    state = state.replace(
+        drs=network(state.drs), controller=network(state.controller), step=jnp.asarray(3000)
+    )
+    rng = np.random.default_rng(0)
+
+    def batch():
+        x = rng.integers(0, 60, (BATCH, NUM_FIELDS)) + 150 * np.arange(
+            NUM_FIELDS
+        )  # ids repeat within and across batches
+        return {
+            "x": jnp.asarray(x, jnp.int32),
+            "y": jnp.asarray(rng.integers(0, num_classes, BATCH), jnp.int32),
+        }
+
+    return al, state, batch(), batch()
+
+
+def full_table_outer_loss(al, state, train_batch, val_batch):
+    """V -> L_val(W*(V), V) through the whole table, ids as given."""
+    return lambda V: autoloss.outer_loss(
+        V, al, state.drs.params, state, state.drs.opt_state, train_batch, val_batch
+    )
+
+
+def flatten(tree):
+    return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(tree)])
+
+
+def relative(a, b):
+    return np.linalg.norm(flatten(a) - flatten(b)) / np.linalg.norm(flatten(b))
+
+
+def central_differences(f, V, count=12, h=1e-6):
+    """Derivatives of f at V along random directions, and those directions."""
+    leaves, tree = jax.tree.flatten(V)
+    rng, f = np.random.default_rng(1), jax.jit(f)
+    for _ in range(count):
+        d = [rng.standard_normal(leaf.shape) for leaf in leaves]
+        ends = [
+            tree.unflatten([leaf + s * h * e for leaf, e in zip(leaves, d, strict=True)]) for s in (1, -1)
+        ]
+        yield tree.unflatten(d), float(f(ends[0]) - f(ends[1])) / (2 * h)
+
+
+VARIANTS = [
+    {"val_objective": "mixture"},
+    {"val_objective": "ce"},
+    {"val_objective": "mixture", "virtual_step": "adam"},
+    {"val_objective": "mixture", "detach": False},
+    {"val_objective": "ce", "name": "al2"},
+    {"val_objective": "ce", "name": "darts"},
+]
+
+
+@pytest.mark.parametrize(("model", "num_classes"), CASES)
+@pytest.mark.parametrize("method", VARIANTS, ids=lambda v: "-".join(str(x) for x in v.values()))
+def test_hypergradient_matches_central_differences(float64, model, num_classes, method):
+    al, state, train_batch, val_batch = problem(model, num_classes, **method)
+    gradient = jax.jit(lambda s: autoloss.hypergradient(al, s, train_batch, val_batch))(state)
+    f = full_table_outer_loss(al, state, train_batch, val_batch)
+    scale = np.linalg.norm(flatten(gradient))
+    assert scale > 1e-6
+    for direction, difference in central_differences(f, state.controller.params):
+        exact = flatten(gradient) @ flatten(direction)
+        assert abs(exact - difference) < 1e-6 * max(scale, 1e-2), (exact, difference)
+
+
+@pytest.mark.parametrize(("model", "num_classes"), CASES)
+@pytest.mark.parametrize("val_objective", ["mixture", "ce"])
+def test_hypergradient_equals_the_darts_hessian_vector_form(float64, model, num_classes, val_objective):
+    """DARTS, Eq. (7) there: direct term minus xi times the mixed second derivative applied to grad_W' L_val."""
+    al, state, train_batch, val_batch = problem(model, num_classes, val_objective=val_objective)
+    W, V = state.drs.params, state.controller.params
+    inner = autoloss.stream(state.key, state.step, "virtual")
+    outer = autoloss.stream(state.key, state.step, "outer")
+
+    def train_loss(W, V):
+        return autoloss.objective(al, W, V, state, train_batch, inner, detach=True)[0]
+
+    def val_loss(W, V):
+        if val_objective == "mixture":
+            return autoloss.objective(al, W, V, state, val_batch, outer, detach=False)[0]
+        logits, _ = autoloss.forward(al, W, state.drs.stats, val_batch["x"], jax.random.split(outer, 3)[0])
+        return jnp.mean(losses.ce(logits, val_batch["y"]))
+
+    def darts(W, V):
+        W_star = jax.tree.map(lambda w, g: w - al.xi * g, W, jax.grad(train_loss)(W, V))
+        v, direct = jax.grad(val_loss, argnums=(0, 1))(W_star, V)
+        mixed = jax.grad(lambda V: jax.jvp(lambda W: train_loss(W, V), (W,), (v,))[1])(V)
+        return jax.tree.map(lambda d, m: d - al.xi * m, direct, mixed)
+
+    exact = jax.jit(lambda s: autoloss.hypergradient(al, s, train_batch, val_batch))(state)
+    assert relative(exact, jax.jit(darts)(W, V)) < 1e-8
+
+
+@pytest.mark.parametrize(("model", "num_classes"), CASES)
+@pytest.mark.parametrize("virtual_step", ["sgd", "adam"])
+def test_rows_of_both_batches_give_the_full_table_hypergradient(float64, model, num_classes, virtual_step):
+    al, state, train_batch, val_batch = problem(
+        model, num_classes, virtual_step=virtual_step, val_objective="mixture"
+    )
+    touched, _ = autoloss.localise(NUM_ROWS, train_batch["x"], val_batch["x"])
+    assert touched is not None and touched.size < NUM_ROWS
+    over_rows = jax.jit(lambda s: autoloss.hypergradient(al, s, train_batch, val_batch))(state)
+    full = jax.jit(jax.grad(full_table_outer_loss(al, state, train_batch, val_batch)))(
+        state.controller.params
+    )
+    assert relative(over_rows, full) < 1e-10
+
+
+def test_first_order_is_the_direct_term(float64):
+    al, state, train_batch, val_batch = problem(val_objective="mixture", xi=0.0)
+    W, key = state.drs.params, autoloss.stream(state.key, state.step, "outer")
+    direct = jax.grad(lambda V: autoloss.objective(al, W, V, state, val_batch, key, detach=False)[0])(
+        state.controller.params
+    )
+    assert relative(autoloss.hypergradient(al, state, train_batch, val_batch), direct) < 1e-12
+
+
+def test_ce_at_xi_zero_has_no_gradient_and_is_refused(float64):
+    al, state, train_batch, val_batch = problem(val_objective="ce")
+    al = dataclasses.replace(al, xi=0.0)
+    assert np.all(flatten(autoloss.hypergradient(al, state, train_batch, val_batch)) == 0)
+    with pytest.raises(config.UserError, match="identically zero"):
+        problem(val_objective="ce", xi=0.0)
+
+
+def test_localise_gives_each_id_one_slot():
+    x = jnp.asarray([[5, 9], [5, 2]])
+    touched, (a, b) = autoloss.localise(100, x, x[:1])
+    ids = np.concatenate([np.ravel(x), np.ravel(x[:1])])
+    slots = np.concatenate([np.ravel(a), np.ravel(b)])
+    assert a.shape == x.shape and b.shape == (1, 2)
+    assert np.array_equal(np.asarray(touched)[slots], ids)
+    assert all(len(set(slots[ids == i])) == 1 for i in set(ids))
+
+
+def test_temperature_is_the_papers_by_default():
+    t = jnp.asarray([0, 7000, 19_800, 50_000])
+    assert np.allclose(
+        autoloss.annealed_temperature(t), np.maximum(0.01, 1 - 0.00005 * np.asarray(t)), atol=1e-6
+    )
+    assert np.isclose(autoloss.annealed_temperature(jnp.asarray(100), horizon=100), 0.01)
+
+
+def test_gumbel_softmax_selects_in_proportion_to_alpha():
+    alpha = jnp.asarray([0.1, 0.2, 0.7])
+    log_alpha = jnp.broadcast_to(jnp.log(alpha), (200_000, 3))
+    p = autoloss.gumbel_softmax(jax.random.key(0), log_alpha, jnp.asarray(0.3))
+    share = np.bincount(np.argmax(p, axis=-1), minlength=3) / len(p)
+    assert np.allclose(p.sum(-1), 1, atol=1e-5)
+    assert np.allclose(share, alpha, atol=0.005)
+
+
+def test_hard_selection_is_one_hot_with_the_soft_gradient():
+    log_alpha = jax.nn.log_softmax(jax.random.normal(jax.random.key(1), (50, 4)))
+    soft, hard = (
+        jax.value_and_grad(
+            lambda a, h=h: jnp.sum(
+                autoloss.gumbel_softmax(jax.random.key(2), a, 0.5, hard=h)[:, 0] * jnp.arange(50.0)
+            )
+        )
+        for h in (False, True)
+    )
+    z = autoloss.gumbel_softmax(jax.random.key(2), log_alpha, 0.5, hard=True)
+    assert np.allclose(np.sort(z, axis=-1), [0, 0, 0, 1], atol=1e-6)
+    assert np.allclose(soft(log_alpha)[1], hard(log_alpha)[1], atol=1e-5)
+
+
+def test_detach_stops_the_drs_gradient_through_the_controllers_input(float64):
+    """With the controller's input held fixed by hand, the detached gradient is the same, the other is not."""
+    al, state, batch, _ = problem(val_objective="mixture")
+    V, key = state.controller.params, autoloss.stream(state.key, state.step, "train")
+    fixed, _ = autoloss.forward(
+        al, state.drs.params, state.drs.stats, batch["x"], jax.random.split(key, 3)[0]
+    )
+
+    class Held:
+        def apply(self, variables, labels, y_hat, **kwargs):
+            return al.controller.apply(variables, labels, autoloss.probabilities(fixed), **kwargs)
+
+    def gradient(al, detach):
+        return jax.grad(lambda W: autoloss.objective(al, W, V, state, batch, key, detach=detach)[0])(
+            state.drs.params
+        )
+
+    held = gradient(dataclasses.replace(al, controller=Held()), False)
+    assert relative(gradient(al, True), held) < 1e-12
+    assert relative(gradient(al, False), held) > 1e-3
+
+
+def test_slf_learns_on_the_training_batch_and_never_on_validation():
+    al, state, train_batch, _ = problem(name="slf")
+    after = jax.jit(lambda s: autoloss.train_step(al, s, train_batch))(state)
+    assert relative(after.controller.params, state.controller.params) > 0
+
+
+@pytest.mark.parametrize("name", ["al1", "ce", "transfer"])
+def test_train_step_leaves_an_untaught_controller_alone(name):
+    al, state, train_batch, _ = problem(name=name, transfer_from="somewhere")
+    after = jax.jit(lambda s: autoloss.train_step(al, s, train_batch))(state)
+    same = jax.tree.map(
+        np.array_equal,
+        (after.controller.params, after.controller.stats),
+        (state.controller.params, state.controller.stats),
+    )
+    assert all(jax.tree.leaves(same))
+    assert relative(after.drs.params, state.drs.params) > 0
+
+
+def test_controller_step_moves_v_alone():
+    al, state, train_batch, val_batch = problem()
+    after = jax.jit(lambda s: autoloss.controller_step(al, s, train_batch, val_batch))(state)
+    assert relative(after.controller.params, state.controller.params) > 0
+    for part in ("drs", "step", "metrics"):
+        assert all(jax.tree.leaves(jax.tree.map(np.array_equal, getattr(after, part), getattr(state, part))))
+
+
+def test_al1_is_the_mean_of_the_pool():
+    al, state, batch, _ = problem(name="al1")
+    logits, mixed = autoloss.evaluate_step(al, state, batch)
+    assert np.allclose(mixed, np.mean([loss(logits, batch["y"]) for loss in al.losses], axis=0), rtol=1e-5)

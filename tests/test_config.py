@@ -1,0 +1,66 @@
+"""A config is typed, and a mistake in it is one line that names the key."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from autoloss_jax import config
+from autoloss_jax.config import UserError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+
+
+def module(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_file_and_variant_is_valid_and_a_contract(path):
+    loaded = module(path)
+    for variant in ("", *loaded.VARIANTS):
+        cfg = config.check(loaded.get_config(variant))
+        assert config.from_dict(json.loads(config.to_json(cfg))) == cfg
+    assert "quick" in loaded.VARIANTS
+    assert all(word in loaded.__doc__ for word in ("Data:", "Result:", "    "))
+    with pytest.raises(UserError, match=r"no variant 'quik' here.*did you mean 'quick'"):
+        loaded.get_config("quik")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.batch_size", 2.5, "wants int"),
+        ("train.batch_size", True, "wants int"),
+        ("train.batch_size", 1, "at least 2"),
+        ("train.monitor", "acu", "did you mean 'auc'"),
+        ("model.hidden", ("a",), "wants tuple"),
+        ("model.hidden", (), "positive widths"),
+        ("model.hidden", (8, 0), "positive widths"),
+        ("model.dropout", float("nan"), "finite"),
+        ("model.dropout", 1.0, "at most"),
+        ("optimizer.l2", -1.0, "at least 0"),
+        ("data.split", (0.8, 0.2), "three positive shares"),
+        ("data.on_bad_row", "ignore", "not one of"),
+    ],
+)
+def test_a_bad_value_is_one_line_naming_the_key(key, value, message):
+    with pytest.raises(UserError, match=message) as error:
+        config.check(config.with_keys(config.Config(), {key: value}))
+    assert f"--config.{key}=" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_json_with_an_unknown_key_is_refused():
+    with pytest.raises(UserError, match=r"'model.embed_dmi'; did you mean 'embed_dim'"):
+        config.from_dict({"model": {"embed_dmi": 3}})
+
+
+def test_with_keys_leaves_the_original_alone():
+    original = config.Config()
+    assert config.with_keys(original, {"model.name": "ipnn"}).model.name == "ipnn"
+    assert original.model.name == "deepfm"
