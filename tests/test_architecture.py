@@ -40,7 +40,9 @@ def imports(path):
                 if found:
                     yield found
         if isinstance(node, ast.Import):
-            yield from ("/".join(a.name.split(".")[1:]) for a in node.names if a.name.startswith("autoloss_jax."))
+            yield from (
+                "/".join(a.name.split(".")[1:]) for a in node.names if a.name.startswith("autoloss_jax.")
+            )
 
 
 def test_the_map_names_every_file_and_no_other():
@@ -62,7 +64,9 @@ def test_the_algorithm_imports_nothing_of_ours():
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_nothing_unsafe_is_called(path):
     tree = ast.parse(path.read_text())
-    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {
+        n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)
+    }
     keywords = {k.arg for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords}
     assert not {"eval", "exec", "pickle", "literal_eval"} & names
     assert "allow_pickle" not in keywords

@@ -30,11 +30,14 @@ def problem(model="deepfm", num_classes=2, **method):
     )
     al = states.build(cfg, num_classes, total_steps=1000)
     state = states.initial(al, cfg, NUM_ROWS, NUM_FIELDS)
-    keys = iter(jax.random.split(jax.random.key(7), 200))
+    rng = np.random.default_rng(7)
 
-    def shaken(x):
-        noise = 0.2 * jax.random.normal(next(keys), x.shape, jnp.float64)
-        return (x.astype(jnp.float64) + noise) if jnp.issubdtype(x.dtype, jnp.floating) else x
+    def shaken(x):  # in float64 where it is enabled
+        return (
+            jnp.asarray(x + 0.2 * rng.standard_normal(x.shape))
+            if jnp.issubdtype(x.dtype, jnp.floating)
+            else x
+        )
 
     def network(net):  # second moments must stay positive
         moments = jax.tree.map(
@@ -46,7 +49,6 @@ def problem(model="deepfm", num_classes=2, **method):
     state = state.replace(
         drs=network(state.drs), controller=network(state.controller), step=jnp.asarray(3000)
     )
-    rng = np.random.default_rng(0)
 
     def batch():
         x = rng.integers(0, 60, (BATCH, NUM_FIELDS)) + 150 * np.arange(
@@ -65,6 +67,24 @@ def full_table_outer_loss(al, state, train_batch, val_batch):
     return lambda V: autoloss.outer_loss(
         V, al, state.drs.params, state, state.drs.opt_state, train_batch, val_batch
     )
+
+
+def holding_preconditioner(al, state, train_batch):
+    """`al` with Adam's preconditioner held at this state's value: to the hypergradient it is a constant."""
+    if al.precondition is None:
+        return al
+    key = autoloss.stream(state.key, state.step, "virtual")
+    gradient, _ = jax.grad(
+        lambda W: autoloss.objective(
+            al, W, state.controller.params, state, train_batch, key, detach=al.detach
+        ),
+        has_aux=True,
+    )(state.drs.params)
+    direction = al.precondition(gradient, state.drs.opt_state)
+    scale = jax.tree.map(
+        lambda d, g: jnp.where(g == 0, 0.0, d / jnp.where(g == 0, 1.0, g)), direction, gradient
+    )
+    return dataclasses.replace(al, precondition=lambda g, _: jax.tree.map(jnp.multiply, g, scale))
 
 
 def flatten(tree):
@@ -95,14 +115,18 @@ VARIANTS = [
     {"val_objective": "ce", "name": "al2"},
     {"val_objective": "ce", "name": "darts"},
 ]
+EVERYWHERE = VARIANTS[:2]  # the others on one binary and one 5-class model
 
 
-@pytest.mark.parametrize(("model", "num_classes"), CASES)
-@pytest.mark.parametrize("method", VARIANTS, ids=lambda v: "-".join(str(x) for x in v.values()))
+@pytest.mark.parametrize(
+    ("model", "num_classes", "method"),
+    [(*case, v) for v in VARIANTS for case in (CASES if v in EVERYWHERE else [CASES[0], CASES[3]])],
+    ids=lambda v: "-".join(map(str, v.values())) if isinstance(v, dict) else str(v),
+)
 def test_hypergradient_matches_central_differences(float64, model, num_classes, method):
     al, state, train_batch, val_batch = problem(model, num_classes, **method)
     gradient = jax.jit(lambda s: autoloss.hypergradient(al, s, train_batch, val_batch))(state)
-    f = full_table_outer_loss(al, state, train_batch, val_batch)
+    f = full_table_outer_loss(holding_preconditioner(al, state, train_batch), state, train_batch, val_batch)
     scale = np.linalg.norm(flatten(gradient))
     assert scale > 1e-6
     for direction, difference in central_differences(f, state.controller.params):

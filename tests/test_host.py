@@ -13,7 +13,14 @@ def split(rows, first=0, fields=3):
 
 
 def stream(train, val=(), start=0, stop=20, **kwargs):
-    return list(host.batches(train, val, **{"batch_size": 10, "every": 3, "seed": 1, "num_rows": 1000, "start": start, "stop": stop} | kwargs))
+    return list(
+        host.batches(
+            train,
+            val,
+            **{"batch_size": 10, "every": 3, "seed": 1, "num_rows": 1000, "start": start, "stop": stop}
+            | kwargs,
+        )
+    )
 
 
 def test_a_pass_sees_each_row_once_and_passes_differ():

@@ -43,7 +43,9 @@ def transplant(weights, prefix, hidden):
 def ours(name, data):
     """An AutoLoss of the same shape with CE, and its state with torchfm's weights."""
     hidden, field_dims = tuple(int(h) for h in data["hidden"]), data["field_dims"]
-    model = config.Model(name=name, embed_dim=data["start/embedding.embedding.weight"].shape[1], hidden=hidden, dropout=0.0)
+    model = config.Model(
+        name=name, embed_dim=data["start/embedding.embedding.weight"].shape[1], hidden=hidden, dropout=0.0
+    )
     cfg = config.Config(model=model, method=config.Method(name="ce"))
     al = states.build(cfg, num_classes=2, total_steps=1)
     state = states.initial(al, cfg, int(field_dims.sum()), len(field_dims))
@@ -75,7 +77,9 @@ def test_twenty_steps_of_ce_deepfm_equal_pytorchs(source):
         losses.append(float(state.metrics.loss - before))
     assert np.allclose(losses, data["losses"], rtol=1e-4)
     W, _ = transplant(data, "end/", tuple(data["hidden"]))
-    for got, want in zip(jax.tree.leaves(comparable(state.drs.params)), jax.tree.leaves(comparable(W)), strict=True):
+    for got, want in zip(
+        jax.tree.leaves(comparable(state.drs.params)), jax.tree.leaves(comparable(W)), strict=True
+    ):
         assert np.linalg.norm(got - want) < 1e-4 * np.linalg.norm(want)
 
 

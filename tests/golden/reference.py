@@ -1,6 +1,6 @@
 """What torchfm (PyPI) computes, for tests/test_parity.py: live where torch is installed, else from the files here.
 
-    python tests/golden/reference.py        writes deepfm.npz and ipnn.npz beside itself; needs torch and torchfm
+python tests/golden/reference.py        writes deepfm.npz and ipnn.npz beside itself; needs torch and torchfm
 """
 
 from pathlib import Path
@@ -11,17 +11,22 @@ FOLDER = Path(__file__).parent
 MODELS = ("deepfm", "ipnn")
 
 
-def compute(name: str, seed: int = 0, field_dims=(7, 5, 9, 4), embed_dim=4, hidden=(8, 6), batch=64, steps=20) -> dict[str, np.ndarray]:
+def compute(
+    name: str, seed: int = 0, field_dims=(7, 5, 9, 4), embed_dim=4, hidden=(8, 6), batch=64, steps=20
+) -> dict[str, np.ndarray]:
     """Weights, logits in both modes, and `steps` steps of Adam on cross-entropy (dropout off) of a torchfm model."""
     import torch
     from torchfm.model.dfm import DeepFactorizationMachineModel
     from torchfm.model.pnn import ProductNeuralNetworkModel
 
     torch.manual_seed(seed)
-    model = {"deepfm": DeepFactorizationMachineModel, "ipnn": ProductNeuralNetworkModel}[name](field_dims, embed_dim, hidden, 0.0)
+    model = {"deepfm": DeepFactorizationMachineModel, "ipnn": ProductNeuralNetworkModel}[name](
+        field_dims, embed_dim, hidden, 0.0
+    )
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(0.3 * torch.randn_like(parameter))
+        for key, parameter in model.named_parameters():
+            norm_scale = key in {f"mlp.mlp.{4 * i + 1}.weight" for i in range(len(hidden))}
+            parameter.copy_(0.3 * torch.randn_like(parameter) + norm_scale)
         for key, buffer in model.named_buffers():
             if key.endswith("running_mean"):
                 buffer.copy_(torch.randn_like(buffer))
@@ -50,10 +55,14 @@ def compute(name: str, seed: int = 0, field_dims=(7, 5, 9, 4), embed_dim=4, hidd
 def _train(model, x, y):
     import torch
 
-    model.linear.bias.requires_grad_(False)  # beside the output's bias it would make the sum of both move twice as fast
+    model.linear.bias.requires_grad_(
+        False
+    )  # beside the output's bias it would make the sum of both move twice as fast
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
     for ids, labels in zip(x, y, strict=True):
-        loss = torch.nn.functional.binary_cross_entropy(model(torch.tensor(ids)), torch.tensor(labels, dtype=torch.float32))
+        loss = torch.nn.functional.binary_cross_entropy(
+            model(torch.tensor(ids)), torch.tensor(labels, dtype=torch.float32)
+        )
         adam.zero_grad()
         loss.backward()
         adam.step()

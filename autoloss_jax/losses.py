@@ -1,0 +1,181 @@
+"""Candidate losses: (logits, labels) -> [B], unreduced.
+
+One logit [B, 1] is a binary task (sigmoid), C >= 3 logits [B, C] are C classes (softmax). Each loss is written once for
+both, over K classes (K = 2 for one logit), and is finite with its first two derivatives for logits in [-100, 100] in
+float32: every logarithm goes through log_sigmoid or log_softmax.
+"""
+
+import functools
+import inspect
+import math
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from autoloss_jax.config import UserError, nearest
+
+Loss = Callable[..., jax.Array]
+
+
+def log_probs(logits: jax.Array) -> jax.Array:
+    """log p over K classes. [B, 1] -> [B, 2]; [B, C] -> [B, C]."""
+    if logits.shape[-1] == 1:
+        return jnp.concatenate([jax.nn.log_sigmoid(-logits), jax.nn.log_sigmoid(logits)], axis=-1)
+    return jax.nn.log_softmax(logits, axis=-1)
+
+
+def one_hot(labels: jax.Array, like: jax.Array) -> jax.Array:
+    """int32[B] -> [B, K], in the shape and type of `like`."""
+    return jax.nn.one_hot(labels, like.shape[-1], dtype=like.dtype)
+
+
+def log_p(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """log p_y, the log-probability of the label. [B]."""
+    logp = log_probs(logits)
+    return jnp.sum(one_hot(labels, logp) * logp, axis=-1)
+
+
+def ce(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy, -log p_y."""
+    return -log_p(logits, labels)
+
+
+def focal(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0) -> jax.Array:
+    """(1 - p_y)^gamma times cross-entropy (Lin et al., 2017); the power is exp(gamma log(1 - p_y)), smooth at p_y = 1."""
+    logp = log_probs(logits)
+    y = one_hot(labels, logp)
+    log_others = jax.nn.logsumexp(logp, axis=-1, b=1 - y, where=y == 0)
+    return jnp.exp(gamma * log_others) * -jnp.sum(y * logp, axis=-1)
+
+
+def kl(logits: jax.Array, labels: jax.Array, *, epsilon: float = 0.05) -> jax.Array:
+    """KL(q || p) against smoothed labels q = (1 - epsilon) one-hot + epsilon / K.
+
+    Against hard labels KL is cross-entropy itself (`kl_exact`), so that the paper's KL cannot be that.
+    """
+    logp = log_probs(logits)
+    q, log_q = _smoothed(labels, logp, epsilon)
+    return jnp.sum(q * (log_q - logp), axis=-1)
+
+
+def kl_exact(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """KL(one-hot || p): the entropy of a hard label is zero, so this equals `ce`."""
+    return ce(logits, labels)
+
+
+def kl_reverse(logits: jax.Array, labels: jax.Array, *, epsilon: float = 0.05) -> jax.Array:
+    """KL(p || q) against the smoothed labels of `kl`."""
+    logp = log_probs(logits)
+    _, log_q = _smoothed(labels, logp, epsilon)
+    return jnp.sum(jnp.exp(logp) * (logp - log_q), axis=-1)
+
+
+def _smoothed(labels: jax.Array, logp: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
+    if not 0 < epsilon < 1:
+        raise UserError(
+            f"kl(epsilon={epsilon}): wants 0 < epsilon < 1; kl_exact is the one without smoothing"
+        )
+    q = (1 - epsilon) * one_hot(labels, logp) + epsilon / logp.shape[-1]
+    return q, jnp.log(q)
+
+
+def hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """max(0, 1 - s z) for one logit, s = +-1; max(0, 1 + max_{j != y} z_j - z_y) for several (Crammer & Singer, 2001)."""
+    z = jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1) if logits.shape[-1] == 1 else logits
+    return jnp.maximum(0.0, 1.0 + _margin(z, labels))
+
+
+def hinge_prob(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """max(0, 1 + max_{j != y} p_j - p_y), hinge on probabilities; max(0, 1 - s (2 p - 1)) for one logit."""
+    return jnp.maximum(0.0, 1.0 + _margin(jnp.exp(log_probs(logits)), labels))
+
+
+def _margin(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    y = one_hot(labels, scores)
+    return jnp.max(jnp.where(y == 1, -jnp.inf, scores), axis=-1) - jnp.sum(y * scores, axis=-1)
+
+
+def mse(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean over K classes of (one-hot - p)^2: the Brier score, (y - p)^2 for one logit."""
+    p = jnp.exp(log_probs(logits))
+    return jnp.mean(jnp.square(one_hot(labels, p) - p), axis=-1)
+
+
+def mae(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean over K classes of |one-hot - p|, |y - p| for one logit."""
+    p = jnp.exp(log_probs(logits))
+    return jnp.mean(jnp.abs(one_hot(labels, p) - p), axis=-1)
+
+
+def poly1(logits: jax.Array, labels: jax.Array, *, epsilon: float = 1.0) -> jax.Array:
+    """Cross-entropy + epsilon (1 - p_y) (Leng et al., 2022)."""
+    logp = log_p(logits, labels)
+    return -logp + epsilon * (1 - jnp.exp(logp))
+
+
+def gce(logits: jax.Array, labels: jax.Array, *, q: float = 0.7) -> jax.Array:
+    """(1 - p_y^q) / q, robust to wrong labels: cross-entropy as q -> 0, 1 - p_y at q = 1 (Zhang & Sabuncu, 2018)."""
+    return -jnp.expm1(q * log_p(logits, labels)) / q
+
+
+def asymmetric_ce(
+    logits: jax.Array, labels: jax.Array, *, positive: float = 1.0, negative: float = 1.0
+) -> jax.Array:
+    """Cross-entropy weighted by `negative` where the label is 0, by `positive` elsewhere."""
+    return jnp.where(labels == 0, negative, positive) * ce(logits, labels)
+
+
+def parse(spec: str) -> Loss:
+    """A loss from its name and parameters, as "ce" or "focal(gamma=1.0)"; UserError naming what is unknown."""
+    match = re.fullmatch(r"(\w+)(?:\((.*)\))?", spec.strip())
+    name, arguments = (match[1], match[2] or "") if match else (spec, "")
+    if name not in LOSSES:
+        raise UserError(f"loss {spec!r}: not one of {', '.join(LOSSES)}{nearest(name, list(LOSSES))}")
+    known = [p for p, v in inspect.signature(LOSSES[name]).parameters.items() if v.kind is v.KEYWORD_ONLY]
+    values = {}
+    for argument in filter(None, (a.strip() for a in arguments.split(","))):
+        parameter, _, value = (part.strip() for part in argument.partition("="))
+        if parameter not in known:
+            raise UserError(
+                f"loss {spec!r}: {name} has {'the parameters ' + ', '.join(known) if known else 'no parameters'}"
+            )
+        values[parameter] = _number(spec, value)
+    return functools.partial(LOSSES[name], **values) if values else LOSSES[name]
+
+
+def _number(spec: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"loss {spec!r}: {text!r} is not a finite number, as in focal(gamma=1.0)")
+    return value
+
+
+def parse_pool(pool: tuple[str, ...]) -> dict[str, Loss]:
+    """Candidate losses by name as written, in order; ("ce,mae",) is ("ce", "mae"). UserError if empty or repeated."""
+    names = [n.strip() for entry in pool for n in re.split(r",(?![^(]*\))", entry) if n.strip()]
+    if not names:
+        raise UserError("--config.method.pool: wants at least one loss, as ('focal','ce')")
+    if len(set(names)) < len(names):
+        raise UserError(f"--config.method.pool={tuple(names)!r}: a loss is named twice")
+    return {name: parse(name) for name in names}
+
+
+LOSSES: dict[str, Loss] = {
+    "ce": ce,
+    "focal": focal,
+    "kl": kl,
+    "kl_exact": kl_exact,
+    "kl_reverse": kl_reverse,
+    "hinge": hinge,
+    "hinge_prob": hinge_prob,
+    "mse": mse,
+    "mae": mae,
+    "poly1": poly1,
+    "gce": gce,
+    "asymmetric_ce": asymmetric_ce,
+}
