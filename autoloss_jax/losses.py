@@ -20,7 +20,7 @@ Loss = Callable[..., jax.Array]
 
 
 def log_probs(logits: jax.Array) -> jax.Array:
-    """log p over K classes. [B, 1] -> [B, 2]; [B, C] -> [B, C]."""
+    """Log p over K classes. [B, 1] -> [B, 2]; [B, C] -> [B, C]."""
     if logits.shape[-1] == 1:
         return jnp.concatenate([jax.nn.log_sigmoid(-logits), jax.nn.log_sigmoid(logits)], axis=-1)
     return jax.nn.log_softmax(logits, axis=-1)
@@ -32,7 +32,7 @@ def one_hot(labels: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def log_p(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """log p_y, the log-probability of the label. [B]."""
+    """Log p_y, the log-probability of the label. [B]."""
     logp = log_probs(logits)
     return jnp.sum(one_hot(labels, logp) * logp, axis=-1)
 

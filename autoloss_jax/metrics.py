@@ -37,7 +37,7 @@ def undefined_reason(labels: np.ndarray, num_classes: int) -> str | None:
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    """log p over K classes in float64: [n, 1] -> [n, 2] (sigmoid), [n, C] -> [n, C] (softmax)."""
+    """Log p over K classes in float64: [n, 1] -> [n, 2] (sigmoid), [n, C] -> [n, C] (softmax)."""
     z = np.asarray(logits, np.float64)
     z = np.concatenate([np.zeros_like(z), z], axis=-1) if z.shape[-1] == 1 else z
     z = z - z.max(axis=-1, keepdims=True)

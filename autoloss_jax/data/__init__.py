@@ -1,0 +1,1 @@
+"""From raw files to batches: schema, sources, prepare, store, host; and a made-up dataset, synthetic."""

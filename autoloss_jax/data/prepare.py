@@ -1,0 +1,279 @@
+"""Raw files -> a store, once: count the values of train, then encode every row. Cached by content and settings."""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from autoloss_jax import config
+from autoloss_jax.config import UserError
+from autoloss_jax.data import sources, store
+from autoloss_jax.data.schema import VERSION, Schema
+from autoloss_jax.data.store import SPLITS, Store
+
+SETTINGS = [
+    "name",
+    "format",
+    "num_classes",
+    "min_count",
+    "split",
+    "split_seed",
+    "on_bad_row",
+    "label",
+    "categorical",
+    "numeric",
+    "num_buckets",
+    "delimiter",
+]
+Say = Callable[[str], None]
+
+
+def prepare(data: config.Data, say: Say = print) -> Store:
+    """The store of a dataset, made now or found in the cache; UserError for whatever is wrong with the source."""
+    files = sources.find_splits(data)
+    fingerprint = _fingerprint(data, files)
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", data.name) or "data"
+    target = _cache(data) / f"{name}-{fingerprint[:16]}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.with_name(f".{target.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be preparing the same
+            if not target.exists():
+                partial = target.with_name(f".{target.name}.partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                try:
+                    _build(data, files, fingerprint, partial, say)
+                    os.sync()
+                    partial.rename(target)
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror or error}); free space, or set --config.data.cache"
+        ) from error
+    return store.open_store(target)
+
+
+def encode(
+    path: Path, data: config.Data, schema: Schema, vocabulary: pl.DataFrame, *, labelled: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Blocks (x int32[b, F], y int32[b] or None) of another file of the same format, in its order, in a known vocabulary."""
+    if not path.is_file():
+        raise UserError(f"--config.data.path={path}: no such file")
+    names = sources.fields(path, data, labelled=labelled)
+    if names != schema.fields:
+        raise UserError(
+            f"{path}: its fields are {', '.join(names)}; the model was trained on {', '.join(schema.fields)}"
+        )
+    encoder = Encoder.of(schema.fields, vocabulary, schema.buckets)
+    for block in sources.read(path, data, labelled=labelled):
+        if block.frame.height:
+            yield encoder.ids(block.frame), (block.frame["label"].to_numpy() if labelled else None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """Values -> global ids."""
+
+    fields: tuple[str, ...]
+    enums: tuple[pl.Enum, ...]
+    offsets: np.ndarray
+    buckets: dict[str, list[float]]
+
+    @classmethod
+    def of(
+        cls, fields: tuple[str, ...], vocabulary: pl.DataFrame, buckets: dict[str, list[float]]
+    ) -> "Encoder":
+        """From a vocabulary with the columns field and value, values of a field in the order of their ids."""
+        enums = tuple(pl.Enum(vocabulary.filter(pl.col("field") == f)["value"]) for f in fields)
+        sizes = [len(e.categories) + 1 for e in enums]
+        return cls(fields, enums, np.cumsum([0, *sizes[:-1]]), buckets)
+
+    def ids(self, frame: pl.DataFrame) -> np.ndarray:
+        """int32[n, F]: a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus the offset."""
+        x = np.empty((frame.height, len(self.fields)), np.int32)
+        for i, (name, enum) in enumerate(zip(self.fields, self.enums, strict=True)):
+            place = (
+                _strings(frame[name], self.buckets).cast(enum, strict=False).to_physical().cast(pl.Int64) + 1
+            )
+            x[:, i] = place.fill_null(0).to_numpy() + self.offsets[i]
+        return x
+
+
+def _strings(column: pl.Series, buckets: dict[str, list[float]]) -> pl.Series:
+    """A column's values as vocabulary words; a number becomes the number of its bucket, blank stays blank."""
+    if column.name not in buckets:
+        return column
+    bucket = pl.Series(
+        np.searchsorted(buckets[column.name], column.fill_null(0.0).to_numpy(), side="right")
+    ).cast(pl.String)
+    return pl.select(pl.when(column.is_null()).then(pl.lit("")).otherwise(bucket)).to_series()
+
+
+def _build(data: config.Data, files: dict[str, Path], fingerprint: str, folder: Path, say: Say) -> None:
+    """Both passes, into a folder that is not yet the store."""
+    started = time.monotonic()
+    say(f"preparing {data.name or data.path}: counting values")
+    names, vocabulary, buckets, rows, skipped = _count(data, files)
+    _refuse_unusable(data, rows)
+    say(f"preparing {data.name or data.path}: encoding {sum(rows.values()):,} rows")
+    encoder = Encoder.of(names, vocabulary, buckets)
+    vocab_sizes = tuple(len(e.categories) + 1 for e in encoder.enums)
+    if sum(vocab_sizes) >= 2**31:
+        raise UserError(f"{sum(vocab_sizes):,} values do not fit int32 ids; raise --config.data.min_count")
+    arrays = {name: store.create(folder, name, rows[name], len(names)) for name in SPLITS}
+    filled, unknown = dict.fromkeys(SPLITS, 0), {name: np.zeros(len(names)) for name in SPLITS}
+    for split, frame, _ in _split_rows(data, files):
+        x, y = encoder.ids(frame), frame["label"].to_numpy()
+        begin = filled[split]
+        arrays[split][0][begin : begin + len(y)] = x
+        arrays[split][1][begin : begin + len(y)] = y
+        filled[split] += len(y)
+        unknown[split] += (x == encoder.offsets).sum(axis=0)
+    for x, y in arrays.values():
+        x.flush()
+        y.flush()
+    if len(np.unique(arrays["train"][1])) < 2:
+        raise UserError(
+            f"{files.get('train', data.path)}: every training label is the same; nothing can be learnt"
+        )
+    schema = Schema(
+        name=data.name or Path(data.path).stem,
+        format=data.format,
+        fields=names,
+        vocab_sizes=vocab_sizes,
+        num_classes=data.num_classes,
+        num_examples=rows,
+        num_skipped=skipped,
+        oov_rate={name: (unknown[name] / rows[name]).tolist() for name in SPLITS},
+        buckets=buckets,
+        fingerprint=fingerprint,
+    )
+    vocabulary.write_parquet(folder / store.VOCABULARY)
+    (folder / store.SCHEMA).write_text(schema.to_json())
+    say(
+        f"prepared {schema.name}: "
+        + ", ".join(f"{rows[name]:,} {name}" for name in SPLITS)
+        + f" rows, {len(names)} fields, {schema.num_rows:,} values"
+        + (f", {skipped:,} malformed rows skipped" if skipped else "")
+        + f", {time.monotonic() - started:.1f} s"
+    )
+
+
+def _count(
+    data: config.Data, files: dict[str, Path]
+) -> tuple[tuple[str, ...], pl.DataFrame, dict[str, list[float]], dict[str, int], int]:
+    """(Fields, vocabulary, cut points, rows per split, skipped rows); values are counted on train alone."""
+    counts: dict[str, list[pl.DataFrame]] = {}
+    numbers: dict[str, list[np.ndarray]] = (
+        {name: [] for name in data.numeric} if data.format == "tabular" else {}
+    )
+    rows, skipped, names = dict.fromkeys(SPLITS, 0), 0, ()
+    for split, frame, left_out in _split_rows(data, files):
+        rows[split] += frame.height
+        skipped += left_out
+        names = tuple(c for c in frame.columns if c != "label")
+        for name in names if split == "train" else ():
+            if name in numbers:
+                numbers[name].append(frame[name].drop_nulls().to_numpy())
+            else:
+                pieces = counts.setdefault(name, [])
+                pieces.append(frame[name].value_counts(name="count").rename({name: "value"}))
+                if len(pieces) > 16:
+                    counts[name] = [_merge(pieces)]
+    buckets = {
+        name: _cut_points(np.concatenate(parts or [np.zeros(0)]), data.num_buckets)
+        for name, parts in numbers.items()
+    }
+    words = [
+        pl.DataFrame({"value": ["", *map(str, range(len(buckets[name]) + 1))]})
+        if name in buckets
+        else _merge(counts.get(name, [])).filter(pl.col("count") >= data.min_count).select("value")
+        for name in names
+    ]
+    vocabulary = (
+        pl.concat([w.select(pl.lit(n).alias("field"), "value") for n, w in zip(names, words, strict=True)])
+        if names
+        else pl.DataFrame()
+    )
+    return names, vocabulary, buckets, rows, skipped
+
+
+def _merge(pieces: list[pl.DataFrame]) -> pl.DataFrame:
+    """Counts of all pieces, most frequent first, ties by value: the order never depends on threads."""
+    whole = pl.concat(pieces or [pl.DataFrame(schema={"value": pl.String, "count": pl.UInt32})])
+    return (
+        whole.group_by("value")
+        .agg(pl.col("count").cast(pl.Int64).sum())
+        .sort(["count", "value"], descending=[True, False])
+    )
+
+
+def _cut_points(values: np.ndarray, buckets: int) -> list[float]:
+    """Inner quantiles, each once."""
+    if not len(values):
+        return []
+    return np.unique(np.quantile(values, np.linspace(0, 1, buckets + 1)[1:-1])).tolist()
+
+
+def _split_rows(data: config.Data, files: dict[str, Path]) -> Iterator[tuple[str, pl.DataFrame, int]]:
+    """(Split, its rows, rows skipped) block by block; one file is split by a uniform draw per row, in its order."""
+    first: tuple[str, ...] | None = None
+    for split, path in files.items():
+        random = np.random.Generator(np.random.Philox(data.split_seed))
+        edges = np.cumsum(data.split)[:2]
+        for block in sources.read(path, data):
+            names = tuple(block.frame.columns)
+            if first not in (None, names):
+                raise UserError(
+                    f"{path}: {len(names) - 1} fields, where the other files have {len(first or ()) - 1}"
+                )
+            first = names
+            if split != "all":
+                yield split, block.frame, block.skipped
+                continue
+            drawn = np.searchsorted(edges, random.random(block.frame.height), side="right")
+            for i, name in enumerate(SPLITS):
+                yield name, block.frame.filter(pl.Series(drawn == i)), block.skipped if i == 0 else 0
+
+
+def _refuse_unusable(data: config.Data, rows: dict[str, int]) -> None:
+    for name in SPLITS:
+        if not rows[name]:
+            raise UserError(
+                f"--config.data.path={data.path}: no rows for {name}; give more rows, or another --config.data.split"
+            )
+
+
+def _fingerprint(data: config.Data, files: dict[str, Path]) -> str:
+    """Of the content of the files and of every setting that the store depends on."""
+    contents = {}
+    for split, path in files.items():
+        try:
+            with path.open("rb") as file:
+                contents[split] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    settings = {name: getattr(data, name) for name in SETTINGS} | {"parquet": files[next(iter(files))].suffix}
+    return hashlib.sha256(json.dumps([VERSION, settings, contents], sort_keys=True).encode()).hexdigest()
+
+
+def _cache(data: config.Data) -> Path:
+    """Where prepared datasets are kept."""
+    if data.cache:
+        return Path(data.cache)
+    root = os.environ.get("XDG_CACHE_HOME") or (
+        Path(os.environ["HOME"]) / ".cache" if os.environ.get("HOME") else tempfile.gettempdir()
+    )
+    return Path(root) / "autoloss_jax"

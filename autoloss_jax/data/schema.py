@@ -1,0 +1,67 @@
+"""What a prepared dataset is, without its rows."""
+
+import dataclasses
+import json
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from autoloss_jax.config import UserError
+
+VERSION = 1  # of the layout on disk and of the rules that lead to it
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """Fields and their vocabularies. Ids are global: a field's rows begin at its offset, and the first of them is its
+    out-of-vocabulary row, for values that are rare or absent in train.
+    """
+
+    name: str
+    format: str
+    fields: tuple[str, ...]
+    vocab_sizes: tuple[int, ...]  # out-of-vocabulary row included
+    num_classes: int
+    num_examples: dict[str, int]  # train, val, test
+    num_skipped: int  # malformed rows left out
+    oov_rate: dict[str, list[float]]  # split -> share of out-of-vocabulary ids per field
+    buckets: dict[str, list[float]]  # numeric column -> inner cut points
+    fingerprint: str  # of the source's content and the settings
+
+    @property
+    def num_fields(self) -> int:
+        """F."""
+        return len(self.fields)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the embedding table."""
+        return sum(self.vocab_sizes)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """int64[F]: the first id of each field."""
+        return np.cumsum([0, *self.vocab_sizes[:-1]])
+
+    def to_json(self) -> str:
+        """The schema as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "schema.json") -> "Schema":
+        """The schema in a JSON text; UserError if it is not one."""
+        try:
+            values: dict[str, Any] = json.loads(text)
+            for name, kind in get_type_hints(cls).items():
+                if kind in (str, int) and type(values[name]) is not kind:
+                    raise ValueError(f"{name} is not of type {kind.__name__}")
+            schema = cls(
+                **values | {"fields": tuple(values["fields"]), "vocab_sizes": tuple(values["vocab_sizes"])}
+            )
+            if len(schema.fields) != len(schema.vocab_sizes) or not all(
+                isinstance(v, int) and v > 0 for v in schema.vocab_sizes
+            ):
+                raise ValueError("fields and vocab_sizes do not agree")
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{where}: not a dataset's schema ({error})") from error
+        return schema
