@@ -125,7 +125,9 @@ def _fast(block: bytes, layout: Layout) -> pl.DataFrame | None:
             has_header=False,
             quote_char=None,
             schema=dict.fromkeys(layout.columns, pl.String),
-            missing_utf8_is_empty_string=True,
+            empty_string_is_null=False,
+            extra_columns="raise",
+            missing_columns="raise",
         )
     except pl.exceptions.PolarsError:
         return None
