@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import rich.console
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from autoloss_jax import config, report, restore, train
@@ -39,6 +39,7 @@ OUTPUT = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     """One mode of the program."""
+    logging.set_verbosity(logging.ERROR)  # Orbax tells every step of a save
     if len(argv) > 1:
         raise UserError(f"{argv[1]}: not a flag; flags begin with --, as --workdir=DIR")
     {"train": _train, "evaluate": _evaluate, "predict": _predict}[MODE.value]()

@@ -33,7 +33,8 @@ class Progress:
     stopped: bool = False
     share: list[float] = dataclasses.field(default_factory=list)  # sums since the last evaluation
     share_steps: float = 0.0
-    train_seconds: float = 0.0
+    timed_steps: int = 0
+    train_seconds: float = 0.0  # of the timed steps: compilation, evaluation and checkpoints left out
     wall_seconds: float = 0.0
 
 
@@ -113,6 +114,8 @@ def _loop(
         steps = () if progress.stopped else _batches(session, start)
         for done, (batch, val_batch) in enumerate(steps, start + 1):
             state = _update(session, state, batch, val_batch)
+            if done == start + 1:
+                clock.skip_compilation(state)
             bar.step(done)
             evaluating = done % session.evaluate_every == 0 or done == session.total_steps
             if evaluating or done % cfg.train.log_every == 0:
@@ -176,7 +179,7 @@ def _flush(
         "alpha": {name: float(a) / steps for name, a in zip(session.pool, sums.alpha, strict=True)},
         "share": {name: float(a) / steps for name, a in zip(session.pool, sums.share, strict=True)},
         "entropy": float(sums.entropy) / steps,
-        "examples_per_second": steps * session.cfg.train.batch_size / clock.lap(),
+        "examples_per_second": clock.lap(int(steps)) * session.cfg.train.batch_size,
     }
     zero = jax.tree.map(jnp.zeros_like, state.metrics)
     return state.replace(metrics=zero), record
@@ -246,7 +249,9 @@ def _result(session: Session, progress: Progress, best: Path) -> dict[str, Any]:
                     val_logits, session.splits.val[1], test_logits, session.splits.test[1]
                 )
             },
-            "examples_per_second": steps * cfg.train.batch_size / progress.train_seconds,
+            "examples_per_second": progress.timed_steps
+            * cfg.train.batch_size
+            / max(progress.train_seconds, 1e-9),
             "wall_seconds": progress.wall_seconds,
             "selection": progress.best["selection"],
             "num_examples": {
@@ -270,11 +275,12 @@ def _summary(record: dict[str, Any], progress: Progress) -> str:
 
 
 class _Clock:
-    """Adds to a run's wall time, and to its training time what passed without evaluation and checkpoints."""
+    """Adds to a run's wall time, and to the time of its training steps."""
 
     def __init__(self, progress: Progress, started: float):
         self.progress = progress
         self.last = started
+        self.untimed = 0
         self.restart()
 
     def restart(self) -> float:
@@ -284,8 +290,16 @@ class _Clock:
         self.progress.wall_seconds += seconds
         return seconds
 
-    def lap(self) -> float:
-        """The same, and they were spent on training steps."""
+    def skip_compilation(self, state: TrainState) -> None:
+        """The first step of a process compiles: it is left out."""
+        jax.block_until_ready(state)
+        self.untimed = 1
+        self.restart()
+
+    def lap(self, steps: int) -> float:
+        """Steps per second since the last call."""
+        steps, self.untimed = steps - self.untimed, 0
         seconds = self.restart()
+        self.progress.timed_steps += steps
         self.progress.train_seconds += seconds
-        return seconds
+        return steps / seconds

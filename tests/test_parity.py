@@ -23,7 +23,7 @@ def load(name, source, **kwargs):
 
 
 def transplant(weights, prefix, hidden):
-    """torchfm's state_dict as ({"rows", "dense"}, batch statistics)."""
+    """Torchfm's state_dict as ({"rows", "dense"}, batch statistics)."""
     w = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     rows, mlp, stats = [w["embedding.embedding.weight"]], {}, {}
     output_bias = w[f"mlp.mlp.{4 * len(hidden)}.bias"]

@@ -1,0 +1,54 @@
+"""Where the real data is, and small runs that several tests look at."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from autoloss_jax import config, train
+from autoloss_jax.data import synthetic
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real datasets: $AUTOLOSS_DATA, or ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("AUTOLOSS_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(
+            "no real data here: set AUTOLOSS_DATA to the folder that holds frappe_x1/, movielens1m/, ..."
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def criteo_file(tmp_path_factory):
+    """A made-up Criteo file of 4,000 rows."""
+    path = tmp_path_factory.mktemp("raw") / "criteo.txt"
+    synthetic.write_criteo(path, 4000, seed=0)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small(criteo_file, tmp_path_factory):
+    """A config that trains in seconds; give it dotted keys to change."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+
+    def make(**values):
+        cfg = config.Config(
+            data=config.Data(name="small", format="criteo", path=str(criteo_file), cache=cache, min_count=3),
+            model=config.Model(embed_dim=4, hidden=(8,)),
+            method=config.Method(hidden=(8,), every=3),
+            train=config.Train(batch_size=200, epochs=3, log_every=5, eval_batch_size=256),
+            temperature=config.Temperature(horizon=0),
+        )
+        return config.with_keys(cfg, {k.replace("__", "."): v for k, v in values.items()})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(small, tmp_path_factory):
+    """A finished AutoLoss run: (config, workdir, result)."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    cfg = small()
+    return cfg, workdir, train.train(cfg, workdir, lambda _: None)

@@ -1,0 +1,342 @@
+"""A run leaves what its contract says, resumes to the same bits, and refuses what it cannot do, in one line."""
+
+import hashlib
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from autoloss_jax import checkpoint, config, methods, report, restore, train
+from autoloss_jax.config import UserError
+from autoloss_jax.data import prepare, store
+
+ROOT = Path(__file__).parent.parent
+
+
+def quiet(_):
+    pass
+
+
+def digest(workdir):
+    """SHA-256 of every array of the newest checkpoint and of the best one, and what the host remembers beside them."""
+    out = []
+    for folder in ("checkpoints", "best"):
+        step = checkpoint.newest(workdir / folder)
+        state = checkpoint.load(step).state
+        leaves = [
+            jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+            for x in jax.tree.leaves(state)
+        ]
+        progress = checkpoint.read_meta(step)["progress"]
+        times = ("train_seconds", "wall_seconds", "timed_steps")
+        known = json.dumps({k: v for k, v in progress.items() if k not in times}, sort_keys=True)
+        out.append(
+            hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in leaves) + known.encode()).hexdigest()
+        )
+    return out
+
+
+def log(workdir):
+    return [
+        {k: v for k, v in r.items() if k != "examples_per_second"}
+        for r in report.read_log(workdir / "metrics.jsonl")
+    ]
+
+
+def test_result_json_keeps_its_contract(finished):
+    cfg, workdir, result = finished
+    saved = json.loads((workdir / "result.json").read_text())
+    assert saved == result
+    assert saved["schema"] == 1
+    assert config.from_dict(saved["config"]) == cfg
+    assert (saved["method"], saved["model"], saved["dataset"], saved["seed"]) == (
+        "autoloss",
+        "deepfm",
+        "small",
+        0,
+    )
+    assert saved["num_examples"].keys() == {"train", "val", "test"}
+    assert sum(saved["num_examples"].values()) == 4000
+    assert saved["num_params"].keys() == {"embedding", "dense", "controller"}
+    assert 0.5 < saved["test"]["auc"] < 1
+    assert saved["test"].keys() >= {"auc", "logloss", "logloss_calibrated"}
+    assert saved["val"].keys() >= {"auc", "logloss", "loss"}
+    assert math.isclose(sum(saved["selection"].values()), 1, abs_tol=1e-6)
+    assert saved["selection"].keys() == {"focal", "kl", "hinge", "ce"}
+    assert saved["best_step"] <= saved["steps"]
+    assert saved["examples_per_second"] > 0
+    assert saved["wall_seconds"] > 0
+    assert saved["versions"].keys() >= {"python", "jax"}
+
+
+def test_metrics_are_logged_at_intervals_and_evaluations_and_to_tensorboard(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, workdir, result = finished
+    records = report.read_log(workdir / "metrics.jsonl")
+    per_epoch = result["num_examples"]["train"] // 200
+    expected = sorted(
+        {*range(5, result["steps"] + 1, 5), *(per_epoch * e for e in range(1, 4))}
+        - {s for s in range(5, 100, 5) if s > result["steps"]}
+    )
+    assert [r["step"] for r in records] == expected
+    assert all(
+        r.keys() >= {"epoch", "loss", "tau", "alpha", "share", "entropy", "examples_per_second"}
+        for r in records
+    )
+    assert [r["step"] for r in records if "val" in r] == [
+        per_epoch * e for e in range(1, result["steps"] // per_epoch + 1)
+    ]
+    events = EventAccumulator(str(workdir / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("loss")] == expected
+    assert {"alpha/ce", "share/ce", "tau", "entropy", "val/auc", "val/logloss"} <= set(
+        events.Tags()["scalars"]
+    )
+
+
+def test_a_finished_run_is_not_run_again(finished, capsys):
+    cfg, workdir, result = finished
+    said = []
+    assert train.train(cfg, workdir, said.append) == result
+    assert "complete" in said[0]
+
+
+def test_another_config_in_the_same_workdir_is_refused(finished):
+    cfg, workdir, _ = finished
+    with pytest.raises(UserError, match=r"--config.model.embed_dim=4, not 8"):
+        train.train(config.with_keys(cfg, {"model.embed_dim": 8}), workdir, quiet)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(finished, small, tmp_path):
+    _, workdir, _ = finished
+    train.train(small(), tmp_path / "same", quiet)
+    assert digest(tmp_path / "same") == digest(workdir)
+    assert log(tmp_path / "same") == log(workdir)
+    train.train(small(run__seed=1), tmp_path / "other", quiet)
+    assert digest(tmp_path / "other") != digest(workdir)
+
+
+def test_evaluation_in_a_new_process_gives_the_same_figures(finished):
+    _cfg, workdir, result = finished
+    command = [sys.executable, "-m", "autoloss_jax.main", "--mode=evaluate", f"--workdir={workdir}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    figures = json.loads(done.stdout)
+    assert abs(figures["auc"] - result["test"]["auc"]) < 1e-9
+    assert abs(figures["logloss"] - result["test"]["logloss"]) < 1e-9
+    flags = "--xla_force_host_platform_device_count=4"
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, check=True, env={**os.environ, "XLA_FLAGS": flags}
+    )
+    assert abs(json.loads(done.stdout)["auc"] - result["test"]["auc"]) < 1e-6
+    assert abs(json.loads(done.stdout)["logloss"] - result["test"]["logloss"]) < 1e-6
+
+
+def test_prediction_scores_unlabelled_rows_in_the_files_order(finished, tmp_path):
+    import polars as pl
+
+    cfg, workdir, _result = finished
+    lines = Path(cfg.data.path).read_text().splitlines()[:700]
+    labelled, unlabelled = tmp_path / "labelled.txt", tmp_path / "unlabelled.txt"
+    labelled.write_text("\n".join(lines) + "\n")
+    unlabelled.write_text("\n".join(line.partition("\t")[2] for line in lines) + "\n")
+    loaded = restore.load(workdir, None, {"data.path": str(unlabelled)})
+    assert restore.predict(loaded, workdir, tmp_path / "scores.parquet") == 700
+    scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy().astype(np.float64)
+    labels = np.array([int(line[0]) for line in lines])
+    figures = restore.evaluate_run(
+        restore.load(workdir, None, {"data.path": str(labelled)}), workdir, True, quiet
+    )
+    assert figures["num_examples"] == 700
+    assert abs(-np.mean(np.where(labels == 1, np.log(scores), np.log1p(-scores))) - figures["logloss"]) < 1e-5
+
+
+def train_command(cfg_path, workdir, *flags):
+    return [sys.executable, "-m", "autoloss_jax.main", f"--config={cfg_path}", f"--workdir={workdir}", *flags]
+
+
+@pytest.fixture
+def config_file(small, tmp_path):
+    """A config file of a run of some seconds, with checkpoints between evaluations."""
+    cfg = small(train__epochs=12, train__patience=12, train__checkpoint_every=4, train__log_every=3)
+    path = tmp_path / "config.py"
+    path.write_text(
+        "import json\nfrom autoloss_jax import config\n"
+        f"def get_config(variant=''):\n    return config.from_dict(json.loads({config.to_json(cfg)!r}))\n"
+    )
+    return path
+
+
+def test_killed_at_ten_random_moments_a_run_resumes_to_the_same_bits(config_file, tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    whole = tmp_path / "whole"
+    begun = time.monotonic()
+    subprocess.run(train_command(config_file, whole), env=env, check=True, capture_output=True)
+    seconds = time.monotonic() - begun
+    expected, moments = digest(whole), random.Random(0)
+    for trial in range(2):  # five kills on the way to each end
+        killed = tmp_path / f"killed-{trial}"
+        for _ in range(5):
+            process = subprocess.Popen(
+                train_command(config_file, killed),
+                env=env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            time.sleep(seconds * moments.uniform(0.3, 0.9))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        subprocess.run(train_command(config_file, killed), env=env, check=True, capture_output=True)
+        assert digest(killed) == expected
+        assert log(killed) == log(whole)
+
+
+def test_sigterm_saves_and_the_run_goes_on_to_the_same_bits(config_file, tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    subprocess.run(train_command(config_file, whole), env=env, check=True, capture_output=True)
+    process = subprocess.Popen(
+        train_command(config_file, stopped), env=env, stderr=subprocess.PIPE, text=True
+    )
+    while not (stopped / "metrics.jsonl").exists() or not (stopped / "metrics.jsonl").read_text():
+        time.sleep(0.05)
+    process.terminate()
+    _, errors = process.communicate()
+    assert process.returncode in (143, 0), errors
+    assert process.returncode == 0 or "goes on from here" in errors
+    subprocess.run(train_command(config_file, stopped), env=env, check=True, capture_output=True)
+    assert digest(stopped) == digest(whole)
+
+
+def test_a_second_process_in_the_same_workdir_is_refused(small, tmp_path):
+    from autoloss_jax import workdir as workdirs
+
+    with workdirs.locked(tmp_path), pytest.raises(UserError, match=f"process {os.getpid()} is training here"):
+        train.train(small(), tmp_path, quiet)
+
+
+def copy_of(finished, tmp_path):
+    import shutil
+
+    target = tmp_path / "copy"
+    shutil.copytree(finished[1], target)
+    return target
+
+
+def test_one_flipped_bit_in_any_file_of_a_checkpoint_is_found(finished, tmp_path):
+    workdir = copy_of(finished, tmp_path)
+    step = checkpoint.newest(workdir / "best")
+    files = [p for p in step.rglob("*") if p.is_file() and p.stat().st_size]
+    assert len(files) > 3
+    for file in files:
+        whole = file.read_bytes()
+        position = random.Random(str(file.name)).randrange(len(whole))
+        file.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+        assert not checkpoint.is_whole(step), file
+        file.write_bytes(whole)
+    assert checkpoint.is_whole(step)
+    files[0].unlink()
+    assert not checkpoint.is_whole(step)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(finished, tmp_path):
+    cfg, _, result = finished
+    workdir = copy_of(finished, tmp_path)
+    (workdir / "result.json").unlink()
+    newest = checkpoint.newest(workdir / "checkpoints")
+    file = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1])
+    again = train.train(cfg, workdir, quiet)
+    assert again["test"] == result["test"]
+    assert digest(workdir) == digest(finished[1])
+
+
+def test_a_damaged_best_checkpoint_is_refused_in_one_line(finished, tmp_path):
+    workdir = copy_of(finished, tmp_path)
+    for file in (workdir / "best").rglob("_METADATA"):
+        file.write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        restore.load(workdir, None, {})
+
+
+def test_transfer_restores_a_controller_and_freezes_it(finished, small, tmp_path):
+    _, source, _ = finished
+    cfg = small(method__name="transfer", method__transfer_from=str(source), model__name="ipnn")
+    train.train(cfg, tmp_path / "run", quiet)
+    theirs = checkpoint.load(checkpoint.newest(source / "best")).state.controller
+    ours = checkpoint.load(checkpoint.newest(tmp_path / "run" / "checkpoints")).state.controller
+    same = jax.tree.map(np.array_equal, (ours.params, ours.stats), (theirs.params, theirs.stats))
+    assert all(jax.tree.leaves(same))
+    with pytest.raises(UserError, match="does not fit this run's pool"):
+        train.train(config.with_keys(cfg, {"method.pool": ("ce", "mae")}), tmp_path / "other", quiet)
+
+
+@pytest.mark.parametrize("name", ["ce", "focal(gamma=1.0)", "al1", "al2", "darts", "slf"])
+def test_every_method_trains(small, tmp_path, name):
+    result = train.train(small(method__name=name, train__epochs=1), tmp_path, quiet)
+    assert result["method"] == name
+    assert 0.45 < result["test"]["auc"] < 1
+    assert sum(result["selection"].values()) == pytest.approx(1)
+
+
+def test_fold_in_val_trains_on_the_controllers_rows_only_without_a_search(small):
+    data = prepare.prepare(small().data, quiet)
+    rows, val = len(data.split("train")[1]), len(data.split("val")[1])
+    from autoloss_jax import session
+
+    for name, folded in {"ce": True, "al1": True, "autoloss": False}.items():
+        cfg = small(method__name=name, data__fold_in_val=True)
+        splits = session.divide(cfg, data, methods.resolve(cfg.method)[0])
+        assert sum(len(y) for _, y in splits.train) == rows + (val // 2 if folded else 0)
+        assert len(splits.val[1]) == val - val // 2
+        assert bool(splits.controller) == (not folded)
+
+
+def test_the_learning_rate_falls_and_the_run_stops_when_validation_stalls(small, tmp_path):
+    cfg = small(
+        method__name="ce",
+        train__epochs=30,
+        train__patience=3,
+        optimizer__decay=0.1,
+        optimizer__learning_rate=0.05,
+    )
+    result = train.train(cfg, tmp_path, quiet)
+    assert result["epochs"] < 30
+    aucs = [r["val"]["auc"] for r in report.read_log(tmp_path / "metrics.jsonl") if "val" in r]
+    assert max(aucs) == pytest.approx(result["val"]["auc"])
+    assert len(aucs) - 1 - int(np.argmax(aucs)) == 3
+    last = checkpoint.load(checkpoint.newest(tmp_path / "checkpoints")).state
+    stalls = sum(a <= max(aucs[:i], default=-1) + 1e-6 for i, a in enumerate(aucs))
+    assert float(last.lr_scale) == pytest.approx(0.1**stalls, rel=1e-5)
+
+
+def test_a_diverging_run_is_one_line(small, tmp_path):
+    with pytest.raises(UserError, match="not finite by step"):
+        train.train(small(method__name="ce", optimizer__learning_rate=1e30), tmp_path, quiet)
+
+
+def test_changed_data_is_not_resumed_on(small, tmp_path, criteo_file):
+    data = tmp_path / "data.txt"
+    data.write_bytes(criteo_file.read_bytes())
+    cfg = small(data__path=str(data), train__epochs=1)
+    train.train(cfg, tmp_path / "run", quiet)
+    (tmp_path / "run" / "result.json").unlink()
+    data.write_bytes(data.read_bytes() + data.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(UserError, match="the data changed"):
+        train.train(cfg, tmp_path / "run", quiet)
+
+
+def test_a_store_damaged_on_disk_is_refused(small, tmp_path, criteo_file):
+    data = prepare.prepare(small(data__cache=str(tmp_path)).data, quiet)
+    (data.path / "test.x.npy").write_bytes(b"")
+    with pytest.raises(UserError, match="delete the folder"):
+        store.open_store(data.path)
