@@ -82,5 +82,5 @@ def create(folder: Path, name: str, rows: int, num_fields: int) -> tuple[np.memm
 def _mapped(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete the folder and run again") from error
