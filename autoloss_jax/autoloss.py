@@ -25,8 +25,7 @@ Batch = dict[str, jax.Array]  # x: int32[B, F], y: int32[B]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, C], labels int32[B]) -> [B]
 
 
-@struct.dataclass
-class Network:
+class Network(struct.PyTreeNode):
     """What changes while one network trains."""
 
     params: Params
@@ -34,8 +33,7 @@ class Network:
     opt_state: optax.OptState
 
 
-@struct.dataclass
-class Metrics:
+class Metrics(struct.PyTreeNode):
     """Sums over training steps since the last log line; `steps` of them."""
 
     steps: jax.Array
@@ -45,8 +43,7 @@ class Metrics:
     entropy: jax.Array  # of alpha, in nats
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """Everything that a run must restore: arrays only."""
 
     step: jax.Array  # int32[], W updates so far: t in tau(t), and the position in the data
@@ -79,7 +76,7 @@ class AutoLoss:
     detach: bool = True  # no gradient of the W update through the controller's input
 
 
-def stream(key: jax.Array, step: jax.Array, name: str) -> jax.Array:
+def stream(key: jax.Array, step: jax.Array | int, name: str) -> jax.Array:
     """The PRNG key of (root key, step, name): nothing is carried, so a resumed step replays itself."""
     return jax.random.fold_in(jax.random.fold_in(key, step), zlib.crc32(name.encode()) & 0x7FFFFFFF)
 

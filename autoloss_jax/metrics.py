@@ -100,8 +100,7 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, iterations: int = 50) -> C
     return Calibration(float(theta[0]), float(theta[1]) if len(theta) > 1 else 0.0)
 
 
-@struct.dataclass
-class ScoreHistogram:
+class ScoreHistogram(struct.PyTreeNode):
     """Counts of negatives and positives per bin of a probability: an AUC that merges over batches and devices.
 
     Scores in one bin count as tied, so that the error is at most half the share of (positive, negative) pairs that

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -67,7 +68,7 @@ def predict(loaded: Loaded, workdir: Path, output: Path) -> int:
         for x, _y in _encode(loaded, workdir, labelled=False):
             logits, _losses = forward((x, np.zeros(len(x), np.int32)), loaded.cfg.train.eval_batch_size)
             rows += len(x)
-            scores = np.asarray(autoloss.probabilities(logits.astype(np.float32)))
+            scores = np.asarray(autoloss.probabilities(jnp.asarray(logits, jnp.float32)))
             yield pl.DataFrame(scores, schema=dict.fromkeys(names, pl.Float32))
 
     temporary = output.with_name(f".{output.name}.tmp")

@@ -140,10 +140,10 @@ def _update(
     session: Session, state: TrainState, batch: host.Batch, val_batch: host.Batch | None
 ) -> TrainState:
     """One pass through the body of Algorithm 1; V moves when it is due."""
-    batch = sharding.put_batch(session.mesh, batch)
+    device_batch = sharding.put_batch(session.mesh, batch)
     if val_batch is not None:
-        state = session.controller_step(state, batch, sharding.put_batch(session.mesh, val_batch))
-    return session.train_step(state, batch)
+        state = session.controller_step(state, device_batch, sharding.put_batch(session.mesh, val_batch))
+    return session.train_step(state, device_batch)
 
 
 def _batches(session: Session, start: int) -> Iterator[tuple[host.Batch, host.Batch | None]]:
