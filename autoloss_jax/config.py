@@ -86,7 +86,7 @@ class Method:
     every: int = key(7, "f: recommender updates per controller update", low=1)
     xi: float = key(1e-3, "learning rate of the virtual step, Eq. (13); 0: first order", low=0.0)
     virtual_step: str = key(
-        "sgd", "the virtual step is plain SGD (the paper), or scaled as Adam scales", choices=("sgd", "adam")
+        "adam", "the virtual step is plain SGD (the paper), or scaled as Adam scales", choices=("sgd", "adam")
     )
     val_objective: str = key(
         "ce", "what V minimises at W*(V): cross-entropy, or the mixture itself", choices=("ce", "mixture")

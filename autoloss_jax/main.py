@@ -132,7 +132,19 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
                 ) from None
         raise
     except flags.Error as error:
-        raise UserError(" ".join(str(error).split())) from None
+        raise UserError(_one_line(str(error))) from None
+
+
+def _one_line(error: str) -> str:
+    """What absl says of a bad flag; of a config file that raised, its own last words."""
+    if "Traceback" in error:
+        return error.strip().splitlines()[-1].removeprefix("autoloss_jax.config.UserError: ")
+    section = re.search(r"flag --(config\.\w+)=.*as instance of", error, re.DOTALL)
+    return (
+        f"--{section[1]} is a section: set its keys, as --{section[1]}.name=..."
+        if section
+        else " ".join(error.split())
+    )
 
 
 def run(action: Callable[[], Any]) -> None:
@@ -142,6 +154,8 @@ def run(action: Callable[[], Any]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Preempted as preempted:
         print("interrupted: the state is saved; the same command goes on from here", file=sys.stderr)
         sys.exit(128 + preempted.number)

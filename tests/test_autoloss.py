@@ -25,7 +25,8 @@ def problem(model="deepfm", num_classes=2, **method):
     cfg = config.Config(
         model=config.Model(name=model, embed_dim=3, embed_init_std=0.4, hidden=(8, 8)),
         method=config.Method(
-            **{"hidden": (8, 8), "xi": 0.3, "pool": ("focal", "kl", "hinge", "ce")} | method
+            **{"hidden": (8, 8), "xi": 0.3, "virtual_step": "sgd", "pool": ("focal", "kl", "hinge", "ce")}
+            | method
         ),
     )
     al = states.build(cfg, num_classes, total_steps=1000)

@@ -1,0 +1,162 @@
+"""Losses equal their formulas in float64, and stay finite with two derivatives where float32 is hardest."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from autoloss_jax import losses
+from autoloss_jax.config import UserError
+
+SPECS = [
+    *losses.LOSSES,
+    "focal(gamma=0.5)",
+    "focal(gamma=1.0)",
+    "kl(epsilon=0.1)",
+    "gce(q=0.3)",
+    "asymmetric_ce(positive=2, negative=0.5)",
+]
+
+
+def probabilities(z):
+    z = np.concatenate([np.zeros_like(z), z], axis=1) if z.shape[1] == 1 else z
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def crammer_singer(scores, y):
+    return np.array([max(0.0, 1 + max(np.delete(s, c)) - s[c]) for s, c in zip(scores, y, strict=True)])
+
+
+def formula(name, z, y, gamma=2.0, epsilon=None, q=0.7, positive=1.0, negative=1.0):
+    """What the papers write, in numpy."""
+    p = probabilities(z)
+    k, at = p.shape[1], p[np.arange(len(y)), y]
+    hot = np.eye(k)[y]
+    smooth = (1 - (epsilon or 0.05)) * hot + (epsilon or 0.05) / k
+    scores = np.concatenate([np.zeros_like(z), z], axis=1) if z.shape[1] == 1 else z
+    return {
+        "ce": lambda: -np.log(at),
+        "focal": lambda: -((1 - at) ** gamma) * np.log(at),
+        "kl": lambda: np.sum(smooth * np.log(smooth / p), axis=1),
+        "kl_exact": lambda: np.log(1 / at),
+        "kl_reverse": lambda: np.sum(p * np.log(p / smooth), axis=1),
+        "hinge": lambda: crammer_singer(scores, y),
+        "hinge_prob": lambda: crammer_singer(p, y),
+        "mse": lambda: np.mean((hot - p) ** 2, axis=1),
+        "mae": lambda: np.mean(np.abs(hot - p), axis=1),
+        "poly1": lambda: -np.log(at) + (epsilon or 1.0) * (1 - at),
+        "gce": lambda: (1 - at**q) / q,
+        "asymmetric_ce": lambda: -np.where(y == 0, negative, positive) * np.log(at),
+    }[name]()
+
+
+def batch(num_outputs, size=64, scale=3.0):
+    rng = np.random.default_rng(num_outputs)
+    return scale * rng.standard_normal((size, num_outputs)), rng.integers(0, max(num_outputs, 2), size)
+
+
+@pytest.mark.parametrize("num_outputs", [1, 5])
+@pytest.mark.parametrize("spec", SPECS)
+def test_losses_equal_their_formulas(spec, num_outputs):
+    z, y = batch(num_outputs)
+    name, _, arguments = spec.partition("(")
+    values = {k.strip(): float(v) for k, v in (a.split("=") for a in arguments.rstrip(")").split(",") if a)}
+    with jax.enable_x64(True):
+        got = losses.parse(spec)(jnp.asarray(z), jnp.asarray(y))
+    assert got.shape == y.shape
+    assert np.allclose(got, formula(name, z, y, **values), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("num_outputs", [1, 5])
+def test_losses_agree_with_optax(num_outputs):
+    z, y = batch(num_outputs)
+    z, y = jnp.asarray(z, jnp.float32), jnp.asarray(y)
+    if num_outputs == 1:
+        pairs = {
+            losses.ce: optax.sigmoid_binary_cross_entropy(z[:, 0], y),
+            losses.hinge: optax.hinge_loss(z[:, 0], 2.0 * y - 1),
+            losses.focal: optax.sigmoid_focal_loss(z[:, 0], y, gamma=2.0),
+        }
+    else:
+        pairs = {
+            losses.ce: optax.softmax_cross_entropy_with_integer_labels(z, y),
+            losses.hinge: optax.losses.multiclass_hinge_loss(z, y),
+            losses.poly1: optax.losses.poly_loss_cross_entropy(z, jax.nn.one_hot(y, 5), epsilon=1.0),
+        }
+    for ours, theirs in pairs.items():
+        assert np.allclose(ours(z, y), theirs, rtol=1e-4, atol=1e-5), ours
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_losses_are_finite_with_two_derivatives_up_to_100_in_float32(spec):
+    loss = losses.parse(spec)
+    line = jnp.asarray([-100, -88.8, -50, -17, -3, -1, 0, 1, 3, 17, 50, 88.8, 100], jnp.float32)
+    rng = np.random.default_rng(0)
+    corners = np.concatenate(
+        [rng.choice(line, (60, 5)), np.zeros((1, 5)), 100 * np.eye(5), -100 * np.eye(5)]
+    ).astype(np.float32)
+    for z in (line[:, None], jnp.asarray(corners)):
+        for label in range(max(z.shape[1], 2)):
+
+            def one(z, label=label):
+                return loss(z[None], jnp.asarray([label]))[0]
+
+            for derivative in (one, jax.grad(one), jax.hessian(one)):
+                assert jnp.all(jnp.isfinite(jax.jit(jax.vmap(derivative))(z))), (spec, label)
+
+
+@pytest.mark.parametrize("num_outputs", [1, 5])
+@pytest.mark.parametrize("spec", SPECS)
+def test_gradients_match_central_differences(spec, num_outputs):
+    z, y = batch(num_outputs, size=8)
+    loss, h = losses.parse(spec), 1e-6
+    with jax.enable_x64(True):
+        gradient = jax.grad(lambda z: jnp.sum(loss(z, jnp.asarray(y))))(jnp.asarray(z))
+        direction = np.random.default_rng(1).standard_normal(z.shape)
+        along = float(np.sum(np.asarray(gradient) * direction))
+        up, down = (jnp.sum(loss(jnp.asarray(z + s * h * direction), jnp.asarray(y))) for s in (1, -1))
+    assert np.isclose(along, float(up - down) / (2 * h), rtol=1e-6, atol=1e-8)
+
+
+def test_kl_exact_equals_ce():
+    z, y = batch(5)
+    assert np.array_equal(losses.kl_exact(z, y), losses.ce(z, y))
+    assert not np.allclose(losses.kl(z, y), losses.ce(z, y))
+
+
+def test_binary_hinge_prob_is_hinge_on_two_p_minus_one():
+    z, y = batch(1)
+    s, p = 2 * y - 1, 1 / (1 + np.exp(-z[:, 0]))
+    assert np.allclose(losses.hinge_prob(z, y), np.maximum(0, 1 - s * (2 * p - 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("focl", "did you mean 'focal'"),
+        ("focal(gama=1)", "focal has the parameters gamma"),
+        ("ce(x=1)", "ce has no parameters"),
+        ("focal(gamma=one)", "'one' is not a finite number"),
+        ("focal(gamma=nan)", "not a finite number"),
+        ("focal(gamma", "not one of"),
+        ("__import__('os')", "not one of"),
+        ("", "not one of"),
+    ],
+)
+def test_a_bad_loss_is_one_line(spec, message):
+    with pytest.raises(UserError, match=message.replace("(", r"\(")) as error:
+        losses.parse(spec)
+    assert "\n" not in str(error.value)
+
+
+def test_a_pool_is_read_as_a_tuple_or_as_a_list_in_one_flag():
+    assert list(losses.parse_pool(("ce", "focal(gamma=1.0)"))) == ["ce", "focal(gamma=1.0)"]
+    assert list(losses.parse_pool(("ce,asymmetric_ce(positive=2,negative=1)",))) == [
+        "ce",
+        "asymmetric_ce(positive=2,negative=1)",
+    ]
+    for pool in ((), ("",), ("ce", "ce")):
+        with pytest.raises(UserError, match=r"method\.pool"):
+            losses.parse_pool(pool)

@@ -1,0 +1,98 @@
+"""AUC and logloss equal scikit-learn's; calibration is what a solver finds; histograms merge."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from autoloss_jax import metrics
+
+RNG = np.random.default_rng(0)
+
+
+def scores(kind, n=3000):
+    labels = RNG.integers(0, 2, n)
+    raw = RNG.standard_normal(n) + labels
+    return labels, {"continuous": raw, "ties": np.round(raw), "constant": np.zeros(n), "tiny": raw * 1e-300}[
+        kind
+    ]
+
+
+@pytest.mark.parametrize("kind", ["continuous", "ties", "constant", "tiny"])
+def test_auc_equals_scikit_learns(kind):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    labels, values = scores(kind)
+    assert abs(metrics.auc(labels, values) - sklearn.roc_auc_score(labels, values)) < 1e-12
+
+
+def test_auc_counts_pairs_with_half_for_ties():
+    labels, values = scores("ties", 200)
+    pos, neg = values[labels == 1][:, None], values[labels == 0][None]
+    assert abs(metrics.auc(labels, values) - np.mean((pos > neg) + 0.5 * (pos == neg))) < 1e-12
+
+
+def test_ovr_auc_and_logloss_equal_scikit_learns():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    labels, logits = RNG.integers(0, 5, 2000), RNG.standard_normal((2000, 5))
+    logits[np.arange(2000), labels] += 1
+    p = np.exp(metrics.log_probabilities(logits))
+    assert abs(metrics.ovr_auc(labels, p) - sklearn.roc_auc_score(labels, p, multi_class="ovr")) < 1e-12
+    assert abs(metrics.logloss(labels, logits) - sklearn.log_loss(labels, p)) < 1e-12
+    binary, high = logits[:, :1], (labels > 2).astype(int)
+    q = 1 / (1 + np.exp(-binary[:, 0]))
+    assert abs(metrics.logloss(high, binary) - sklearn.log_loss(high, q)) < 1e-12
+
+
+def test_logloss_is_finite_and_exact_far_out():
+    assert metrics.logloss(np.array([0]), np.array([[1000.0]])) == pytest.approx(1000.0)
+    assert metrics.logloss(np.array([1]), np.array([[1000.0]])) == 0.0
+
+
+def test_an_undefined_auc_has_a_reason():
+    assert np.isnan(metrics.auc(np.zeros(5), np.arange(5)))
+    assert metrics.undefined_reason(np.zeros(5, int), 2) == "no example of class 1 among 5 rows"
+    assert metrics.undefined_reason(np.array([0, 1]), 2) is None
+    assert "class 1, 3" in metrics.undefined_reason(np.array([0, 2, 4]), 5)
+
+
+def test_platt_scaling_equals_scikit_learns_logistic_regression():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    labels, z = scores("continuous", 4000)
+    z = 3 * z - 5
+    model = linear_model.LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(z[:, None], labels)
+    found = metrics.calibrate(z[:, None], labels)
+    assert found.scale == pytest.approx(model.coef_.item(), abs=1e-4)
+    assert found.shift == pytest.approx(model.intercept_.item(), abs=1e-4)
+    before, after = (metrics.logloss(labels, x) for x in (z[:, None], metrics.apply(found, z[:, None])))
+    assert after < before
+
+
+def test_temperature_is_the_minimum_over_a_grid():
+    labels, logits = RNG.integers(0, 5, 2000), RNG.standard_normal((2000, 5))
+    logits[np.arange(2000), labels] += 1
+    found = metrics.calibrate(4 * logits, labels)
+    grid = np.linspace(0.01, 1, 1000)
+    best = grid[np.argmin([metrics.logloss(labels, t * 4 * logits) for t in grid])]
+    assert found.shift == 0
+    assert found.scale == pytest.approx(best, abs=2e-3)
+
+
+def test_calibration_of_separable_data_is_finite():
+    labels = np.repeat([0, 1], 50)
+    found = metrics.calibrate(np.where(labels == 1, 5.0, -5.0)[:, None], labels)
+    assert np.isfinite([found.scale, found.shift]).all()
+
+
+def test_histograms_merge_to_the_auc_of_all_scores():
+    labels, values = scores("continuous", 20_000)
+    p = 1 / (1 + np.exp(-values))
+    update = jax.jit(lambda h, y, s: h.update(y, s))
+    parts = [update(metrics.ScoreHistogram.empty(), labels[i::4], p[i::4]) for i in range(4)]
+    whole = functools.reduce(lambda a, b: a.merge(b), parts)
+    assert int(whole.counts.sum()) == 20_000
+    assert abs(whole.auc() - metrics.auc(labels, p)) < 1e-6
+    coarse = metrics.ScoreHistogram.empty(64).update(labels, p)
+    negative, positive = np.asarray(coarse.counts, float)
+    bound = np.sum(negative * positive) / (negative.sum() * positive.sum()) / 2
+    assert abs(coarse.auc() - metrics.auc(labels, p)) <= bound
