@@ -6,7 +6,10 @@ import numpy as np
 
 
 def bi_interaction(e: jax.Array) -> jax.Array:
-    """sum_{i<j} e_i * e_j as half of square-of-sum minus sum-of-squares (Rendle 2010). [B, F, D] -> [B, D]."""
+    """sum_{i<j} e_i * e_j. [B, F, D] -> [B, D].
+
+    Half of square-of-sum minus sum-of-squares (Rendle, 2010): O(F), where the pairs are O(F^2).
+    """
     return 0.5 * (jnp.square(jnp.sum(e, axis=1)) - jnp.sum(jnp.square(e), axis=1))
 
 

@@ -1,8 +1,9 @@
-"""Candidate losses: (logits, labels) -> [B], unreduced.
+"""Candidate losses l_i(y, y_hat) of Eq. (8): (logits, labels int[B]) -> [B], unreduced, entropies in nats.
 
-One logit [B, 1] is a binary task (sigmoid), C >= 3 logits [B, C] are C classes (softmax). Each loss is written once for
-both, over K classes (K = 2 for one logit), and is finite with its first two derivatives for logits in [-100, 100] in
-float32: every logarithm goes through log_sigmoid or log_softmax.
+One logit [B, 1] is a binary task (sigmoid), C >= 3 logits [B, C] are C classes (softmax). Each loss is
+written once for both, over K classes (K = 2 for one logit), and is finite with its first two derivatives
+for logits in [-100, 100] in float32: every logarithm goes through log_sigmoid or log_softmax. A parameter
+out of its range is a UserError, since it would be a NaN in training.
 """
 
 import functools
@@ -43,18 +44,23 @@ def ce(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def focal(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0) -> jax.Array:
-    """(1 - p_y)^gamma times cross-entropy (Lin et al., 2017); the power is exp(gamma log(1 - p_y)), smooth at p_y = 1."""
+    """(1 - p_y)^gamma times cross-entropy (Lin et al., 2017); gamma in [0, 100].
+
+    The power is exp(gamma log(1 - p_y)), smooth at p_y = 1 for every gamma.
+    """
+    _require("focal", 0, 100, gamma=gamma)
     logp = log_probs(logits)
     y = one_hot(labels, logp)
-    log_others = jax.nn.logsumexp(logp, axis=-1, b=1 - y, where=y == 0)
+    log_others = jax.nn.logsumexp(logp, axis=-1, where=y == 0)
     return jnp.exp(gamma * log_others) * -jnp.sum(y * logp, axis=-1)
 
 
 def kl(logits: jax.Array, labels: jax.Array, *, epsilon: float = 0.05) -> jax.Array:
-    """KL(q || p) against smoothed labels q = (1 - epsilon) one-hot + epsilon / K.
+    """KL(q || p) against smoothed labels q = (1 - epsilon) one-hot + epsilon / K; epsilon in [1e-6, 0.99].
 
     Against hard labels KL is cross-entropy itself (`kl_exact`), so that the paper's KL cannot be that.
     """
+    _require("kl", 1e-6, 0.99, epsilon=epsilon)
     logp = log_probs(logits)
     q, log_q = _smoothed(labels, logp, epsilon)
     return jnp.sum(q * (log_q - logp), axis=-1)
@@ -67,28 +73,28 @@ def kl_exact(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 def kl_reverse(logits: jax.Array, labels: jax.Array, *, epsilon: float = 0.05) -> jax.Array:
     """KL(p || q) against the smoothed labels of `kl`."""
+    _require("kl_reverse", 1e-6, 0.99, epsilon=epsilon)
     logp = log_probs(logits)
     _, log_q = _smoothed(labels, logp, epsilon)
     return jnp.sum(jnp.exp(logp) * (logp - log_q), axis=-1)
 
 
 def _smoothed(labels: jax.Array, logp: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
-    if not 0 < epsilon < 1:
-        raise UserError(
-            f"kl(epsilon={epsilon}): wants 0 < epsilon < 1; kl_exact is the one without smoothing"
-        )
     q = (1 - epsilon) * one_hot(labels, logp) + epsilon / logp.shape[-1]
     return q, jnp.log(q)
 
 
 def hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """max(0, 1 - s z) for one logit, s = +-1; max(0, 1 + max_{j != y} z_j - z_y) for several (Crammer & Singer, 2001)."""
+    """max(0, 1 - s z) for one logit, s = +-1; max(0, 1 + max_{j != y} z_j - z_y) for several.
+
+    Crammer & Singer, 2001. At the kink and at ties the derivative is the mean of its one-sided values.
+    """
     z = jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1) if logits.shape[-1] == 1 else logits
     return jnp.maximum(0.0, 1.0 + _margin(z, labels))
 
 
 def hinge_prob(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """max(0, 1 + max_{j != y} p_j - p_y), hinge on probabilities; max(0, 1 - s (2 p - 1)) for one logit."""
+    """max(0, 1 + max_{j != y} p_j - p_y), Keras's categorical hinge; binary: max(0, 1 - s (2 p - 1))."""
     return jnp.maximum(0.0, 1.0 + _margin(jnp.exp(log_probs(logits)), labels))
 
 
@@ -110,39 +116,62 @@ def mae(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def poly1(logits: jax.Array, labels: jax.Array, *, epsilon: float = 1.0) -> jax.Array:
-    """Cross-entropy + epsilon (1 - p_y) (Leng et al., 2022)."""
+    """Cross-entropy + epsilon (1 - p_y) (Leng et al., 2022); epsilon in [-1, 100]."""
+    _require("poly1", -1, 100, epsilon=epsilon)
     logp = log_p(logits, labels)
     return -logp + epsilon * (1 - jnp.exp(logp))
 
 
 def gce(logits: jax.Array, labels: jax.Array, *, q: float = 0.7) -> jax.Array:
-    """(1 - p_y^q) / q, robust to wrong labels: cross-entropy as q -> 0, 1 - p_y at q = 1 (Zhang & Sabuncu, 2018)."""
+    """(1 - p_y^q) / q, robust to wrong labels (Zhang & Sabuncu, 2018); q in [1e-3, 1].
+
+    Cross-entropy as q -> 0, 1 - p_y at q = 1.
+    """
+    _require("gce", 1e-3, 1, q=q)
     return -jnp.expm1(q * log_p(logits, labels)) / q
 
 
 def asymmetric_ce(
     logits: jax.Array, labels: jax.Array, *, positive: float = 1.0, negative: float = 1.0
 ) -> jax.Array:
-    """Cross-entropy weighted by `negative` where the label is 0, by `positive` elsewhere."""
+    """Cross-entropy weighted by `negative` where the label is 0, by `positive` elsewhere; in [0, 1e6]."""
+    _require("asymmetric_ce", 0, 1e6, positive=positive)
+    _require("asymmetric_ce", 0, 1e6, negative=negative)
     return jnp.where(labels == 0, negative, positive) * ce(logits, labels)
 
 
+def _require(loss: str, low: float, high: float, **parameter: float) -> None:
+    for name, value in parameter.items():
+        if not low <= value <= high:
+            raise UserError(f"loss {loss}({name}={value:g}): wants {low:g} <= {name} <= {high:g}")
+
+
 def parse(spec: str) -> Loss:
-    """A loss from its name and parameters, as "ce" or "focal(gamma=1.0)"; UserError naming what is unknown."""
+    """A loss from its name and parameters, as "ce" or "focal(gamma=1.0)".
+
+    UserError for an unknown name or parameter (it lists the known), and for a malformed value or one out of
+    range.
+    """
     match = re.fullmatch(r"(\w+)(?:\((.*)\))?", spec.strip())
     name, arguments = (match[1], match[2] or "") if match else (spec, "")
     if name not in LOSSES:
         raise UserError(f"loss {spec!r}: not one of {', '.join(LOSSES)}{nearest(name, list(LOSSES))}")
     known = [p for p, v in inspect.signature(LOSSES[name]).parameters.items() if v.kind is v.KEYWORD_ONLY]
     values = {}
-    for argument in filter(None, (a.strip() for a in arguments.split(","))):
+    for argument in arguments.split(",") if arguments.strip() else []:
         parameter, _, value = (part.strip() for part in argument.partition("="))
         if parameter not in known:
-            raise UserError(
-                f"loss {spec!r}: {name} has {'the parameters ' + ', '.join(known) if known else 'no parameters'}"
-            )
+            takes = f"takes {', '.join(known)}" if known else "takes no parameters"
+            raise UserError(f"loss {spec!r}: {name} {takes}{nearest(parameter, known)}")
+        if parameter in values:
+            raise UserError(f"loss {spec!r}: {parameter} is given twice")
         values[parameter] = _number(spec, value)
-    return functools.partial(LOSSES[name], **values) if values else LOSSES[name]
+    if not values:
+        return LOSSES[name]
+    loss = functools.partial(LOSSES[name], **values)
+    # a value out of range is said here, not at the first step
+    jax.eval_shape(loss, jax.ShapeDtypeStruct((1, 1), "float32"), jax.ShapeDtypeStruct((1,), "int32"))
+    return loss
 
 
 def _number(spec: str, text: str) -> float:
@@ -156,7 +185,10 @@ def _number(spec: str, text: str) -> float:
 
 
 def parse_pool(pool: tuple[str, ...]) -> dict[str, Loss]:
-    """Candidate losses by name as written, in order; ("ce,mae",) is ("ce", "mae"). UserError if empty or repeated."""
+    """Candidate losses by name as written, in order; ("ce,mae",) is ("ce", "mae").
+
+    UserError if there is none, one is named twice, or `parse` refuses one.
+    """
     names = [n.strip() for entry in pool for n in re.split(r",(?![^(]*\))", entry) if n.strip()]
     if not names:
         raise UserError("--config.method.pool: wants at least one loss, as ('focal','ce')")

@@ -1,4 +1,4 @@
-"""Figures of merit, on the host in float64: exact AUC with ties, logloss, calibration; and an AUC that merges."""
+"""Figures of merit, on the host in float64: AUC with ties, logloss, calibration; and an AUC that merges."""
 
 import dataclasses
 
@@ -9,15 +9,15 @@ from flax import struct
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """P(score of a positive > score of a negative) + half of P(equal): rank AUC, exact with ties. [n], [n] -> float.
+    """P(positive scores above negative) + half of P(equal): rank AUC, exact with ties. [n], [n] -> float.
 
-    NaN if there is no positive or no negative (`undefined_reason` says so in words).
+    NaN if there is no positive or no negative (`undefined_reason` says so in words), or if a score is NaN.
     """
-    positive = np.asarray(labels) > 0
+    positive, scores = np.asarray(labels) > 0, np.asarray(scores, np.float64)
     num_positive, num_negative = int(positive.sum()), int((~positive).sum())
-    if not num_positive or not num_negative:
+    if not num_positive or not num_negative or np.isnan(scores).any():
         return float("nan")
-    _, inverse, counts = np.unique(np.asarray(scores, np.float64), return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     mean_rank = last - (counts - 1) / 2.0
     rank_sum = mean_rank[inverse][positive].sum()
@@ -65,47 +65,52 @@ def apply(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
 def calibrate(logits: np.ndarray, labels: np.ndarray, iterations: int = 50) -> Calibration:
     """The Calibration that minimises logloss, by damped Newton steps on a convex function.
 
-    logits' = sum_k theta_k phi_k with phi = (z, 1) for one logit, in the class of label 1, and phi = (z) for several.
-    A tiny ridge around the identity keeps separable data finite.
+    float[n, 1] or [n, C], int[n]. logits' = sum_k theta_k phi_k with phi = (z, 1) for one logit, in the class
+    of label 1, and phi = (z) for several. z is standardised, so that the scale of the logits does not matter
+    (softmax ignores the shift); a tiny ridge keeps separable data finite.
     """
     z = np.asarray(logits, np.float64)
+    mean, std = z.mean(), z.std()
+    std = std if std > 1e-12 * np.abs(z).max() else 1.0  # constant logits
+    z = (z - mean) / std
     if z.shape[-1] == 1:
-        zero = np.zeros_like(z)
-        phi = np.stack([np.concatenate([zero, z], axis=1), np.concatenate([zero, zero + 1], axis=1)], axis=-1)
+        phi = np.stack([np.pad(f, ((0, 0), (1, 0))) for f in (z, np.ones_like(z))], axis=-1)  # [n, 2, 2]
     else:
         phi = z[:, :, None]
-    identity = np.eye(phi.shape[-1])[0]
-    ridge = 1e-6
-    y = np.eye(phi.shape[1])[labels]
+    y, ridge = np.eye(phi.shape[1])[labels], 1e-8
 
-    def value(theta):
+    def value(theta: np.ndarray) -> tuple[float, np.ndarray]:
         logp = log_probabilities(phi @ theta)
-        return -np.mean(np.sum(y * logp, axis=1)) + ridge / 2 * np.sum((theta - identity) ** 2), np.exp(logp)
+        return -np.mean(np.sum(y * logp, axis=1)) + ridge / 2 * theta @ theta, np.exp(logp)
 
-    theta, (loss, p) = identity, value(identity)
+    theta = np.zeros(phi.shape[-1])
+    loss, p = value(theta)
     for _ in range(iterations):
-        gradient = np.einsum("nc,nck->k", p - y, phi) / len(z) + ridge * (theta - identity)
-        mean = np.einsum("nc,nck->nk", p, phi)
-        hessian = (np.einsum("nc,nck,ncl->kl", p, phi, phi) - mean.T @ mean) / len(z) + ridge * np.eye(
-            len(theta)
-        )
-        step = np.linalg.solve(hessian, gradient)
-        length = 1.0
-        while length > 1e-8 and value(theta - length * step)[0] > loss:
-            length /= 2
-        theta, before = theta - length * step, loss
-        loss, p = value(theta)
+        expected = np.einsum("nc,nck->nk", p, phi)
+        gradient = np.einsum("nc,nck->k", p - y, phi) / len(z) + ridge * theta
+        centred = phi - expected[:, None]
+        hessian = np.einsum("nck,ncl->kl", p[:, :, None] * centred, centred) / len(z)
+        step = np.linalg.solve(hessian + ridge * np.eye(len(theta)), gradient)
+        for halvings in range(40):
+            trial = theta - step / 2**halvings
+            trial_loss, trial_p = value(trial)
+            if trial_loss <= loss:
+                break
+        else:
+            break
+        theta, p, before, loss = trial, trial_p, loss, trial_loss
         if before - loss < 1e-14:
             break
-    return Calibration(float(theta[0]), float(theta[1]) if len(theta) > 1 else 0.0)
+    scale = theta[0] / std
+    return Calibration(float(scale), float(theta[1] - scale * mean) if len(theta) > 1 else 0.0)
 
 
 class ScoreHistogram(struct.PyTreeNode):
-    """Counts of negatives and positives per bin of a probability: an AUC that merges over batches and devices.
+    """Counts of negatives and positives per bin of a probability: an AUC that merges over batches, devices.
 
-    Scores in one bin count as tied, so that the error is at most half the share of (positive, negative) pairs that
-    fall into one bin; with 2^20 bins and scores that are not concentrated it is below 1e-9. Counts are exact below
-    2^31 per bin.
+    Scores in one bin count as tied, so that the error is at most half the share of (positive, negative) pairs
+    that fall into one bin (`error_bound`): 2e-6 with 2^20 bins at a click rate of 7%, 3e-5 at 0.4%.
+    Counts are exact below 2^31 per bin.
     """
 
     counts: jax.Array  # int32[2, bins]
@@ -116,7 +121,7 @@ class ScoreHistogram(struct.PyTreeNode):
         return cls(jnp.zeros((2, bins), jnp.int32))
 
     def update(self, labels: jax.Array, probabilities: jax.Array) -> "ScoreHistogram":
-        """With more scores. labels int[n] in {0, 1}, probabilities [n] in [0, 1]."""
+        """With more scores. labels int[n] in {0, 1}, probabilities [n] in [0, 1], not NaN."""
         bins = self.counts.shape[1]
         index = jnp.clip((probabilities * bins).astype(jnp.int32), 0, bins - 1)
         return self.replace(counts=self.counts.at[labels, index].add(1))
@@ -131,3 +136,9 @@ class ScoreHistogram(struct.PyTreeNode):
         below = np.cumsum(negative) - negative
         pairs = negative.sum() * positive.sum()
         return float(np.sum(positive * (below + negative / 2)) / pairs) if pairs else float("nan")
+
+    def error_bound(self) -> float:
+        """|auc() - the exact AUC of the same scores| is at most this; NaN where AUC is."""
+        negative, positive = np.asarray(self.counts, np.float64)
+        pairs = negative.sum() * positive.sum()
+        return float(np.sum(negative * positive) / (2 * pairs)) if pairs else float("nan")

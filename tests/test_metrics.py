@@ -8,15 +8,20 @@ import pytest
 
 from autoloss_jax import metrics
 
-RNG = np.random.default_rng(0)
-
 
 def scores(kind, n=3000):
-    labels = RNG.integers(0, 2, n)
-    raw = RNG.standard_normal(n) + labels
-    return labels, {"continuous": raw, "ties": np.round(raw), "constant": np.zeros(n), "tiny": raw * 1e-300}[
-        kind
-    ]
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, n)
+    raw = rng.standard_normal(n) + labels
+    kinds = {"continuous": raw, "ties": np.round(raw), "constant": np.zeros(n), "tiny": raw * 1e-300}
+    return labels, kinds[kind]
+
+
+def five_classes(n=2000):
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 5, n), rng.standard_normal((n, 5))
+    logits[np.arange(n), labels] += 1
+    return labels, logits
 
 
 @pytest.mark.parametrize("kind", ["continuous", "ties", "constant", "tiny"])
@@ -34,8 +39,7 @@ def test_auc_counts_pairs_with_half_for_ties():
 
 def test_ovr_auc_and_logloss_equal_scikit_learns():
     sklearn = pytest.importorskip("sklearn.metrics")
-    labels, logits = RNG.integers(0, 5, 2000), RNG.standard_normal((2000, 5))
-    logits[np.arange(2000), labels] += 1
+    labels, logits = five_classes()
     p = np.exp(metrics.log_probabilities(logits))
     assert abs(metrics.ovr_auc(labels, p) - sklearn.roc_auc_score(labels, p, multi_class="ovr")) < 1e-12
     assert abs(metrics.logloss(labels, logits) - sklearn.log_loss(labels, p)) < 1e-12
@@ -56,21 +60,24 @@ def test_an_undefined_auc_has_a_reason():
     assert "class 1, 3" in metrics.undefined_reason(np.array([0, 2, 4]), 5)
 
 
+def test_auc_of_a_nan_score_is_nan():
+    assert np.isnan(metrics.auc(np.array([0, 1, 1]), np.array([0.1, np.nan, 0.3])))
+
+
 def test_platt_scaling_equals_scikit_learns_logistic_regression():
     linear_model = pytest.importorskip("sklearn.linear_model")
     labels, z = scores("continuous", 4000)
     z = 3 * z - 5
     model = linear_model.LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(z[:, None], labels)
     found = metrics.calibrate(z[:, None], labels)
-    assert found.scale == pytest.approx(model.coef_.item(), abs=1e-4)
-    assert found.shift == pytest.approx(model.intercept_.item(), abs=1e-4)
+    assert found.scale == pytest.approx(model.coef_.item(), abs=1e-5)
+    assert found.shift == pytest.approx(model.intercept_.item(), abs=1e-5)
     before, after = (metrics.logloss(labels, x) for x in (z[:, None], metrics.apply(found, z[:, None])))
     assert after < before
 
 
 def test_temperature_is_the_minimum_over_a_grid():
-    labels, logits = RNG.integers(0, 5, 2000), RNG.standard_normal((2000, 5))
-    logits[np.arange(2000), labels] += 1
+    labels, logits = five_classes()
     found = metrics.calibrate(4 * logits, labels)
     grid = np.linspace(0.01, 1, 1000)
     best = grid[np.argmin([metrics.logloss(labels, t * 4 * logits) for t in grid])]
@@ -78,10 +85,29 @@ def test_temperature_is_the_minimum_over_a_grid():
     assert found.scale == pytest.approx(best, abs=2e-3)
 
 
-def test_calibration_of_separable_data_is_finite():
-    labels = np.repeat([0, 1], 50)
-    found = metrics.calibrate(np.where(labels == 1, 5.0, -5.0)[:, None], labels)
-    assert np.isfinite([found.scale, found.shift]).all()
+@pytest.mark.parametrize("scale", [1e-6, 1e3, 1e6])
+def test_calibration_does_not_depend_on_the_scale_of_logits(scale):
+    labels, z = scores("continuous")
+    plain, scaled = (
+        metrics.calibrate(z[:, None], labels),
+        metrics.calibrate(scale * z[:, None] + scale, labels),
+    )
+    assert scaled.scale * scale == pytest.approx(plain.scale, rel=1e-6)
+    assert scaled.shift + scaled.scale * scale == pytest.approx(plain.shift, rel=1e-6)
+    labels, logits = five_classes()
+    assert metrics.calibrate(scale * logits, labels).scale * scale == pytest.approx(
+        metrics.calibrate(logits, labels).scale, rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("logits", ["separable", "one label", "constant", "zero"])
+def test_calibration_of_degenerate_data_is_finite(logits):
+    labels = np.repeat([0, 1], 50) * (logits != "one label")
+    values = {"constant": np.full(100, 0.1), "zero": np.zeros(100)}.get(logits, np.linspace(-5, 5, 100))
+    found = metrics.calibrate(values[:, None], labels)
+    assert np.isfinite([found.scale, found.shift]).all() and abs(found.scale) < 1e3
+    best = 0.0 if logits in ("separable", "one label") else np.log(2)
+    assert metrics.logloss(labels, metrics.apply(found, values[:, None])) == pytest.approx(best, abs=1e-4)
 
 
 def test_histograms_merge_to_the_auc_of_all_scores():
@@ -93,6 +119,11 @@ def test_histograms_merge_to_the_auc_of_all_scores():
     assert int(whole.counts.sum()) == 20_000
     assert abs(whole.auc() - metrics.auc(labels, p)) < 1e-6
     coarse = metrics.ScoreHistogram.empty(64).update(labels, p)
-    negative, positive = np.asarray(coarse.counts, float)
-    bound = np.sum(negative * positive) / (negative.sum() * positive.sum()) / 2
-    assert abs(coarse.auc() - metrics.auc(labels, p)) <= bound
+    assert abs(coarse.auc() - metrics.auc(labels, p)) <= coarse.error_bound() < 0.02
+
+
+@pytest.mark.parametrize(("ordered", "exact"), [("up", 1.0), ("down", 0.0)])
+def test_the_error_bound_of_a_histogram_is_reached(ordered, exact):
+    labels, p = np.array([0, 1]), np.array([0.1, 0.2])[:: 1 if ordered == "up" else -1]
+    one_bin = metrics.ScoreHistogram.empty(2).update(labels, p)
+    assert abs(one_bin.auc() - exact) == one_bin.error_bound() == 0.5

@@ -1,0 +1,39 @@
+"""The table of several runs has their mean and sample deviation."""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from autoloss_jax import compare
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_runs_are_grouped_and_averaged_over_seeds(finished):
+    _, _, result = finished
+    aucs = [0.71, 0.72, 0.76]
+    runs = [result | {"seed": s, "test": result["test"] | {"auc": a}} for s, a in enumerate(aucs)]
+    other = result | {"method": "ce", "test": result["test"] | {"auc": None}}
+    *_, first, second = compare.table([*runs, other]).splitlines()
+    assert first.startswith("| small | deepfm | autoloss every=3 hidden=(8,) | 3 | ")
+    assert f"{statistics.mean(aucs):.5f} ± {statistics.stdev(aucs):.5f}" in first
+    assert "| ce every=3 hidden=(8,) | 1 | undefined |" in second
+
+
+def test_the_command_reads_result_json_and_names_what_is_missing(finished, tmp_path):
+    def call(*runs):
+        return subprocess.run(
+            [sys.executable, "-m", "autoloss_jax.compare", *map(str, runs)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+
+    _, workdir, result = finished
+    assert f"{json.loads((workdir / 'result.json').read_text())['test']['auc']:.5f}" in call(workdir).stdout
+    for runs in ((), (tmp_path,)):
+        done = call(*runs)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
