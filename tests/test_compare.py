@@ -31,7 +31,7 @@ def test_the_command_reads_result_json_and_names_what_is_missing(finished, tmp_p
             cwd=ROOT,
         )
 
-    _, workdir, result = finished
+    _, workdir, _result = finished
     assert f"{json.loads((workdir / 'result.json').read_text())['test']['auc']:.5f}" in call(workdir).stdout
     for runs in ((), (tmp_path,)):
         done = call(*runs)
