@@ -36,16 +36,10 @@ def figures(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
     elif num_classes == 2:
         auc = float(metrics.auc(labels, logits[:, 0]))
     else:
-        auc = float(metrics.ovr_auc(labels, softmax(logits)))
+        auc = float(metrics.ovr_auc(labels, np.exp(metrics.log_probabilities(logits))))
     return {"auc": auc, "logloss": float(metrics.logloss(labels, logits))} | (
         {"auc_undefined": undefined} if undefined else {}
     )
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float64[n, C] -> probabilities float64[n, C]."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def calibrated_logloss(

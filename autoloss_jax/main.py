@@ -65,7 +65,9 @@ def _train() -> None:
         results.append(
             train.train(other, workdir / "compare" / re.sub(r"[^A-Za-z0-9_.=-]", "_", method), _say)
         )
-    rich.console.Console().print(report.table(results))
+    console = rich.console.Console()
+    console.width = max(console.width, 100)
+    console.print(report.table(results))
     _say(f"figures: {workdir / 'result.json'}")
 
 
@@ -154,6 +156,8 @@ def run(action: Callable[[], Any]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Preempted as preempted:

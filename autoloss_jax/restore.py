@@ -101,4 +101,6 @@ def _encode(
     schema, vocabulary = store.load_vocabulary(workdir)
     if schema.fingerprint != loaded.schema.fingerprint:
         raise UserError(f"{workdir}: its vocabulary is not the one of the checkpoint")
+    if not labelled:  # a row left out would shift all scores after it
+        loaded.cfg.data.on_bad_row = "error"
     return prepare.encode(Path(loaded.cfg.data.path), loaded.cfg.data, schema, vocabulary, labelled=labelled)

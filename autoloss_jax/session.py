@@ -65,6 +65,8 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
     mesh = sharding.make_mesh()
     sharding.check_batch_size(mesh, cfg.train.batch_size, "train.batch_size")
     sharding.check_batch_size(mesh, cfg.train.eval_batch_size, "train.eval_batch_size")
+    for _, y in splits.controller:
+        sharding.check_batch_size(mesh, min(cfg.train.batch_size, len(y)), "train.batch_size")
     return Session(
         cfg=cfg,
         workdir=workdir,

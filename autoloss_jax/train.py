@@ -165,10 +165,7 @@ def _flush(
     """The training record since the last one; the state's metrics start again from zero."""
     sums = jax.device_get(state.metrics)
     steps, step = float(sums.steps), int(state.step)
-    if not np.isfinite(sums.loss):
-        raise UserError(
-            f"the training loss is not finite by step {step}; lower --config.optimizer.learning_rate, or clip with --config.optimizer.clip_norm=10"
-        )
+    _require_finite(float(sums.loss), "training", step)
     progress.share = [a + float(b) for a, b in zip(progress.share, sums.share, strict=True)]
     progress.share_steps += steps
     record = {
@@ -194,6 +191,7 @@ def _evaluate(
         session.evaluate_step, session.mesh, state, session.splits.val, cfg.train.eval_batch_size
     )
     val = evaluate.figures(session.splits.val[1], logits) | {"loss": float(losses.mean())}
+    _require_finite(val["logloss"], "validation", step)
     value = val["auc"] if cfg.train.monitor == "auc" else -val["logloss"]
     if value is None:
         raise UserError(
@@ -210,6 +208,15 @@ def _evaluate(
         state = state.replace(lr_scale=state.lr_scale * cfg.optimizer.decay)
     progress.stopped = progress.stalled >= cfg.train.patience
     return state, val
+
+
+def _require_finite(loss: float, which: str, step: int) -> None:
+    """The last checkpoint stays: nothing is saved of a run that has diverged."""
+    if not np.isfinite(loss):
+        raise UserError(
+            f"the {which} loss is not finite by step {step}; lower --config.optimizer.learning_rate, or clip "
+            "with --config.optimizer.clip_norm=10"
+        )
 
 
 def _meta(session: Session, progress: Progress) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,9 @@ def locked(workdir: Path) -> Iterator[None]:
 def signals() -> Iterator[Callable[[], int]]:
     """A function giving the first SIGTERM or SIGINT that came (0: none); a second one ends the process at once."""
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's alone
+        yield lambda: 0
+        return
 
     def handle(number: int, _: Any) -> None:
         received.append(number)

@@ -107,7 +107,7 @@ def test_calibration_of_degenerate_data_is_finite(logits):
     found = metrics.calibrate(values[:, None], labels)
     assert np.isfinite([found.scale, found.shift]).all() and abs(found.scale) < 1e3
     best = 0.0 if logits in ("separable", "one label") else np.log(2)
-    assert metrics.logloss(labels, metrics.apply(found, values[:, None])) == pytest.approx(best, abs=1e-4)
+    assert metrics.logloss(labels, metrics.apply(found, values[:, None])) == pytest.approx(best, abs=1e-3)
 
 
 def test_histograms_merge_to_the_auc_of_all_scores():

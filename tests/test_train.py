@@ -287,6 +287,52 @@ def test_every_method_trains(small, tmp_path, name):
     assert sum(result["selection"].values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("model", ["deepfm", "ipnn"])
+def test_ratings_in_five_classes_are_learnt_and_scored(tmp_path, model):
+    import polars as pl
+
+    r = np.random.default_rng(0)
+    users, movies = r.integers(0, 40, 3000), r.integers(0, 30, 3000)
+    taste = r.standard_normal(40)[users] + r.standard_normal(30)[movies]
+    stars = np.clip(np.round(3 + taste + 0.3 * r.standard_normal(3000)), 1, 5).astype(int)
+    path, new = tmp_path / "ratings.dat", tmp_path / "new.dat"
+    path.write_text("".join(f"{u}::{m}::{s}::0\n" for u, m, s in zip(users, movies, stars, strict=True)))
+    new.write_text("".join(f"{u}::{m}\n" for u, m in zip(users[:50], movies[:50], strict=True)))
+    cfg = config.Config(
+        data=config.Data(name="r", format="ratings", num_classes=5, path=str(path), cache=str(tmp_path)),
+        model=config.Model(name=model, embed_dim=4, hidden=(16,), embed_init_std=0.1),
+        optimizer=config.Optimizer(learning_rate=0.02),
+        train=config.Train(batch_size=100, epochs=8, eval_batch_size=256),
+    )
+    result = train.train(cfg, tmp_path / "run", quiet)
+    assert result["test"]["auc"] > 0.8
+    loaded = restore.load(tmp_path / "run", None, {"data.path": str(new)})
+    assert restore.predict(loaded, tmp_path / "run", tmp_path / "s.parquet") == 50
+    scores = pl.read_parquet(tmp_path / "s.parquet")
+    assert scores.columns == [f"score_{c}" for c in range(5)]
+    assert np.allclose(scores.to_numpy().sum(axis=1), 1, atol=1e-5)
+    assert np.mean(scores.to_numpy().argmax(axis=1) + 1 == stars[:50]) > 0.4
+
+
+def test_four_devices_train_as_one(finished, config_file, tmp_path):
+    """The same losses to rounding: batch statistics and means are over the whole batch, wherever its parts are."""
+    logs = {}
+    for devices in (1, 4):
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        }
+        workdir = tmp_path / str(devices)
+        flags = ("--config.train.epochs=1", "--config.model.dropout=0.0")
+        subprocess.run(train_command(config_file, workdir, *flags), env=env, check=True, capture_output=True)
+        logs[devices] = log(workdir)
+    for one, four in zip(logs[1], logs[4], strict=True):
+        assert one["loss"] == pytest.approx(four["loss"], rel=1e-4)
+        assert one["alpha"] == pytest.approx(four["alpha"], rel=1e-3)
+    assert logs[1][-1]["val"]["logloss"] == pytest.approx(logs[4][-1]["val"]["logloss"], rel=1e-4)
+
+
 def test_fold_in_val_trains_on_the_controllers_rows_only_without_a_search(small):
     data = prepare.prepare(small().data, quiet)
     rows, val = len(data.split("train")[1]), len(data.split("val")[1])
