@@ -19,23 +19,8 @@ from autoloss_jax import workdir as workdirs
 from autoloss_jax.autoloss import TrainState
 from autoloss_jax.config import Config, UserError
 from autoloss_jax.data import host
+from autoloss_jax.progress import Clock, Progress
 from autoloss_jax.session import Session, open_session
-
-
-@dataclasses.dataclass
-class Progress:
-    """What the host knows of a run beside its TrainState; saved as JSON with it."""
-
-    best_step: int = 0
-    best_value: float | None = None
-    best: dict[str, Any] = dataclasses.field(default_factory=dict)
-    stalled: int = 0
-    stopped: bool = False
-    share: list[float] = dataclasses.field(default_factory=list)  # sums since the last evaluation
-    share_steps: float = 0.0
-    timed_steps: int = 0
-    train_seconds: float = 0.0  # of the timed steps: compilation, evaluation and checkpoints left out
-    wall_seconds: float = 0.0
 
 
 def train(cfg: Config, workdir: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -53,7 +38,7 @@ def train(cfg: Config, workdir: Path, say: Callable[[str], None] = print) -> dic
         best = checkpoint.Folder(workdir / "best")
         with contextlib.closing(newest), contextlib.closing(best):
             state, progress = _start(session, newest, say)
-            clock = _Clock(progress, started)
+            clock = Clock(progress, started)
             state, progress = _loop(session, state, progress, newest, best, clock, interrupted)
             clock.restart()
             result = _result(session, progress, checkpoint.newest(workdir / "best"))
@@ -103,7 +88,7 @@ def _loop(
     progress: Progress,
     newest: checkpoint.Folder,
     best: checkpoint.Folder,
-    clock: "_Clock",
+    clock: Clock,
     interrupted: Callable[[], int],
 ) -> tuple[TrainState, Progress]:
     """Algorithm 1 from the state's step to convergence or the planned number of steps."""
@@ -160,7 +145,7 @@ def _batches(session: Session, start: int) -> Iterator[tuple[host.Batch, host.Ba
 
 
 def _flush(
-    session: Session, state: TrainState, progress: Progress, clock: "_Clock"
+    session: Session, state: TrainState, progress: Progress, clock: Clock
 ) -> tuple[TrainState, dict[str, Any]]:
     """The training record since the last one; the state's metrics start again from zero."""
     sums = jax.device_get(state.metrics)
@@ -279,34 +264,3 @@ def _summary(record: dict[str, Any], progress: Progress) -> str:
         f"logloss {record['val']['logloss']:.5f}, {record['examples_per_second']:,.0f} examples/s"
         + ("" if progress.stalled == 0 else f" (best at step {progress.best_step})")
     )
-
-
-class _Clock:
-    """Adds to a run's wall time, and to the time of its training steps."""
-
-    def __init__(self, progress: Progress, started: float):
-        self.progress = progress
-        self.last = started
-        self.untimed = 0
-        self.restart()
-
-    def restart(self) -> float:
-        """Seconds since the last call; they count as wall time alone."""
-        now = time.monotonic()
-        seconds, self.last = max(now - self.last, 1e-9), now
-        self.progress.wall_seconds += seconds
-        return seconds
-
-    def skip_compilation(self, state: TrainState) -> None:
-        """The first step of a process compiles: it is left out."""
-        jax.block_until_ready(state)
-        self.untimed = 1
-        self.restart()
-
-    def lap(self, steps: int) -> float:
-        """Steps per second since the last call."""
-        steps, self.untimed = steps - self.untimed, 0
-        seconds = self.restart()
-        self.progress.timed_steps += steps
-        self.progress.train_seconds += seconds
-        return steps / seconds

@@ -1,0 +1,1 @@
+"""Speed: what a step costs, beside what."""

@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> config.Config:
     return config.variant(
         config.Config(
             data=config.Data(name="movielens1m", format="ratings", num_classes=5),
-            optimizer=config.Optimizer(l2=0.1, decay=0.1),
+            optimizer=config.Optimizer(l2=0.003, decay=0.1),
             temperature=config.Temperature(horizon=0),
             train=config.Train(epochs=30),
         ),

@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> config.Config:
     return config.variant(
         config.Config(
             data=config.Data(name="movielens20m", format="ratings", num_classes=5),
-            optimizer=config.Optimizer(l2=0.01, decay=0.1),
+            optimizer=config.Optimizer(l2=0.003, decay=0.1),
             temperature=config.Temperature(horizon=0),
             train=config.Train(epochs=30),
         ),

@@ -1,0 +1,54 @@
+"""What the host knows of a run beside its arrays, and how long its steps took."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+
+
+@dataclasses.dataclass
+class Progress:
+    """What the host knows of a run beside its TrainState; saved as JSON with it."""
+
+    best_step: int = 0
+    best_value: float | None = None
+    best: dict[str, Any] = dataclasses.field(default_factory=dict)
+    stalled: int = 0
+    stopped: bool = False
+    share: list[float] = dataclasses.field(default_factory=list)  # sums since the last evaluation
+    share_steps: float = 0.0
+    timed_steps: int = 0
+    train_seconds: float = 0.0  # of the timed steps: compilation, evaluation and checkpoints left out
+    wall_seconds: float = 0.0
+
+
+class Clock:
+    """Adds to a run's wall time, and to the time of its training steps."""
+
+    def __init__(self, progress: Progress, started: float):
+        self.progress = progress
+        self.last = started
+        self.untimed = 0
+        self.restart()
+
+    def restart(self) -> float:
+        """Seconds since the last call; they count as wall time alone."""
+        now = time.monotonic()
+        seconds, self.last = max(now - self.last, 1e-9), now
+        self.progress.wall_seconds += seconds
+        return seconds
+
+    def skip_compilation(self, state: Any) -> None:
+        """The first step of a process compiles: it is left out."""
+        jax.block_until_ready(state)
+        self.untimed = 1
+        self.restart()
+
+    def lap(self, steps: int) -> float:
+        """Steps per second since the last call."""
+        steps, self.untimed = steps - self.untimed, 0
+        seconds = self.restart()
+        self.progress.timed_steps += steps
+        self.progress.train_seconds += seconds
+        return steps / seconds
