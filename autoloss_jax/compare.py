@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config
+from autoloss_jax import config, methods
 from autoloss_jax.config import UserError
 
 FIGURES = {
@@ -30,11 +30,14 @@ def read(workdir: Path) -> dict[str, Any]:
 
 
 def label(result: dict[str, Any]) -> str:
-    """The method, with whatever in its config differs from the defaults."""
-    changed = []
-    defaults = config.Method()
+    """The method, with whatever that matters to it differs from the defaults."""
+    row = methods.METHODS.get(result["method"])
+    if row is None:  # one loss: nothing else is chosen
+        return result["method"]
+    ignored = {"name"} if row.searches else {"name", "every", "xi", "virtual_step", "val_objective"}
+    defaults, changed = config.Method(), []
     for name, value, _ in config.keys(config.from_dict(result["config"]).method):
-        if name != "name" and value != getattr(defaults, name):
+        if name not in ignored and value != getattr(defaults, name):
             changed.append(f"{name}={value}")
     return " ".join([result["method"], *changed])
 

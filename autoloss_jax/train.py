@@ -107,8 +107,8 @@ def _loop(
                 state, record = _flush(session, state, progress, clock)
                 if evaluating:
                     state, record["val"] = _evaluate(session, state, progress, best)
-                    bar.note(_summary(record, progress), line=True)
                     clock.restart()
+                bar.note(_summary(record, progress), line=evaluating)
                 log.write(record)
             number = interrupted()
             due = cfg.train.checkpoint_every and done % cfg.train.checkpoint_every == 0
@@ -258,9 +258,11 @@ def _result(session: Session, progress: Progress, best: Path) -> dict[str, Any]:
 
 
 def _summary(record: dict[str, Any], progress: Progress) -> str:
-    auc = record["val"]["auc"]
-    return (
-        f"epoch {record['epoch']:.4g}, loss {record['loss']:.4f}, val AUC {'-' if auc is None else f'{auc:.5f}'}, "
-        f"logloss {record['val']['logloss']:.5f}, {record['examples_per_second']:,.0f} examples/s"
-        + ("" if progress.stalled == 0 else f" (best at step {progress.best_step})")
-    )
+    """One line for people: where training is, and its latest or best validation figures."""
+    val, which = (record["val"], "val") if "val" in record else (progress.best.get("val"), "best val")
+    parts = [f"epoch {record['epoch']:.4g}", f"loss {record['loss']:.4f}"]
+    if val:
+        auc = "-" if val["auc"] is None else f"{val['auc']:.5f}"
+        parts += [f"{which} AUC {auc}", f"logloss {val['logloss']:.5f}"]
+    stalled = f" (best at step {progress.best_step})" if progress.stalled else ""
+    return ", ".join([*parts, f"{record['examples_per_second']:,.0f} examples/s"]) + stalled

@@ -6,7 +6,7 @@ Data: train.csv of the Kaggle challenge (comma, with or without its header: id, 
 train.csv, valid.csv and test.csv; .gz is read too. Values seen less than 4 times in train share one row per field.
 
 Result: the benchmark Avazu_x4 has DeepFM with CE at .793 / .372 (test AUC / logloss) on a split of the same shares.
-Not measured here on the full data. `:paper` has the paper's settings; `:quick` one epoch in small batches.
+Not measured here on the full data, and L2 is not tuned. `:paper` has the paper's settings; `:quick` one epoch in small batches.
 """
 
 from autoloss_jax import config
@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> config.Config:
     return config.variant(
         config.Config(
             data=config.Data(name="avazu", format="avazu", min_count=4),
-            optimizer=config.Optimizer(l2=1e-6, decay=0.1),
+            optimizer=config.Optimizer(l2=1e-5, decay=0.1),
             train=config.Train(evaluate_every=6000, checkpoint_every=2000),
         ),
         variant,

@@ -267,6 +267,19 @@ def test_a_damaged_best_checkpoint_is_refused_in_one_line(finished, tmp_path):
         restore.load(workdir, None, {})
 
 
+def test_any_checkpoint_can_be_evaluated_by_its_path(finished):
+    _, workdir, result = finished
+    last = restore.load(workdir, workdir / "checkpoints", {})
+    assert int(last.state.step) == result["steps"]
+    best = restore.load(workdir, workdir / "best" / str(result["best_step"]), {})
+    assert int(best.state.step) == result["best_step"]
+    assert restore.evaluate_run(best, workdir, False, quiet)["auc"] == pytest.approx(
+        result["test"]["auc"], abs=1e-9
+    )
+    with pytest.raises(UserError, match="no checkpoint here"):
+        restore.load(workdir, workdir / "tensorboard", {})
+
+
 def test_transfer_restores_a_controller_and_freezes_it(finished, small, tmp_path):
     _, source, _ = finished
     cfg = small(method__name="transfer", method__transfer_from=str(source), model__name="ipnn")
