@@ -7,6 +7,7 @@ manifest, written last; a step without one was interrupted, and a step that does
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ class Folder:
             self.manager.wait_until_finished()
             write_json(self.path / str(step) / MANIFEST, _sums(self.path / str(step)))
         except (OSError, ValueError) as error:
+            for half in self.path.glob(f"{step}.orbax-checkpoint-tmp*"):  # it may be what fills the disk
+                shutil.rmtree(half, ignore_errors=True)
             raise UserError(
                 f"{self.path}: the checkpoint of step {step} could not be written: {_first_line(error)}"
             ) from error

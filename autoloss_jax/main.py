@@ -39,7 +39,7 @@ OUTPUT = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     """One mode of the program."""
-    logging.set_verbosity(logging.ERROR)  # Orbax tells every step of a save
+    logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save, and raises what goes wrong
     if len(argv) > 1:
         raise UserError(f"{argv[1]}: not a flag; flags begin with --, as --workdir=DIR")
     {"train": _train, "evaluate": _evaluate, "predict": _predict}[MODE.value]()

@@ -2,6 +2,9 @@
 
 import collections
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -227,3 +230,22 @@ def test_the_real_datasets_have_their_published_sizes(real_data, tmp_path):
         Data(name="a", format="avazu", path=str(real_data / "avazu_sample"), cache=str(tmp_path)), quiet
     ).schema
     assert (avazu.num_examples, avazu.num_fields) == ({"train": 8087, "val": 480, "test": 432}, 22)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(folder, tmp_path):
+    """With files limited to 1 kB, as a quota would, in a process of its own."""
+    path, _ = folder
+    (path / "train.csv").write_text(
+        "click,letter,kind,age\n" + "".join(f"{i % 2},a,x,{i}\n" for i in range(2000))
+    )
+    script = (
+        "import resource, signal\nfrom autoloss_jax import config\nfrom autoloss_jax.data import prepare\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        f"prepare.prepare(config.{data(path, tmp_path / 'c')!r}, print)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parent.parent
+    )
+    assert "UserError" in done.stderr.splitlines()[-1]
+    assert "cannot be written (File too large)" in done.stderr
+    assert not [p for p in (tmp_path / "c").iterdir() if p.is_dir()]

@@ -132,19 +132,16 @@ def _build(data: config.Data, files: dict[str, Path], fingerprint: str, folder: 
     vocab_sizes = tuple(len(e.categories) + 1 for e in encoder.enums)
     if sum(vocab_sizes) >= 2**31:
         raise UserError(f"{sum(vocab_sizes):,} values do not fit int32 ids; raise --config.data.min_count")
-    arrays = {name: store.create(folder, name, rows[name], len(names)) for name in SPLITS}
-    filled, unknown = dict.fromkeys(SPLITS, 0), {name: np.zeros(len(names)) for name in SPLITS}
-    for split, frame, _ in _split_rows(data, files):
-        x, y = encoder.ids(frame), frame["label"].to_numpy()
-        begin = filled[split]
-        arrays[split][0][begin : begin + len(y)] = x
-        arrays[split][1][begin : begin + len(y)] = y
-        filled[split] += len(y)
-        unknown[split] += (x == encoder.offsets).sum(axis=0)
-    for x, y in arrays.values():
-        x.flush()
-        y.flush()
-    if len(np.unique(arrays["train"][1])) < 2:
+    unknown = {name: np.zeros(len(names)) for name in SPLITS}
+    classes: set[int] = set()
+    with store.writer(folder, rows, len(names)) as append:
+        for split, frame, _ in _split_rows(data, files):
+            x, y = encoder.ids(frame), frame["label"].to_numpy()
+            append(split, x, y)
+            unknown[split] += (x == encoder.offsets).sum(axis=0)
+            if split == "train":
+                classes.update(np.unique(y).tolist())
+    if len(classes) < 2:
         raise UserError(
             f"{files.get('train', data.path)}: every training label is the same; nothing can be learnt"
         )

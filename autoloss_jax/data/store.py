@@ -1,8 +1,10 @@
 """A prepared dataset on disk: schema.json, vocabulary.parquet, and per split x int32[n, F] and y int32[n], memory-mapped."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +72,28 @@ def load_vocabulary(folder: Path) -> tuple[Schema, pl.DataFrame]:
     return schema, vocabulary
 
 
-def create(folder: Path, name: str, rows: int, num_fields: int) -> tuple[np.memmap, np.memmap]:
-    """New arrays of a split, to be filled."""
-    make = np.lib.format.open_memmap
-    return (
-        make(folder / f"{name}.x.npy", mode="w+", dtype=np.int32, shape=(rows, num_fields)),
-        make(folder / f"{name}.y.npy", mode="w+", dtype=np.int32, shape=(rows,)),
-    )
+@contextlib.contextmanager
+def writer(
+    folder: Path, rows: dict[str, int], num_fields: int
+) -> Iterator[Callable[[str, np.ndarray, np.ndarray], None]]:
+    """A function (split, x, y) that appends rows to a split; `rows` of each are to come.
+
+    Plain writes: through a memory map, a full disk would end the process without a word.
+    """
+    with contextlib.ExitStack() as stack:
+        files = {}
+        for name in SPLITS:
+            for part, shape in (("x", (rows[name], num_fields)), ("y", (rows[name],))):
+                file = stack.enter_context((folder / f"{name}.{part}.npy").open("wb"))
+                header = {"descr": "<i4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                files[name, part] = file
+
+        def append(name: str, x: np.ndarray, y: np.ndarray) -> None:
+            files[name, "x"].write(np.ascontiguousarray(x, "<i4").data)
+            files[name, "y"].write(np.ascontiguousarray(y, "<i4").data)
+
+        yield append
 
 
 def _mapped(path: Path) -> np.ndarray:
