@@ -145,11 +145,12 @@ def objective(
     p = al.weights(weights_key, log_alpha, al.temperature(state.step))
     loss = jnp.mean(mixed_loss(p, candidates))
     alpha = jnp.exp(log_alpha)
+    largest = (p == jnp.max(p, axis=-1, keepdims=True)).astype(p.dtype)  # equal weights share the example
     metrics = Metrics(
         steps=jnp.ones((), loss.dtype),
         loss=loss,
         alpha=jnp.mean(alpha, axis=0),
-        share=jnp.mean(jax.nn.one_hot(jnp.argmax(p, axis=-1), len(al.losses), dtype=p.dtype), axis=0),
+        share=jnp.mean(largest / jnp.sum(largest, axis=-1, keepdims=True), axis=0),
         entropy=-jnp.mean(jnp.sum(alpha * log_alpha, axis=-1)),
     )
     return loss, ((drs_stats, controller_stats), metrics)

@@ -293,5 +293,6 @@ def test_controller_step_moves_v_alone():
 
 def test_al1_is_the_mean_of_the_pool():
     al, state, batch, _ = problem(name="al1")
+    assert np.allclose(autoloss.train_step(al, state, batch).metrics.share, 0.25)
     logits, mixed = autoloss.evaluate_step(al, state, batch)
     assert np.allclose(mixed, np.mean([loss(logits, batch["y"]) for loss in al.losses], axis=0), rtol=1e-5)
