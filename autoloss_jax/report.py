@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-class Progress:
+class Bar:
     """A live bar on a terminal; elsewhere a plain line per evaluation."""
 
     def __init__(self, title: str, total: int, step: int):
@@ -111,7 +110,7 @@ class Progress:
         )
         self.task = self.bar.add_task(title, total=total, completed=step, note="")
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "Bar":
         self.bar.start()
         return self
 
@@ -127,13 +126,6 @@ class Progress:
         self.bar.update(self.task, note=text)
         if line and not self.live:
             print(f"{self.title}: {text}", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def progress(title: str, total: int, step: int) -> Iterator[Progress]:
-    """A Progress that ends with the block."""
-    with Progress(title, total, step) as bar:
-        yield bar
 
 
 def table(results: list[dict[str, Any]]) -> rich.table.Table:

@@ -1,5 +1,6 @@
 """Using a trained run: its figures again, in a new process or on another file, and scores for new rows."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,15 +23,12 @@ MAY_CHANGE = ("data.path", "data.cache", "data.on_bad_row", "train.eval_batch_si
 def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Loaded:
     """The checkpoint at `path`, or the best one of `workdir`, with the overrides that may change after training."""
     loaded = checkpoint.load(checkpoint.newest(path or workdir / "best"))
-    for name, value in overrides.items():
+    for name in overrides:
         if name not in MAY_CHANGE:
             raise UserError(
                 f"--config.{name}: fixed by the checkpoint; only {', '.join(MAY_CHANGE)} may change after training"
             )
-        section, field = name.split(".")
-        setattr(getattr(loaded.cfg, section), field, value)
-    config.check(loaded.cfg)
-    return loaded
+    return dataclasses.replace(loaded, cfg=config.check(config.with_keys(loaded.cfg, overrides)))
 
 
 def evaluate_run(

@@ -41,7 +41,7 @@ def train(cfg: Config, workdir: Path, say: Callable[[str], None] = print) -> dic
             clock = Clock(progress, started)
             state, progress = _loop(session, state, progress, newest, best, clock, interrupted)
             clock.restart()
-            result = _result(session, progress, checkpoint.newest(workdir / "best"))
+            result = _result(session, progress, checkpoint.newest(workdir / "best"), int(state.step))
         report.write_json(workdir / "result.json", result)
         return result
 
@@ -95,7 +95,7 @@ def _loop(
     cfg, start = session.cfg, int(state.step)
     title = f"{cfg.method.name} {cfg.model.name} {cfg.data.name}"
     log = report.Log(session.workdir, start)
-    with contextlib.closing(log), report.progress(title, session.total_steps, start) as bar:
+    with contextlib.closing(log), report.Bar(title, session.total_steps, start) as bar:
         steps = () if progress.stopped else _batches(session, start)
         for done, (batch, val_batch) in enumerate(steps, start + 1):
             state = _update(session, state, batch, val_batch)
@@ -214,7 +214,7 @@ def _meta(session: Session, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _result(session: Session, progress: Progress, best: Path) -> dict[str, Any]:
+def _result(session: Session, progress: Progress, best: Path, steps: int) -> dict[str, Any]:
     """Restore the best state, touch test, and say what was found."""
     cfg, schema = session.cfg, session.store.schema
     template = states.initial(session.al, cfg, schema.num_rows, schema.num_fields)
@@ -222,7 +222,6 @@ def _result(session: Session, progress: Progress, best: Path) -> dict[str, Any]:
     forward = functools.partial(evaluate.predictions, session.evaluate_step, session.mesh, state)
     val_logits, _ = forward(session.splits.val, cfg.train.eval_batch_size)
     test_logits, _ = forward(session.splits.test, cfg.train.eval_batch_size)
-    steps = int(checkpoint.newest(session.workdir / "checkpoints").name)
     return report.finite(
         {
             "schema": 1,
