@@ -6,14 +6,14 @@ on training batches. V learns on validation batches, through a virtual step of W
 exactly. Networks, losses and optimisers arrive as arguments: nothing here knows a model or a dataset.
 
 Shapes: B batch, F fields, R row (embedding and first-order weights), C logits, N candidate losses.
-W = {"rows": [num_rows, R], "dense": {...}}: whatever gathers rows by id, `localise` included, leaves an
-ordinary pytree behind, so that every function below is indifferent to where the rows come from.
+W = {"rows": [any, R], "dense": {...}}: the optimiser of W hands out the rows that batches touch, and ids into
+them, so that every function below is indifferent to where the rows come from, and costs O(batch).
 """
 
 import dataclasses
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ import optax
 from flax import struct
 
 Params = Any
+OptState = Any
 Batch = dict[str, jax.Array]  # x: int32[B, F], y: int32[B]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, C], labels int32[B]) -> [B]
 
@@ -30,7 +31,7 @@ class Network(struct.PyTreeNode):
 
     params: Params
     stats: Params  # running statistics of batch normalisation
-    opt_state: optax.OptState
+    opt_state: OptState
 
 
 class Metrics(struct.PyTreeNode):
@@ -54,6 +55,27 @@ class TrainState(struct.PyTreeNode):
     metrics: Metrics
 
 
+class Optimizer(Protocol):
+    """What trains W. It alone knows the whole table: it hands out rows and the state beside them, and takes them back."""
+
+    def init(self, W: Params) -> OptState:
+        """The state before the first step."""
+
+    def read(self, W: Params, opt_state: OptState, lr_scale: jax.Array, *x: jax.Array) -> tuple[Any, ...]:
+        """(State, W and state over the rows of x, x into those rows): for whoever only looks."""
+
+    def step(
+        self, W: Params, opt_state: OptState, lr_scale: jax.Array, x: jax.Array, gradient: Callable[..., Any]
+    ) -> tuple[Params, OptState, Any]:
+        """(W, state, aux) after one step along (gradient, aux) = gradient(W over some rows, x into those rows)."""
+
+    def settle(self, W: Params, opt_state: OptState, lr_scale: jax.Array) -> tuple[Params, OptState]:
+        """Every row brought up to date."""
+
+    def scale(self, gradient: Params, opt_state: OptState) -> Params:
+        """The factor of each coordinate of this gradient in the optimiser's next step, its rate and momentum aside."""
+
+
 @dataclasses.dataclass(frozen=True)
 class AutoLoss:
     """What never changes during a run. A method of the paper is a choice of `weights`, `controller` and `taught_by`."""
@@ -63,15 +85,13 @@ class AutoLoss:
     losses: tuple[Loss, ...]
     weights: Callable[..., jax.Array]  # (key, log_alpha [B, N], tau) -> p [B, N]
     temperature: Callable[[jax.Array], jax.Array]  # t -> tau
-    drs_tx: optax.GradientTransformation
+    drs_tx: Optimizer
     controller_tx: optax.GradientTransformation
     taught_by: str = (
         "val"  # the batch that teaches V: "val" (through the virtual step), "train" (joint), "never"
     )
     xi: float = 1e-3  # learning rate of the virtual step, Eq. (13); 0 = first order
-    precondition: Callable[..., Params] | None = (
-        None  # (gradient, optimiser state of W) -> direction; None = SGD
-    )
+    precondition: bool = False  # the virtual step is scaled as W's optimiser scales; False = SGD, the paper's
     val_loss: Loss | None = None  # what V minimises at W*(V); None = the mixture, Eq. (12) read literally
     detach: bool = True  # no gradient of the W update through the controller's input
 
@@ -79,27 +99,6 @@ class AutoLoss:
 def stream(key: jax.Array, step: jax.Array | int, name: str) -> jax.Array:
     """The PRNG key of (root key, step, name): nothing is carried, so a resumed step replays itself."""
     return jax.random.fold_in(jax.random.fold_in(key, step), zlib.crc32(name.encode()) & 0x7FFFFFFF)
-
-
-def annealed_temperature(step: jax.Array, *, floor: float = 0.01, horizon: int = 19_800) -> jax.Array:
-    """Tau = max(floor, 1 - (1 - floor) t / horizon); the defaults are max(0.01, 1 - 0.00005 t), Section 3.3."""
-    return jnp.maximum(floor, 1.0 - (1.0 - floor) / horizon * step)
-
-
-def alpha_weights(key: jax.Array, log_alpha: jax.Array, tau: jax.Array) -> jax.Array:
-    """P = alpha, Eq. (8): no selection (AL-1, AL-2, DARTS). [B, N] -> [B, N]."""
-    del key, tau
-    return jnp.exp(log_alpha)
-
-
-def gumbel_softmax(key: jax.Array, log_alpha: jax.Array, tau: jax.Array, *, hard: bool = False) -> jax.Array:
-    """A relaxed one-hot choice of a loss per example, Eq. (10); straight-through if `hard`, Eq. (9). [B, N] -> [B, N]."""
-    noise = jax.random.gumbel(key, log_alpha.shape, log_alpha.dtype)
-    p = jax.nn.softmax((log_alpha + noise) / tau, axis=-1)
-    if not hard:
-        return p
-    z = jax.nn.one_hot(jnp.argmax(p, axis=-1), p.shape[-1], dtype=p.dtype)
-    return z + p - jax.lax.stop_gradient(p)
 
 
 def probabilities(logits: jax.Array) -> jax.Array:
@@ -157,70 +156,74 @@ def objective(
 
 
 def virtual_step(
-    al: AutoLoss, W: Params, V: Params, state: TrainState, opt_state, batch: Batch, key: jax.Array
-) -> Params:
-    """W*(V) = W - xi grad_W L_train(W, V), Eq. (13): estimated, never stored. `opt_state` belongs to W."""
+    al: AutoLoss, W: Params, V: Params, state: TrainState, opt_state: OptState, batch: Batch
+) -> tuple[Params, Params]:
+    """(W*(V), P): W - xi P grad_W L_train(W, V), Eq. (13): estimated, never stored. `opt_state` belongs to W.
+
+    P is 1, as in the paper, or what W's optimiser would scale this gradient with, taken as a constant.
+    """
+    key = stream(state.key, state.step, "virtual")
     gradient, _ = jax.grad(objective, argnums=1, has_aux=True)(al, W, V, state, batch, key, detach=al.detach)
-    if al.precondition is not None:
-        gradient = al.precondition(gradient, opt_state)
-    return jax.tree.map(lambda w, g: w - al.xi * g, W, gradient)
+    if al.precondition:
+        scale = jax.lax.stop_gradient(al.drs_tx.scale(gradient, opt_state))
+    else:
+        scale = jax.tree.map(jnp.ones_like, gradient)
+    return jax.tree.map(lambda w, p, g: w - al.xi * p * g, W, scale, gradient), scale
+
+
+def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: Batch) -> jax.Array:
+    """L_val(W, V), Eq. (12)."""
+    key = stream(state.key, state.step, "outer")
+    if al.val_loss is None:
+        return objective(al, W, V, state, batch, key, detach=False)[0]
+    logits, _ = forward(al, W, state.drs.stats, batch["x"], jax.random.split(key, 3)[0])
+    return jnp.mean(al.val_loss(logits, batch["y"]))
 
 
 def outer_loss(
     V: Params, al: AutoLoss, W: Params, state: TrainState, opt_state, train_batch: Batch, val_batch: Batch
 ) -> jax.Array:
-    """L_val(W*(V), V), Eq. (12). Its gradient in V is the exact hypergradient."""
-    W_star = virtual_step(al, W, V, state, opt_state, train_batch, stream(state.key, state.step, "virtual"))
-    key = stream(state.key, state.step, "outer")
-    if al.val_loss is None:
-        return objective(al, W_star, V, state, val_batch, key, detach=False)[0]
-    logits, _ = forward(al, W_star, state.drs.stats, val_batch["x"], jax.random.split(key, 3)[0])
-    return jnp.mean(al.val_loss(logits, val_batch["y"]))
+    """L_val(W*(V), V), Eq. (12) at Eq. (13): what V minimises."""
+    W_star, _ = virtual_step(al, W, V, state, opt_state, train_batch)
+    return val_objective(al, W_star, V, state, val_batch)
 
 
-def localise(num_rows: int, *ids: jax.Array) -> tuple[jax.Array | None, tuple[jax.Array, ...]]:
-    """The rows that batches touch, and ids into those rows: W over them is exact and costs O(batch).
+def hypergradient(
+    V: Params, al: AutoLoss, W: Params, state: TrainState, opt_state, train_batch: Batch, val_batch: Batch
+) -> Params:
+    """grad_V of `outer_loss`, exact, by the chain rule.
 
-    Returns (touched int32[K], ids of the same shapes as given). An id that occurs often is known by one slot,
-    so that its gradient is merged and a virtual step moves all its occurrences. Where the whole table is no
-    larger than that, touched is None and the ids are unchanged.
+    With v = grad_W L_val at W*: the direct term, minus xi d/dV <P v, grad_W L_train(W, V)>. The product is the
+    derivative of L_train along P v, one forward pass in which V weighs losses whose own derivatives are numbers:
+    nothing is differentiated twice through the recommender.
     """
-    flat = jnp.concatenate([i.reshape(-1) for i in ids])
-    if num_rows <= flat.size:
-        return None, ids
-    slots = jnp.arange(flat.size, dtype=jnp.int32)
-    slot = jnp.zeros(num_rows, jnp.int32).at[flat].max(slots)[flat]  # max: the same winner on every device
-    ends = [sum(i.size for i in ids[: n + 1]) for n in range(len(ids) - 1)]
-    return flat, tuple(s.reshape(i.shape) for s, i in zip(jnp.split(slot, ends), ids, strict=True))
+    W_star, scale = virtual_step(al, W, V, state, opt_state, train_batch)
+    v, direct = jax.grad(val_objective, argnums=(1, 2))(al, W_star, V, state, val_batch)
+    tangent = jax.tree.map(jnp.multiply, scale, v)
+    key = stream(state.key, state.step, "virtual")
 
+    def slope(V):
+        def loss(W):
+            return objective(al, W, V, state, train_batch, key, detach=al.detach)[0]
 
-def gather_rows(tree: Any, touched: jax.Array | None) -> Any:
-    """`tree` with every array under a "rows" key restricted to the rows touched: W, and the optimiser's moments of W."""
-    if touched is None:
-        return tree
+        return jax.jvp(loss, (W,), (tangent,))[1]
 
-    def gather(path, leaf):
-        return leaf[touched] if any(getattr(k, "key", None) == "rows" for k in path) else leaf
-
-    return jax.tree_util.tree_map_with_path(gather, tree)
-
-
-def hypergradient(al: AutoLoss, state: TrainState, train_batch: Batch, val_batch: Batch) -> Params:
-    """grad_V L_val(W*(V), V), exact, over the rows of both batches alone."""
-    W, V = state.drs.params, state.controller.params
-    touched, (train_x, val_x) = localise(W["rows"].shape[0], train_batch["x"], val_batch["x"])
-    W, opt_state = gather_rows((W, state.drs.opt_state), touched)
-    return jax.grad(outer_loss)(
-        V, al, W, state, opt_state, {**train_batch, "x": train_x}, {**val_batch, "x": val_x}
-    )
+    return jax.tree.map(lambda d, m: d - al.xi * m, direct, jax.grad(slope)(V))
 
 
 def controller_step(al: AutoLoss, state: TrainState, train_batch: Batch, val_batch: Batch) -> TrainState:
-    """Algorithm 1, lines 2-4: V descends grad_V L_val(W*(V), V)."""
-    controller = _descend(
-        al.controller_tx, state.controller, hypergradient(al, state, train_batch, val_batch), 1.0
+    """Algorithm 1, lines 2-4: V descends grad_V L_val(W*(V), V), over the rows of both batches alone."""
+    drs, V = state.drs, state.controller.params
+    opt_state, W, rows_state, (train_x, val_x) = al.drs_tx.read(
+        drs.params, drs.opt_state, state.lr_scale, train_batch["x"], val_batch["x"]
     )
-    return state.replace(controller=controller)
+    gradient = hypergradient(
+        V, al, W, state, rows_state, {**train_batch, "x": train_x}, {**val_batch, "x": val_x}
+    )
+    return state.replace(
+        drs=drs.replace(opt_state=opt_state),
+        controller=_descend(al.controller_tx, state.controller, gradient),
+    )
 
 
 def train_step(al: AutoLoss, state: TrainState, batch: Batch) -> TrainState:
@@ -228,28 +231,73 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch) -> TrainState:
 
     The running batch statistics of both networks move here alone: once a step, whatever f is.
     """
-    W, V = state.drs.params, state.controller.params
+    drs, V = state.drs, state.controller.params
     key = stream(state.key, state.step, "train")
-    (grad_W, grad_V), ((drs_stats, controller_stats), metrics) = jax.grad(
-        objective, argnums=(1, 2), has_aux=True
-    )(al, W, V, state, batch, key, detach=al.detach)
+
+    def gradient(W, x):
+        (grad_W, grad_V), aux = jax.grad(objective, argnums=(1, 2), has_aux=True)(
+            al, W, V, state, {**batch, "x": x}, key, detach=al.detach
+        )
+        return grad_W, (grad_V, *aux)
+
+    W, opt_state, (grad_V, (drs_stats, controller_stats), metrics) = al.drs_tx.step(
+        drs.params, drs.opt_state, state.lr_scale, batch["x"], gradient
+    )
     controller = state.controller
     if al.taught_by == "train":
-        controller = _descend(al.controller_tx, controller, grad_V, 1.0)
+        controller = _descend(al.controller_tx, controller, grad_V)
     return state.replace(
         step=state.step + 1,
-        drs=_descend(al.drs_tx, state.drs, grad_W, state.lr_scale).replace(stats=drs_stats),
+        drs=Network(W, drs_stats, opt_state),
         controller=controller.replace(stats=controller_stats),
         metrics=jax.tree.map(jnp.add, state.metrics, metrics),
     )
 
 
-def _descend(
-    tx: optax.GradientTransformation, network: Network, gradient: Params, lr_scale: jax.Array | float
-) -> Network:
+def _descend(tx: optax.GradientTransformation, network: Network, gradient: Params) -> Network:
     updates, opt_state = tx.update(gradient, network.opt_state, network.params)
-    updates = jax.tree.map(lambda u: lr_scale * u, updates)
     return network.replace(params=optax.apply_updates(network.params, updates), opt_state=opt_state)
+
+
+def train_block(
+    al: AutoLoss,
+    state: TrainState,
+    stop: jax.Array,
+    every: int,
+    train_batch: Callable[[jax.Array], Batch],
+    val_batch: Callable[[jax.Array], Batch],
+) -> TrainState:
+    """Algorithm 1 from the state's step to `stop`, in one program: V moves before every `every`-th step of W.
+
+    The batches are functions of the step. The loops' lengths are not compiled in, so that cutting a run into other
+    blocks changes no bit; and both updates are loops, never branches, which would copy the table.
+    """
+
+    def until(end, state):
+        return jax.lax.while_loop(
+            lambda s: s.step < end, lambda s: train_step(al, s, train_batch(s.step)), state
+        )
+
+    if al.taught_by != "val":
+        return until(stop, state)
+
+    def period(state):
+        due = (state.step % every == 0).astype(jnp.int32)
+        state = jax.lax.fori_loop(
+            0,
+            due,
+            lambda _, s: controller_step(al, s, train_batch(s.step), val_batch(s.step // every)),
+            state,
+        )
+        return until(jnp.minimum(stop, (state.step // every + 1) * every), state)
+
+    return jax.lax.while_loop(lambda s: s.step < stop, period, state)
+
+
+def settle(al: AutoLoss, state: TrainState) -> TrainState:
+    """The state with every row of W up to date, for whoever reads it whole: evaluation, a change of rate, export."""
+    W, opt_state = al.drs_tx.settle(state.drs.params, state.drs.opt_state, state.lr_scale)
+    return state.replace(drs=state.drs.replace(params=W, opt_state=opt_state))
 
 
 def evaluate_step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:

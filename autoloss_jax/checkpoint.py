@@ -5,6 +5,7 @@ manifest, written last; a step without one was interrupted, and a step that does
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from autoloss_jax import config, methods
+from autoloss_jax import autoloss, config, methods
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config, UserError
@@ -126,15 +127,16 @@ class Loaded:
 
 
 def load(step: Path) -> Loaded:
-    """Build what a checkpoint's metadata describes and restore its state."""
+    """Build what a checkpoint's metadata describes and restore its state, every row up to date."""
     meta = read_meta(step)
     try:
         cfg = config.check(config.from_dict(meta["config"]))
         schema = Schema.from_json(json.dumps(meta["schema"]))
     except KeyError as error:
         raise UserError(f"{step}: its metadata lacks {error}; it was written by something else") from error
-    al = states.build(cfg, schema.num_classes, total_steps=1)
+    al = states.build(cfg, schema.num_classes, schema.num_rows, schema.num_fields, total_steps=1)
     state = restore(step, states.initial(al, cfg, schema.num_rows, schema.num_fields))
+    state = jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0)(state)
     return Loaded(cfg, schema, al, tuple(methods.resolve(cfg.method)[1]), state)
 
 

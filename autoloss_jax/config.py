@@ -57,6 +57,11 @@ class Data:
     numeric: tuple[str, ...] = key((), "tabular: the numeric columns, cut at quantiles of train")
     num_buckets: int = key(32, "tabular: buckets of a numeric column", low=2)
     delimiter: str = key("", "tabular: column separator; empty: comma, or tab for .tsv")
+    residence: str = key(
+        "auto",
+        "splits lie in the device's memory, or batches come from the host; auto: on the device if they fit. The batches are the same",
+        choices=("auto", "device", "host"),
+    )
     controller_share: float = key(
         0.5, "share of val that teaches the controller; the rest decides early stopping", low=0.0, high=0.9
     )
@@ -73,6 +78,11 @@ class Model:
     hidden: tuple[int, ...] = key((128, 128), "widths of the MLP's layers")
     dropout: float = key(0.2, "dropout rate of the MLP", low=0.0, high=0.99)
     batch_norm: bool = key(True, "batch normalisation in the MLP")
+    compute: str = key(
+        "float32",
+        "what the MLP multiplies in; parameters, moments, interactions and losses stay float32",
+        choices=("float32", "bfloat16"),
+    )
 
 
 @dataclasses.dataclass
@@ -117,7 +127,20 @@ class Optimizer:
 
     learning_rate: float = key(1e-3, "Adam's rate for the recommender", low=0.0)
     controller_learning_rate: float = key(1e-3, "Adam's rate for the controller", low=0.0)
-    l2: float = key(0.0, "lambda in (lambda / 2) ||E||^2 over the whole embedding table", low=0.0)
+    embedding: str = key(
+        "auto",
+        "what moves the embedding rows; adam and sparse_adam are one model at different costs, and auto picks",
+        choices=("auto", "adam", "sparse_adam", "lazy_adam", "rowwise_adagrad"),
+    )
+    l2: float = key(0.0, "lambda in (lambda / 2) ||E||^2, in the loss", low=0.0)
+    l2_scope: str = key(
+        "table",
+        "l2 acts on the whole embedding table, or on the rows of the batch",
+        choices=("table", "batch"),
+    )
+    weight_decay: float = key(
+        0.0, "decoupled weight decay of the embeddings, times the learning rate", low=0.0
+    )
     clip_norm: float = key(0.0, "clip the recommender's gradient to this norm; 0: do not", low=0.0)
     decay: float = key(
         1.0, "factor on the learning rate after each evaluation without improvement", low=0.0, high=1.0
@@ -136,6 +159,9 @@ class Train:
     checkpoint_every: int = key(
         0, "steps between checkpoints, beside those at evaluations; 0: none between", low=0
     )
+    block: int = key(
+        32, "the most steps that run on the device without a word from the host; changes no result", low=1
+    )
     log_every: int = key(100, "steps between lines of metrics.jsonl", low=1)
     eval_batch_size: int = key(8192, "examples a forward pass in evaluation and prediction", low=1)
 
@@ -148,6 +174,7 @@ class Run:
         (), "methods trained next, on the same budget, for a table beside this run"
     )
     seed: int = key(0, "everything random in training derives from it", low=0)
+    profile: bool = key(False, "write a trace of some steps to WORKDIR/profile, for TensorBoard or Perfetto")
 
 
 @dataclasses.dataclass

@@ -14,13 +14,14 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import rich.console
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from autoloss_jax import config, report, restore, train
 from autoloss_jax.config import Config, UserError
-from autoloss_jax.data import synthetic
+from autoloss_jax.data import prepare, synthetic
 from autoloss_jax.workdir import Preempted
 
 DEFAULTS = str(Path(__file__).with_name("defaults.py"))
@@ -42,6 +43,9 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save, and raises what goes wrong
     if len(argv) > 1:
         raise UserError(f"{argv[1]}: not a flag; flags begin with --, as --workdir=DIR")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = prepare.cache_folder(CONFIG.value.data) / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
     {"train": _train, "evaluate": _evaluate, "predict": _predict}[MODE.value]()
 
 

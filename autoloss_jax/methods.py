@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flax import linen as nn
 
-from autoloss_jax import autoloss, config, losses
+from autoloss_jax import autoloss, config, losses, selection
 from autoloss_jax.controller import Controller, SharedVector, Uniform
 
 
@@ -44,9 +44,9 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
             "--config.method.transfer_from: transfer wants the workdir of the run whose controller it takes"
         )
     if method.name == "transfer" and method.policy == "mean":
-        row = dataclasses.replace(row, weights=autoloss.alpha_weights)
-    if method.hard and row.weights is autoloss.gumbel_softmax:
-        row = dataclasses.replace(row, weights=functools.partial(autoloss.gumbel_softmax, hard=True))
+        row = dataclasses.replace(row, weights=selection.alpha_weights)
+    if method.hard and row.weights is selection.gumbel_softmax:
+        row = dataclasses.replace(row, weights=functools.partial(selection.gumbel_softmax, hard=True))
     return row, losses.parse_pool(method.pool)
 
 
@@ -58,10 +58,10 @@ def controller(method: config.Method, row: Method, num_losses: int) -> nn.Module
 
 
 METHODS = {
-    "al1": Method(autoloss.alpha_weights, Uniform, "never"),
-    "al2": Method(autoloss.alpha_weights, Controller, "val"),
-    "darts": Method(autoloss.alpha_weights, SharedVector, "val"),
-    "slf": Method(autoloss.gumbel_softmax, Controller, "train"),
-    "autoloss": Method(autoloss.gumbel_softmax, Controller, "val"),
-    "transfer": Method(autoloss.gumbel_softmax, Controller, "never"),
+    "al1": Method(selection.alpha_weights, Uniform, "never"),
+    "al2": Method(selection.alpha_weights, Controller, "val"),
+    "darts": Method(selection.alpha_weights, SharedVector, "val"),
+    "slf": Method(selection.gumbel_softmax, Controller, "train"),
+    "autoloss": Method(selection.gumbel_softmax, Controller, "val"),
+    "transfer": Method(selection.gumbel_softmax, Controller, "never"),
 }

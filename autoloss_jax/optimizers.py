@@ -1,25 +1,27 @@
-"""Optimisers of both networks, and the direction that the virtual step takes through Adam."""
+"""Optimisers of the controller and of the recommender, W = {"rows": [V, R], "dense": {...}}.
 
+Each trains W's rows in one of two ways. `Dense` moves the whole table in every step, at the cost of the table.
+`Sparse` moves the rows of the batch, at the cost of the batch; its rule says how, and whether that is the same model.
+"""
+
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
+from jax import lax
 
-from autoloss_jax import config
+from autoloss_jax import catchup, config, rows
+from autoloss_jax.config import UserError
+from autoloss_jax.rules import B1, B2, EPS, RULES, RowState, Rule, adam_scale
 
-B1, B2, EPS = 0.9, 0.999, 1e-8  # Adam's, as everywhere
+CHUNK = 4096  # rows at a time on a CPU, where work beyond the rows in use costs time; a GPU takes them all at once
 
-
-def recommender(optimizer: config.Optimizer) -> optax.GradientTransformation:
-    """Adam on W, with (lambda / 2) ||rows||^2 over the whole table added to the loss's gradient, then clipping."""
-    return optax.chain(
-        optax.add_decayed_weights(optimizer.l2, mask={"rows": True, "dense": False})
-        if optimizer.l2
-        else optax.identity(),
-        optax.clip_by_global_norm(optimizer.clip_norm) if optimizer.clip_norm else optax.identity(),
-        optax.adam(optimizer.learning_rate, B1, B2, EPS),
-    )
+Params = Any
+Gradient = Callable[[Params, jax.Array], tuple[Params, Any]]  # (W, ids into its rows) -> (gradient, anything)
 
 
 def controller(optimizer: config.Optimizer) -> optax.GradientTransformation:
@@ -27,16 +29,183 @@ def controller(optimizer: config.Optimizer) -> optax.GradientTransformation:
     return optax.adam(optimizer.controller_learning_rate, B1, B2, EPS)
 
 
-def adam_direction(gradient: Any, opt_state: Any) -> Any:
-    """G / (sqrt(v) + eps), v being Adam's second moment once this gradient has entered it, as a constant.
+def recommender(optimizer: config.Optimizer, num_rows: int, slots: int) -> "Dense | Sparse":
+    """The optimiser of W that the config names, for a table of `num_rows` and batches of B x F = `slots` ids.
 
-    A diagonal preconditioner for Eq. (13): the virtual step is then as long in every coordinate as a real one, and
-    linear in g. That g enters v keeps rows that were never seen from an unbounded step.
+    `auto` is Adam, dense where the table is not much larger than a batch or where L2 is over the whole of it, else
+    `sparse_adam`: the same model.
     """
-    nu, count = (optax.tree_utils.tree_get(opt_state, name) for name in ("nu", "count"))
+    whole = optimizer.l2 > 0 and optimizer.l2_scope == "table"
+    name = optimizer.embedding
+    if name == "auto":
+        name = "adam" if whole or num_rows <= AUTO_DENSE * slots else "sparse_adam"
+    if name == "adam":
+        return Dense(optimizer)
+    if whole:
+        raise UserError(
+            f"--config.optimizer.embedding={name}: L2 over the whole table moves every row in every step; set "
+            "--config.optimizer.l2_scope=batch, or --config.optimizer.weight_decay instead of l2, or embedding=adam"
+        )
+    return Sparse(optimizer, RULES[name], CHUNK if jax.default_backend() == "cpu" else None)
 
-    def direction(g, v):
-        v = B2 * v + (1 - B2) * jnp.square(jax.lax.stop_gradient(g))
-        return g / (jnp.sqrt(v / (1 - B2 ** (count + 1))) + EPS)
 
-    return jax.tree.map(direction, gradient, nu)
+AUTO_DENSE = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """Adam over every row of the table (the oracle of `sparse_adam`)."""
+
+    optimizer: config.Optimizer
+
+    @property
+    def tx(self) -> optax.GradientTransformation:
+        """L2 on the rows, then clipping, then Adam with decoupled weight decay on the rows."""
+        o, on_rows = self.optimizer, {"rows": True, "dense": False}
+        whole = o.l2 and o.l2_scope == "table"
+        return optax.chain(
+            optax.add_decayed_weights(o.l2, mask=on_rows) if whole else optax.identity(),
+            optax.clip_by_global_norm(o.clip_norm) if o.clip_norm else optax.identity(),
+            optax.scale_by_adam(B1, B2, EPS),
+            optax.add_decayed_weights(o.weight_decay, mask=on_rows) if o.weight_decay else optax.identity(),
+            optax.scale(-o.learning_rate),
+        )
+
+    def init(self, W: Params) -> Any:
+        """The state before the first step."""
+        return self.tx.init(W)
+
+    def read(
+        self, W: Params, opt_state: Any, lr_scale: jax.Array, *x: jax.Array
+    ) -> tuple[Any, Params, Any, tuple[jax.Array, ...]]:
+        """(State, W and state over the rows of x alone, x into those rows); the whole table where that is no larger."""
+        del lr_scale
+        num_rows = W["rows"].shape[0]
+        if num_rows <= sum(i.size for i in x):
+            return opt_state, W, opt_state, x
+        _, touched, slots = rows.localise(jnp.zeros(num_rows, jnp.int32), *x)
+        local = jax.tree_util.tree_map_with_path(
+            lambda path, a: a.at[touched.ids].get(mode="clip") if _of_rows(path) else a, (W, opt_state)
+        )
+        return opt_state, *local, slots
+
+    def step(
+        self, W: Params, opt_state: Any, lr_scale: jax.Array, x: jax.Array, gradient: Gradient
+    ) -> tuple[Params, Any, Any]:
+        """(W, state, what else `gradient` returned) after one step along gradient(W, x)."""
+        g, aux = gradient(W, x)
+        if self.optimizer.l2 and self.optimizer.l2_scope == "batch":
+            in_batch = jnp.zeros(W["rows"].shape[0], bool).at[x].set(True)[:, None]
+            g["rows"] += self.optimizer.l2 * jnp.where(in_batch, W["rows"], 0)
+        updates, opt_state = self.tx.update(g, opt_state, W)
+        updates = jax.tree.map(lambda u: lr_scale * u, updates)
+        return optax.apply_updates(W, updates), opt_state, aux
+
+    def settle(self, W: Params, opt_state: Any, lr_scale: jax.Array) -> tuple[Params, Any]:
+        """Nothing is ever behind."""
+        del lr_scale
+        return W, opt_state
+
+    def scale(self, gradient: Params, opt_state: Any) -> Params:
+        """Adam's factor for each coordinate; see `adam_scale`."""
+        nu, count = (optax.tree_utils.tree_get(opt_state, name) for name in ("nu", "count"))
+        return jax.tree.map(lambda g, v: adam_scale(g, v, count), gradient, nu)
+
+
+def _of_rows(path: Any) -> bool:
+    return any(getattr(k, "key", None) == "rows" for k in path)
+
+
+class SparseState(struct.PyTreeNode):
+    """What a Sparse optimiser carries: Adam's state of the dense part, and a few arrays beside each row."""
+
+    count: jax.Array  # int32[], steps so far
+    dense: optax.OptState
+    rows: RowState  # [V, ...]: "last", the step until which a row is up to date; the rule's own
+
+
+@dataclasses.dataclass(frozen=True)
+class Sparse:
+    """Rows of the batch move by `rule`, everything else by Adam. The cost of a step does not depend on the table."""
+
+    optimizer: config.Optimizer
+    rule: Rule
+    chunk: int | None = None  # rows at a time; None: all slots at once, used or not
+
+    @property
+    def tx(self) -> optax.GradientTransformation:
+        """Of the dense part; clipping is over all of W, and not here."""
+        return optax.adam(self.optimizer.learning_rate, B1, B2, EPS)
+
+    def init(self, W: Params) -> SparseState:
+        """The state before the first step."""
+        last = jnp.zeros(W["rows"].shape[0], jnp.int32)
+        return SparseState(
+            jnp.zeros((), jnp.int32), self.tx.init(W["dense"]), {"last": last, **self.rule.init(W["rows"])}
+        )
+
+    def read(
+        self, W: Params, opt_state: SparseState, lr_scale: jax.Array, *x: jax.Array
+    ) -> tuple[SparseState, Params, SparseState, tuple[jax.Array, ...]]:
+        """(State, W and state over the rows of x alone and up to date, x into those rows)."""
+        opt_state, _, local, local_state, slots = self._open(W, opt_state, lr_scale, *x)
+        return opt_state, local, local_state, slots
+
+    def _open(self, W, opt_state, lr_scale, *x):
+        last, touched, slots = rows.localise(opt_state.rows["last"], *x, multiple=self.chunk or 1)
+        opt_state = opt_state.replace(rows={**opt_state.rows, "last": last})
+        p, s = rows.gather(
+            (W["rows"], opt_state.rows), touched, self._catching_up(opt_state.count, lr_scale), self.chunk
+        )
+        return opt_state, touched, {**W, "rows": p}, opt_state.replace(rows=s), slots
+
+    def _catching_up(self, now: jax.Array, lr_scale: jax.Array) -> Callable[[Any], Any]:
+        def catch_up(row):
+            p, s = row
+            p, s = self.rule.catch_up(self.optimizer, p, s, now, lr_scale)
+            return p, {**s, "last": jnp.full_like(s["last"], now)}
+
+        return catch_up
+
+    def step(
+        self, W: Params, opt_state: SparseState, lr_scale: jax.Array, x: jax.Array, gradient: Gradient
+    ) -> tuple[Params, SparseState, Any]:
+        """(W, state, what else `gradient` returned) after one step along gradient(W over the rows of x, x into them)."""
+        o = self.optimizer
+        W, opt_state = self._settle_once(W, opt_state, lr_scale)
+        opt_state, touched, local, s, (x,) = self._open(W, opt_state, lr_scale, x)
+        g, aux = gradient(local, x)
+        if o.l2:
+            in_use = (jnp.arange(touched.ids.size) < touched.count)[:, None]
+            g["rows"] += o.l2 * jnp.where(in_use, local["rows"], 0)
+        if o.clip_norm:
+            g, _ = optax.clip_by_global_norm(o.clip_norm).update(g, optax.EmptyState())
+        now = opt_state.count + 1
+
+        def update(row):
+            p, s, g = row
+            p, s = self.rule.update(o, p, s, g, now, lr_scale)
+            return p, {**s, "last": jnp.full_like(s["last"], now)}
+
+        table, row_state = rows.scatter(
+            (W["rows"], opt_state.rows), touched, (local["rows"], s.rows, g["rows"]), update, self.chunk
+        )
+        updates, dense_state = self.tx.update(g["dense"], opt_state.dense, W["dense"])
+        dense = jax.tree.map(lambda w, u: w + lr_scale * u, W["dense"], updates)
+        return {"rows": table, "dense": dense}, SparseState(now, dense_state, row_state), aux
+
+    def _settle_once(self, W, opt_state, lr_scale):
+        """At the end of Adam's first steps, after which what a row missed has a closed form."""
+        due = (opt_state.count == catchup.EARLY).astype(jnp.int32)
+        return lax.fori_loop(0, due, lambda _, s: self.settle(s[0], s[1], lr_scale), (W, opt_state))
+
+    def settle(self, W: Params, opt_state: SparseState, lr_scale: jax.Array) -> tuple[Params, SparseState]:
+        """Every row up to date: before whatever reads the whole table, or changes the learning rate."""
+        p, s = self._catching_up(opt_state.count, lr_scale)((W["rows"], opt_state.rows))
+        return {**W, "rows": p}, opt_state.replace(rows=s)
+
+    def scale(self, gradient: Params, opt_state: SparseState) -> Params:
+        """The rule's factor for rows, Adam's for the rest; see `adam_scale`."""
+        nu, count = (optax.tree_utils.tree_get(opt_state.dense, name) for name in ("nu", "count"))
+        dense = jax.tree.map(lambda g, v: adam_scale(g, v, count), gradient["dense"], nu)
+        return {"rows": self.rule.scale(gradient["rows"], opt_state.rows, opt_state.count), "dense": dense}

@@ -2,9 +2,8 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
-
-import jax
 
 
 @dataclasses.dataclass
@@ -20,16 +19,16 @@ class Progress:
     share_steps: float = 0.0
     timed_steps: int = 0
     train_seconds: float = 0.0  # of the timed steps: compilation, evaluation and checkpoints left out
+    compile_seconds: float = 0.0  # of the training step, once a process; less where the cache holds it
     wall_seconds: float = 0.0
 
 
 class Clock:
-    """Adds to a run's wall time, and to the time of its training steps."""
+    """Adds to a run's wall time, and to the time of its compilation and of its training steps."""
 
     def __init__(self, progress: Progress, started: float):
         self.progress = progress
         self.last = started
-        self.untimed = 0
         self.restart()
 
     def restart(self) -> float:
@@ -39,15 +38,15 @@ class Clock:
         self.progress.wall_seconds += seconds
         return seconds
 
-    def skip_compilation(self, state: Any) -> None:
-        """The first step of a process compiles: it is left out."""
-        jax.block_until_ready(state)
-        self.untimed = 1
+    def compile(self, jitted: Any, *args: Any) -> Callable[..., Any]:
+        """`jitted` compiled for these arguments."""
         self.restart()
+        compiled = jitted.lower(*args).compile()
+        self.progress.compile_seconds += self.restart()
+        return compiled
 
     def lap(self, steps: int) -> float:
         """Steps per second since the last call."""
-        steps, self.untimed = steps - self.untimed, 0
         seconds = self.restart()
         self.progress.timed_steps += steps
         self.progress.train_seconds += seconds

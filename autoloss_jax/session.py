@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from autoloss_jax import autoloss, config, evaluate, methods, report, sharding
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config, UserError
-from autoloss_jax.data import host, prepare, store
+from autoloss_jax.data import device, host, prepare, store
+from autoloss_jax.data.shuffle import Order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Session:
     mesh: jax.sharding.Mesh
     pool: tuple[str, ...]
     epoch_steps: int
-    train_step: Callable[..., TrainState]
-    controller_step: Callable[..., TrainState]
+    feed: host.Stream | device.Resident
+    train_block: Callable[..., TrainState]  # (state, source, stop) -> state
+    settle: Callable[[TrainState], TrainState]
     evaluate_step: evaluate.Evaluate
 
     @property
@@ -61,12 +64,15 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
     method, pool = methods.resolve(cfg.method)
     splits = divide(cfg, data, method)
     epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
-    al = states.build(cfg, schema.num_classes, cfg.train.epochs * epoch_steps)
+    al = states.build(
+        cfg, schema.num_classes, schema.num_rows, schema.num_fields, cfg.train.epochs * epoch_steps
+    )
     mesh = sharding.make_mesh()
     sharding.check_batch_size(mesh, cfg.train.batch_size, "train.batch_size")
     sharding.check_batch_size(mesh, cfg.train.eval_batch_size, "train.eval_batch_size")
     for _, y in splits.controller:
         sharding.check_batch_size(mesh, min(cfg.train.batch_size, len(y)), "train.batch_size")
+    feed = _feed(cfg, schema.num_rows, splits, mesh)
     return Session(
         cfg=cfg,
         workdir=workdir,
@@ -76,9 +82,45 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         mesh=mesh,
         pool=tuple(pool),
         epoch_steps=epoch_steps,
-        train_step=jax.jit(functools.partial(autoloss.train_step, al), donate_argnums=0),
-        controller_step=jax.jit(functools.partial(autoloss.controller_step, al), donate_argnums=0),
+        feed=feed,
+        train_block=train_block(al, feed, cfg.method.every),
+        settle=jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0),
         evaluate_step=jax.jit(functools.partial(autoloss.evaluate_step, al)),
+    )
+
+
+def train_block(al: AutoLoss, feed: host.Stream | device.Resident, every: int) -> Callable[..., TrainState]:
+    """`autoloss.train_block` over a feed, jitted: (state, source, stop) -> state. The state is given away."""
+
+    def block(state, source, stop):
+        batches = (functools.partial(f, source) for f in (feed.train_batch, feed.val_batch))
+        state = autoloss.train_block(al, state, stop, every, *batches)
+        return jax.lax.with_sharding_constraint(state, sharding.shardings(feed.mesh, "state", state))
+
+    return jax.jit(block, donate_argnums=0)
+
+
+def _feed(
+    cfg: Config, table_rows: int, splits: Splits, mesh: jax.sharding.Mesh
+) -> host.Stream | device.Resident:
+    """Where batches come from; the same batches in either case."""
+    parts = {"train": splits.train} | ({"val": splits.controller} if splits.controller else {})
+    orders = {}
+    for name, split in parts.items():
+        rows = host.num_rows(split)
+        orders[name] = Order(name, rows, min(cfg.train.batch_size, rows))
+    root = np.asarray(jax.random.key_data(jax.random.key(cfg.run.seed)))
+    num_bytes = sum(x.nbytes + y.nbytes for split in parts.values() for x, y in split)
+    where = cfg.data.residence
+    if where == "device" or (where == "auto" and device.fits(num_bytes)):
+        for split in parts.values():
+            for x, _ in split:
+                host.check_ids(x, table_rows)
+        return device.Resident(
+            mesh, orders, root, {name: device.put(mesh, split) for name, split in parts.items()}
+        )
+    return host.Stream(
+        mesh, splits.train, splits.controller, orders, root, cfg.method.every, cfg.train.block, table_rows
     )
 
 

@@ -14,6 +14,7 @@ from autoloss_jax.config import UserError
 
 RULES = (
     (r"^batch/", PartitionSpec("data")),  # x [B, F] and y [B]
+    (r"^source/.*/[xy]$", PartitionSpec(None, "data")),  # stacked batches [steps, B, ...] of data/host.py
     (r"", PartitionSpec()),
 )
 

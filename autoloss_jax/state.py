@@ -5,11 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from autoloss_jax import autoloss, config, losses, methods, models, optimizers
+from autoloss_jax import autoloss, config, losses, methods, models, optimizers, selection
 from autoloss_jax.autoloss import AutoLoss, Metrics, Network, TrainState
 
 
-def build(cfg: config.Config, num_classes: int, total_steps: int) -> AutoLoss:
+def build(cfg: config.Config, num_classes: int, num_rows: int, num_fields: int, total_steps: int) -> AutoLoss:
     """Networks, losses and optimisers of a run; UserError for anything unknown or degenerate."""
     method, pool = methods.resolve(cfg.method)
     return AutoLoss(
@@ -18,15 +18,15 @@ def build(cfg: config.Config, num_classes: int, total_steps: int) -> AutoLoss:
         losses=tuple(pool.values()),
         weights=method.weights,
         temperature=functools.partial(
-            autoloss.annealed_temperature,
+            selection.annealed_temperature,
             floor=cfg.temperature.floor,
             horizon=cfg.temperature.horizon or max(total_steps, 1),
         ),
-        drs_tx=optimizers.recommender(cfg.optimizer),
+        drs_tx=optimizers.recommender(cfg.optimizer, num_rows, slots=cfg.train.batch_size * num_fields),
         controller_tx=optimizers.controller(cfg.optimizer),
         taught_by=method.taught_by,
         xi=cfg.method.xi,
-        precondition=optimizers.adam_direction if cfg.method.virtual_step == "adam" else None,
+        precondition=cfg.method.virtual_step == "adam",
         val_loss=losses.ce if cfg.method.val_objective == "ce" else None,
         detach=cfg.method.detach,
     )

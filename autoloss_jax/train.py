@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from autoloss_jax import state as states
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.autoloss import TrainState
 from autoloss_jax.config import Config, UserError
-from autoloss_jax.data import host
 from autoloss_jax.progress import Clock, Progress
 from autoloss_jax.session import Session, open_session
 
@@ -96,11 +95,13 @@ def _loop(
     title = f"{cfg.method.name} {cfg.model.name} {cfg.data.name}"
     log = report.Log(session.workdir, start)
     with contextlib.closing(log), report.Bar(title, session.total_steps, start) as bar:
-        steps = () if progress.stopped else _batches(session, start)
-        for done, (batch, val_batch) in enumerate(steps, start + 1):
-            state = _update(session, state, batch, val_batch)
-            if done == start + 1:
-                clock.skip_compilation(state)
+        bounds = [start] if progress.stopped else _bounds(session, start)
+        train_block = None
+        profiled = bounds[:3][-1] if cfg.run.profile else None  # the second block, or the only one
+        for done, source in zip(bounds[1:], session.feed.sources(bounds), strict=True):
+            train_block = train_block or clock.compile(session.train_block, state, source, np.int32(done))
+            run = _traced(train_block, session.workdir / "profile") if done == profiled else train_block
+            state = run(state, source, np.int32(done))
             bar.step(done)
             evaluating = done % session.evaluate_every == 0 or done == session.total_steps
             if evaluating or done % cfg.train.log_every == 0:
@@ -121,27 +122,22 @@ def _loop(
     return state, progress
 
 
-def _update(
-    session: Session, state: TrainState, batch: host.Batch, val_batch: host.Batch | None
-) -> TrainState:
-    """One pass through the body of Algorithm 1; V moves when it is due."""
-    device_batch = sharding.put_batch(session.mesh, batch)
-    if val_batch is not None:
-        state = session.controller_step(state, device_batch, sharding.put_batch(session.mesh, val_batch))
-    return session.train_step(state, device_batch)
+def _traced(run: Callable[..., TrainState], folder: Path) -> Callable[..., TrainState]:
+    """`run`, with a profile of it left in `folder`."""
+
+    def traced(*args: Any) -> TrainState:
+        with jax.profiler.trace(str(folder), create_perfetto_trace=True):
+            return jax.block_until_ready(run(*args))
+
+    return traced
 
 
-def _batches(session: Session, start: int) -> Iterator[tuple[host.Batch, host.Batch | None]]:
-    return host.batches(
-        session.splits.train,
-        session.splits.controller,
-        batch_size=session.cfg.train.batch_size,
-        every=session.cfg.method.every,
-        seed=session.cfg.run.seed,
-        num_rows=session.store.schema.num_rows,
-        start=start,
-        stop=session.total_steps,
-    )
+def _bounds(session: Session, start: int) -> list[int]:
+    """The steps, from `start` on, at which the host has a say: a block ends, or something is due."""
+    train, total = session.cfg.train, session.total_steps
+    periods = (train.block, train.log_every, session.evaluate_every, train.checkpoint_every)
+    due = {step for period in periods if period for step in range(start - start % period, total, period)}
+    return sorted(step for step in due | {start, total} if start <= step <= total)
 
 
 def _flush(
@@ -172,6 +168,7 @@ def _evaluate(
 ) -> tuple[TrainState, dict[str, Any]]:
     """Figures on the early-stopping rows; keeps the best state, lowers the rate, decides whether to stop."""
     cfg, step = session.cfg, int(state.step)
+    state = session.settle(state)
     logits, losses = evaluate.predictions(
         session.evaluate_step, session.mesh, state, session.splits.val, cfg.train.eval_batch_size
     )
@@ -243,6 +240,7 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
             "examples_per_second": progress.timed_steps
             * cfg.train.batch_size
             / max(progress.train_seconds, 1e-9),
+            "compile_seconds": progress.compile_seconds,
             "wall_seconds": progress.wall_seconds,
             "selection": progress.best["selection"],
             "num_examples": {

@@ -13,11 +13,14 @@ from typing import Any
 from autoloss_jax import config
 from autoloss_jax.config import Config, UserError
 
-MOVABLE = (
+MOVABLE = (  # may differ when a run goes on: the dataset's fingerprint decides, the others change no bit
     "data.path",
     "data.cache",
     "data.generate",
-)  # may differ when a run goes on: the dataset's fingerprint decides
+    "data.residence",
+    "train.block",
+    "run.profile",
+)
 
 
 class Preempted(Exception):

@@ -3,10 +3,17 @@
 import os
 from pathlib import Path
 
+import jax
 import pytest
 
 from autoloss_jax import config, train
 from autoloss_jax.data import synthetic
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """What several tests compile is compiled by the first of them."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
 
 
 @pytest.fixture(scope="session")

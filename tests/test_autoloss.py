@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, config, losses
+from autoloss_jax import autoloss, config, losses, selection
 from autoloss_jax import state as states
 
 NUM_ROWS, NUM_FIELDS, BATCH = 700, 4, 24
@@ -30,7 +30,7 @@ def problem(model="deepfm", num_classes=2, **method):
             | method
         ),
     )
-    al = states.build(cfg, num_classes, total_steps=1000)
+    al = states.build(cfg, num_classes, NUM_ROWS, NUM_FIELDS, total_steps=1000)
     state = states.initial(al, cfg, NUM_ROWS, NUM_FIELDS)
     rng = np.random.default_rng(7)
 
@@ -64,11 +64,20 @@ def problem(model="deepfm", num_classes=2, **method):
     return al, state, batch(), batch()
 
 
+def hypergradient(al, state, train_batch, val_batch):
+    """Grad_V over the rows of both batches, as a step of the controller takes it."""
+    _, W, rows_state, (train_x, val_x) = al.drs_tx.read(
+        state.drs.params, state.drs.opt_state, state.lr_scale, train_batch["x"], val_batch["x"]
+    )
+    batches = {**train_batch, "x": train_x}, {**val_batch, "x": val_x}
+    return autoloss.hypergradient(state.controller.params, al, W, state, rows_state, *batches)
+
+
 @functools.cache
 def solved(model, num_classes, method):
     """A problem and its hypergradient, in float64; `method` is a tuple of items."""
     al, state, train_batch, val_batch = problem(model, num_classes, **dict(method))
-    gradient = jax.jit(lambda s: autoloss.hypergradient(al, s, train_batch, val_batch))(state)
+    gradient = jax.jit(lambda s: hypergradient(al, s, train_batch, val_batch))(state)
     return al, state, train_batch, val_batch, gradient
 
 
@@ -79,22 +88,17 @@ def full_table_outer_loss(al, state, train_batch, val_batch):
     )
 
 
-def holding_preconditioner(al, state, train_batch):
-    """`al` with Adam's preconditioner held at this state's value: to the hypergradient it is a constant."""
-    if al.precondition is None:
-        return al
-    key = autoloss.stream(state.key, state.step, "virtual")
-    gradient, _ = jax.grad(
-        lambda W: autoloss.objective(
-            al, W, state.controller.params, state, train_batch, key, detach=al.detach
-        ),
-        has_aux=True,
-    )(state.drs.params)
-    direction = al.precondition(gradient, state.drs.opt_state)
-    scale = jax.tree.map(
-        lambda d, g: jnp.where(g == 0, 0.0, d / jnp.where(g == 0, 1.0, g)), direction, gradient
+def holding_scale(al, state, train_batch):
+    """`al` with the scale of the virtual step held at this state's value: to the hypergradient it is a constant."""
+    _, scale = autoloss.virtual_step(
+        al, state.drs.params, state.controller.params, state, state.drs.opt_state, train_batch
     )
-    return dataclasses.replace(al, precondition=lambda g, _: jax.tree.map(jnp.multiply, g, scale))
+
+    class Held:
+        def scale(self, gradient, opt_state):
+            return scale
+
+    return dataclasses.replace(al, drs_tx=Held())
 
 
 def flatten(tree):
@@ -135,7 +139,7 @@ EVERYWHERE = VARIANTS[:2]  # the others on one binary and one 5-class model
 )
 def test_hypergradient_matches_central_differences(float64, model, num_classes, method):
     al, state, train_batch, val_batch, gradient = solved(model, num_classes, tuple(method.items()))
-    f = full_table_outer_loss(holding_preconditioner(al, state, train_batch), state, train_batch, val_batch)
+    f = full_table_outer_loss(holding_scale(al, state, train_batch), state, train_batch, val_batch)
     scale = np.linalg.norm(flatten(gradient))
     assert scale > 1e-6
     for direction, difference in central_differences(f, state.controller.params):
@@ -175,8 +179,10 @@ def test_hypergradient_equals_the_darts_hessian_vector_form(float64, model, num_
 def test_rows_of_both_batches_give_the_full_table_hypergradient(float64, model, num_classes, virtual_step):
     method = (("val_objective", "mixture"), *((("virtual_step", "adam"),) if virtual_step == "adam" else ()))
     al, state, train_batch, val_batch, over_rows = solved(model, num_classes, method)
-    touched, _ = autoloss.localise(NUM_ROWS, train_batch["x"], val_batch["x"])
-    assert touched is not None and touched.size < NUM_ROWS
+    _, W, *_ = al.drs_tx.read(
+        state.drs.params, state.drs.opt_state, state.lr_scale, train_batch["x"], val_batch["x"]
+    )
+    assert len(W["rows"]) < NUM_ROWS
     full = jax.jit(jax.grad(full_table_outer_loss(al, state, train_batch, val_batch)))(
         state.controller.params
     )
@@ -189,39 +195,29 @@ def test_first_order_is_the_direct_term(float64):
     direct = jax.grad(lambda V: autoloss.objective(al, W, V, state, val_batch, key, detach=False)[0])(
         state.controller.params
     )
-    assert relative(autoloss.hypergradient(al, state, train_batch, val_batch), direct) < 1e-12
+    assert relative(hypergradient(al, state, train_batch, val_batch), direct) < 1e-12
 
 
 def test_ce_at_xi_zero_has_no_gradient_and_is_refused(float64):
     al, state, train_batch, val_batch = problem(val_objective="ce")
     al = dataclasses.replace(al, xi=0.0)
-    assert np.all(flatten(autoloss.hypergradient(al, state, train_batch, val_batch)) == 0)
+    assert np.all(flatten(hypergradient(al, state, train_batch, val_batch)) == 0)
     with pytest.raises(config.UserError, match="identically zero"):
         problem(val_objective="ce", xi=0.0)
-
-
-def test_localise_gives_each_id_one_slot():
-    x = jnp.asarray([[5, 9], [5, 2]])
-    touched, (a, b) = autoloss.localise(100, x, x[:1])
-    ids = np.concatenate([np.ravel(x), np.ravel(x[:1])])
-    slots = np.concatenate([np.ravel(a), np.ravel(b)])
-    assert a.shape == x.shape and b.shape == (1, 2)
-    assert np.array_equal(np.asarray(touched)[slots], ids)
-    assert all(len(set(slots[ids == i])) == 1 for i in set(ids))
 
 
 def test_temperature_is_the_papers_by_default():
     t = jnp.asarray([0, 7000, 19_800, 50_000])
     assert np.allclose(
-        autoloss.annealed_temperature(t), np.maximum(0.01, 1 - 0.00005 * np.asarray(t)), atol=1e-6
+        selection.annealed_temperature(t), np.maximum(0.01, 1 - 0.00005 * np.asarray(t)), atol=1e-6
     )
-    assert np.isclose(autoloss.annealed_temperature(jnp.asarray(100), horizon=100), 0.01)
+    assert np.isclose(selection.annealed_temperature(jnp.asarray(100), horizon=100), 0.01)
 
 
 def test_gumbel_softmax_selects_in_proportion_to_alpha():
     alpha = jnp.asarray([0.1, 0.2, 0.7])
     log_alpha = jnp.broadcast_to(jnp.log(alpha), (200_000, 3))
-    p = autoloss.gumbel_softmax(jax.random.key(0), log_alpha, jnp.asarray(0.3))
+    p = selection.gumbel_softmax(jax.random.key(0), log_alpha, jnp.asarray(0.3))
     share = np.bincount(np.argmax(p, axis=-1), minlength=3) / len(p)
     assert np.allclose(p.sum(-1), 1, atol=1e-5)
     assert np.allclose(share, alpha, atol=0.005)
@@ -232,12 +228,12 @@ def test_hard_selection_is_one_hot_with_the_soft_gradient():
     soft, hard = (
         jax.value_and_grad(
             lambda a, h=h: jnp.sum(
-                autoloss.gumbel_softmax(jax.random.key(2), a, 0.5, hard=h)[:, 0] * jnp.arange(50.0)
+                selection.gumbel_softmax(jax.random.key(2), a, 0.5, hard=h)[:, 0] * jnp.arange(50.0)
             )
         )
         for h in (False, True)
     )
-    z = autoloss.gumbel_softmax(jax.random.key(2), log_alpha, 0.5, hard=True)
+    z = selection.gumbel_softmax(jax.random.key(2), log_alpha, 0.5, hard=True)
     assert np.allclose(np.sort(z, axis=-1), [0, 0, 0, 1], atol=1e-6)
     assert np.allclose(soft(log_alpha)[1], hard(log_alpha)[1], atol=1e-5)
 

@@ -1,10 +1,15 @@
-"""Batches are a function of (seed, step), and one pass sees every row once."""
+"""Batches are a function of (seed, step): one pass sees every row once, and host and device draw the same."""
 
+import jax
 import numpy as np
 import pytest
 
+from autoloss_jax import sharding
 from autoloss_jax.config import UserError
-from autoloss_jax.data import host
+from autoloss_jax.data import device, host
+from autoloss_jax.data.shuffle import Order
+
+BLOCK, EVERY = 4, 3
 
 
 def split(rows, first=0, fields=3):
@@ -12,53 +17,69 @@ def split(rows, first=0, fields=3):
     return x, (x[:, 0] % 2).astype(np.int32)
 
 
-def stream(train, val=(), start=0, stop=20, **kwargs):
-    return list(
-        host.batches(
-            train,
-            val,
-            **{"batch_size": 10, "every": 3, "seed": 1, "num_rows": 1000, "start": start, "stop": stop}
-            | kwargs,
-        )
-    )
+def feed(where, train, val=(), seed=1, batch_size=10, table_rows=1000):
+    parts = {"train": train} | ({"val": val} if val else {})
+    orders = {
+        name: Order(name, host.num_rows(p), min(batch_size, host.num_rows(p))) for name, p in parts.items()
+    }
+    mesh, root = sharding.make_mesh(), np.asarray(jax.random.key_data(jax.random.key(seed)))
+    if where == "host":
+        return host.Stream(mesh, train, val, orders, root, EVERY, BLOCK, table_rows)
+    return device.Resident(mesh, orders, root, {name: device.put(mesh, p) for name, p in parts.items()})
 
 
-def test_a_pass_sees_each_row_once_and_passes_differ():
-    steps = stream((split(50),))
+def stream(where, *args, start=0, stop=20, **kwargs):
+    """[(train batch, val batch or None)] of the steps start..stop-1, read block by block as a compiled step reads."""
+    source_of = feed(where, *args, **kwargs)
+    bounds = [*range(start, stop, BLOCK), stop]
+    batches = []
+    for begin, end, source in zip(bounds, bounds[1:], source_of.sources(bounds), strict=False):
+        for step in range(begin, end):
+            due = "val" in source_of.orders and step % EVERY == 0
+            batch = source_of.train_batch(source, np.int32(step))
+            batches.append((batch, source_of.val_batch(source, np.int32(step // EVERY)) if due else None))
+    return jax.device_get(batches)
+
+
+@pytest.fixture(params=["host", "device"])
+def where(request):
+    return request.param
+
+
+def test_a_pass_sees_each_row_once_and_passes_differ(where):
+    steps = stream(where, (split(50),))
     first, second = (np.concatenate([b["x"][:, 0] for b, _ in steps[i : i + 5]]) for i in (0, 5))
     assert np.array_equal(np.sort(first), np.arange(50))
     assert np.array_equal(np.sort(second), np.arange(50))
     assert not np.array_equal(first, second)
 
 
-def test_labels_stay_with_their_rows_across_parts():
-    for batch, _ in stream((split(30), split(20, first=30))):
-        assert np.array_equal(batch["y"], batch["x"][:, 0] % 2)
-    seen = np.concatenate([b["x"][:, 0] for b, _ in stream((split(30), split(20, first=30)), stop=5)])
-    assert np.array_equal(np.sort(seen), np.arange(50))
+def test_labels_stay_with_their_rows_across_parts(where):
+    steps = stream(where, (split(30), split(20, first=30)), stop=5)
+    assert all(np.array_equal(batch["y"], batch["x"][:, 0] % 2) for batch, _ in steps)
+    assert np.array_equal(np.sort(np.concatenate([b["x"][:, 0] for b, _ in steps])), np.arange(50))
 
 
-def test_a_resumed_stream_continues_with_the_same_batches():
+@pytest.mark.parametrize("start", [0, 7])
+def test_host_and_device_give_the_same_batches_from_any_step(start):
     train, val = (split(57),), (split(23, first=100),)
-    whole, rest = stream(train, val), stream(train, val, start=7)
-    assert len(rest) == 13
-    for (a, va), (b, vb) in zip(whole[7:], rest, strict=True):
-        assert np.array_equal(a["x"], b["x"])
-        assert (va is None) == (vb is None)
-        assert va is None or np.array_equal(va["x"], vb["x"])
+    whole = stream("device", train, val)[start:]
+    for other in ("host", "device"):
+        for one, two in zip(whole, stream(other, train, val, start=start), strict=True):
+            assert jax.tree.all(jax.tree.map(np.array_equal, one, two))
 
 
-def test_the_controllers_batch_comes_on_every_fth_step_from_val_alone():
-    steps = stream((split(50),), (split(30, first=100),))
+def test_the_controllers_batch_comes_on_every_fth_step_from_val_alone(where):
+    steps = stream(where, (split(50),), (split(30, first=100),))
     assert [v is not None for _, v in steps] == [i % 3 == 0 for i in range(20)]
     seen = np.concatenate([v["x"][:, 0] for _, v in steps if v is not None][:3])
     assert np.array_equal(np.sort(seen), np.arange(100, 130))
 
 
-def test_seeds_give_different_orders_and_train_differs_from_val():
-    a, b = (stream((split(50),), seed=s)[0][0]["x"] for s in (1, 2))
+def test_seeds_give_different_orders_and_train_differs_from_val(where):
+    a, b = (stream(where, (split(50),), seed=s)[0][0]["x"] for s in (1, 2))
     assert not np.array_equal(a, b)
-    (batch, val_batch), *_ = stream((split(50),), (split(50),))
+    (batch, val_batch), *_ = stream(where, (split(50),), (split(50),))
     assert not np.array_equal(batch["x"], val_batch["x"])
 
 
@@ -77,7 +98,9 @@ def test_padded_batches_keep_order_and_one_shape():
 
 def test_ids_outside_the_vocabulary_are_refused():
     with pytest.raises(UserError, match="outside its vocabulary"):
-        stream((split(50),), num_rows=40)
+        stream("host", (split(50),), table_rows=40)
+    with pytest.raises(UserError, match="outside its vocabulary"):
+        host.check_ids(split(50)[0], 40)
 
 
 def test_a_batch_larger_than_the_data_is_refused():

@@ -1,16 +1,20 @@
-"""Batches on the host: grain carries batch indices, and an index is enough to make its batch.
+"""Batches from the host: grain carries the blocks of a run, and a block's place in the run is enough to make it.
 
-A step's batches are a function of (seed, step) alone, so that the position in the data is the step itself, and
+What a step trains on is a function of (seed, step) alone, so that the position in the data is the step itself, and
 nothing else has to be saved to resume. (A pipeline whose element is a row is some hundred times slower.)
 """
 
-import functools
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import grain
+import jax
 import numpy as np
 
+from autoloss_jax import sharding
 from autoloss_jax.config import UserError
+from autoloss_jax.data.shuffle import Order
 
 Split = tuple[np.ndarray, np.ndarray]  # x int32[n, F], y int32[n]
 Batch = dict[str, np.ndarray]
@@ -19,47 +23,82 @@ Batch = dict[str, np.ndarray]
 def halve(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Two random parts of a split: `share` of the rows, and the rest, each in the split's order."""
     x, y = split
-    order = _permutation(seed, 0, "halve", len(y))
+    random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 0, *b"halve"])))
+    order = random.permutation(len(y))
     first, rest = np.sort(order[: round(share * len(y))]), np.sort(order[round(share * len(y)) :])
     return (x[first], y[first]), (x[rest], y[rest])
 
 
+def num_rows(parts: tuple[Split, ...]) -> int:
+    """Rows of all parts."""
+    return sum(len(y) for _, y in parts)
+
+
 def steps_per_epoch(parts: tuple[Split, ...], batch_size: int) -> int:
     """Full batches in one pass; UserError if there is none."""
-    rows = sum(len(y) for _, y in parts)
-    if rows < batch_size:
+    if num_rows(parts) < batch_size:
         raise UserError(
-            f"--config.train.batch_size={batch_size}: only {rows} rows to draw a batch from; make it smaller"
+            f"--config.train.batch_size={batch_size}: only {num_rows(parts)} rows to draw a batch from; make it smaller"
         )
-    return rows // batch_size
+    return num_rows(parts) // batch_size
 
 
-def batches(
-    train: tuple[Split, ...],
-    val: tuple[Split, ...],
-    *,
-    batch_size: int,
-    every: int,
-    seed: int,
-    num_rows: int,
-    start: int,
-    stop: int,
-) -> Iterator[tuple[Batch, Batch | None]]:
-    """The batches of steps start..stop-1: (train batch, the controller's batch on every `every`-th step).
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """Blocks of batches made on the host, ahead of the device; the splits may be larger than its memory."""
 
-    Each pass over a tuple of splits is one permutation of all their rows, cut into full batches. `val` may be empty.
-    """
-    train_batch = functools.partial(_batch, train, _Shuffle(seed, "train", train, batch_size), num_rows)
-    val_batch = (
-        functools.partial(_batch, val, _Shuffle(seed, "val", val, batch_size), num_rows) if val else None
-    )
+    mesh: jax.sharding.Mesh
+    train: tuple[Split, ...]
+    val: tuple[Split, ...]  # may be empty
+    orders: dict[str, Order]  # of "train", and of "val" if there is any
+    root: np.ndarray  # uint32[2], the run's key
+    every: int  # steps of W per batch of val
+    block: int  # the most steps of a block
+    table_rows: int
 
-    def element(step: int) -> tuple[Batch, Batch | None]:
-        due = val_batch is not None and step % every == 0
-        return train_batch(step), (val_batch(step // every) if due else None)
+    def sources(self, bounds: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """For each pair of neighbours in `bounds`, what `train_batch` and `val_batch` read between these steps."""
+        pieces = grain.MapDataset.range(len(bounds) - 1).map(lambda i: self._piece(bounds[i], bounds[i + 1]))
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        for piece in pieces.to_iter_dataset(options):
+            yield jax.device_put(piece, sharding.shardings(self.mesh, "source", piece))
 
-    steps = grain.MapDataset.range(start, stop).map(element)
-    return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)))
+    def _piece(self, start: int, stop: int) -> dict[str, Any]:
+        first = {"train": start, "val": -(-start // self.every)}
+        piece: dict[str, Any] = {"first": {name: np.int32(number) for name, number in first.items()}}
+        piece["train"] = self._stack("train", self.train, range(start, stop), self.block)
+        if self.val:
+            numbers = range(first["val"], -(-stop // self.every))
+            piece["val"] = self._stack("val", self.val, numbers, -(-self.block // self.every))
+        return piece
+
+    def _stack(self, name: str, parts: tuple[Split, ...], numbers: range, length: int) -> Batch:
+        """Batches of these numbers, [length, B, ...]; what lies beyond them is left as it is and not read."""
+        size, num_fields = self.orders[name].batch_size, parts[0][0].shape[1]
+        stack = {
+            "x": np.zeros((length, size, num_fields), np.int32),
+            "y": np.zeros((length, size), np.int32),
+        }
+        for i, number in enumerate(numbers):
+            _fill(parts, self.orders[name].rows(self.root, number), stack["x"][i], stack["y"][i])
+        check_ids(stack["x"], self.table_rows)
+        return stack
+
+    def train_batch(self, source: dict[str, Any], step: jax.Array) -> dict[str, jax.Array]:
+        """W's batch of a step; traced."""
+        return jax.tree.map(lambda a: a[step - source["first"]["train"]], source["train"])
+
+    def val_batch(self, source: dict[str, Any], number: jax.Array) -> dict[str, jax.Array]:
+        """V's batch of this number; traced."""
+        return jax.tree.map(lambda a: a[number - source["first"]["val"]], source["val"])
+
+
+def check_ids(x: np.ndarray, table_rows: int) -> None:
+    """UserError for an id outside the table: jax would clamp it in silence."""
+    if x.size and (x.min() < 0 or x.max() >= table_rows):
+        raise UserError(
+            "the prepared dataset holds ids outside its vocabulary: delete it from the cache folder and run again"
+        )
 
 
 def padded(split: Split, batch_size: int) -> Iterator[tuple[Batch, int]]:
@@ -71,35 +110,9 @@ def padded(split: Split, batch_size: int) -> Iterator[tuple[Batch, int]]:
         yield {"x": x[index], "y": y[index]}, min(batch_size, len(y) - begin)
 
 
-class _Shuffle:
-    """Rows of batch number i, through one permutation per pass."""
-
-    def __init__(self, seed: int, name: str, parts: tuple[Split, ...], batch_size: int):
-        rows = sum(len(y) for _, y in parts)
-        self.batch_size, self.per_epoch = batch_size, max(rows // batch_size, 1)
-        self.permutation = functools.lru_cache(maxsize=2)(lambda epoch: _permutation(seed, epoch, name, rows))
-
-    def __call__(self, i: int) -> np.ndarray:
-        epoch, j = divmod(i, self.per_epoch)
-        return self.permutation(epoch)[j * self.batch_size : (j + 1) * self.batch_size]
-
-
-def _permutation(seed: int, epoch: int, name: str, rows: int) -> np.ndarray:
-    entropy = np.random.SeedSequence([seed, epoch, *name.encode()])
-    return np.random.Generator(np.random.Philox(entropy)).permutation(rows).astype(np.int64)
-
-
-def _batch(parts: tuple[Split, ...], shuffle: _Shuffle, num_rows: int, i: int) -> Batch:
-    index = shuffle(i)
-    x = np.empty((len(index), parts[0][0].shape[1]), np.int32)
-    y = np.empty(len(index), np.int32)
+def _fill(parts: tuple[Split, ...], rows: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
     begin = 0
     for part_x, part_y in parts:
-        mine = (index >= begin) & (index < begin + len(part_y))
-        x[mine], y[mine] = part_x[index[mine] - begin], part_y[index[mine] - begin]
+        mine = (rows >= begin) & (rows < begin + len(part_y))
+        x[mine], y[mine] = part_x[rows[mine] - begin], part_y[rows[mine] - begin]
         begin += len(part_y)
-    if x.min() < 0 or x.max() >= num_rows:  # jax would clamp them in silence
-        raise UserError(
-            "the prepared dataset holds ids outside its vocabulary: delete it from the cache folder and run again"
-        )
-    return {"x": x, "y": y}

@@ -43,7 +43,7 @@ def prepare(data: config.Data, say: Say = print) -> Store:
     files = sources.find_splits(data)
     fingerprint = _fingerprint(data, files)
     name = re.sub(r"[^A-Za-z0-9_-]", "_", data.name) or "data"
-    target = _cache(data) / f"{name}-{fingerprint[:16]}"
+    target = cache_folder(data) / f"{name}-{fingerprint[:16]}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.with_name(f".{target.name}.lock").open("w") as lock:
@@ -266,7 +266,7 @@ def _fingerprint(data: config.Data, files: dict[str, Path]) -> str:
     return hashlib.sha256(json.dumps([VERSION, settings, contents], sort_keys=True).encode()).hexdigest()
 
 
-def _cache(data: config.Data) -> Path:
+def cache_folder(data: config.Data) -> Path:
     """Where prepared datasets are kept."""
     if data.cache:
         return Path(data.cache)

@@ -1,5 +1,6 @@
 """Recommenders: Flax modules from rows [B, F, R] to logits [B, C], one file a paper."""
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from autoloss_jax import config
@@ -19,6 +20,7 @@ def make(model: config.Model, num_outputs: int) -> nn.Module:
         hidden=model.hidden,
         dropout=model.dropout,
         batch_norm=model.batch_norm,
+        dtype=jnp.bfloat16 if model.compute == "bfloat16" else None,
     )
 
 

@@ -1,5 +1,7 @@
 """DeepFM (Guo et al., IJCAI 2017), as in Fig. 2 and Eq. (1)-(6) of the AutoLoss paper."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -20,6 +22,7 @@ class DeepFM(nn.Module):
     hidden: tuple[int, ...] = (128, 128)
     dropout: float = 0.2
     batch_norm: bool = True
+    dtype: Any = None  # of the MLP's arithmetic
 
     @property
     def row_dim(self) -> int:
@@ -30,7 +33,8 @@ class DeepFM(nn.Module):
     def __call__(self, rows: jax.Array, *, train: bool) -> jax.Array:
         """[B, F, R] -> logits [B, C]."""
         e, first_order = rows[..., : self.embed_dim], rows[..., self.embed_dim :]
-        h = MLP(self.hidden, self.dropout, self.batch_norm)(e.reshape(e.shape[0], -1), train=train)
+        mlp = MLP(self.hidden, self.dropout, self.batch_norm, self.dtype)
+        h = mlp(e.reshape(e.shape[0], -1), train=train)
         output = nn.Dense(self.num_outputs, kernel_init=nn.initializers.glorot_normal())
         linear = jnp.sum(first_order, axis=1)
         if self.num_outputs == 1:

@@ -1,0 +1,63 @@
+"""Batches on the device: the splits lie in its memory, and each batch is gathered inside the program that trains on it.
+
+The batches are those of `data/host.py`, to the row: both ask `data/shuffle.py`.
+"""
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autoloss_jax import sharding
+from autoloss_jax.data.shuffle import Order
+
+Split = tuple[np.ndarray, np.ndarray]  # x int32[n, F], y int32[n]
+
+
+@dataclasses.dataclass(frozen=True)
+class Resident:
+    """Splits in device memory, whole on every device."""
+
+    mesh: jax.sharding.Mesh
+    orders: dict[str, Order]  # of "train", and of "val" if there is any
+    root: np.ndarray  # uint32[2], the run's key
+    splits: dict[str, dict[str, jax.Array]]  # {"train": {"x": int32[n, F], "y": int32[n]}, ...}
+
+    def sources(self, bounds: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """The same source for every block."""
+        return itertools.repeat({**self.splits, "root": self.root}, len(bounds) - 1)
+
+    def train_batch(self, source: dict[str, Any], step: jax.Array) -> dict[str, jax.Array]:
+        """W's batch of a step; traced."""
+        return self._batch("train", source, step)
+
+    def val_batch(self, source: dict[str, Any], number: jax.Array) -> dict[str, jax.Array]:
+        """V's batch of this number; traced."""
+        return self._batch("val", source, number)
+
+    def _batch(self, name: str, source: dict[str, Any], number: jax.Array) -> dict[str, jax.Array]:
+        rows = self.orders[name].rows(source["root"], number, jnp)
+        batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), source[name])
+        return jax.lax.with_sharding_constraint(batch, sharding.shardings(self.mesh, "batch", batch))
+
+
+def put(mesh: jax.sharding.Mesh, parts: tuple[Split, ...]) -> dict[str, jax.Array]:
+    """Splits, one after another, in the memory of every device."""
+    split = {
+        "x": np.concatenate([x for x, _ in parts]) if len(parts) > 1 else np.asarray(parts[0][0]),
+        "y": np.concatenate([y for _, y in parts]) if len(parts) > 1 else np.asarray(parts[0][1]),
+    }
+    return jax.device_put(split, sharding.shardings(mesh, "source", split))
+
+
+def fits(num_bytes: int) -> bool:
+    """Whether the devices have twice these bytes to spare (on a CPU: whether the machine has)."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return 2 * num_bytes <= stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return 2 * num_bytes <= os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

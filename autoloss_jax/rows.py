@@ -1,0 +1,85 @@
+"""The rows of a table that batches touch: a step over them is exact and costs O(batch), never O(table).
+
+K slots, one for each id that the batches hold; L <= K of them are in use, one for each distinct id.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+
+
+class Touched(struct.PyTreeNode):
+    """Distinct ids, and how many. Slots beyond `count` hold an id outside the table: read as anything, never written."""
+
+    ids: jax.Array  # int32[K]
+    count: jax.Array  # int32[], L
+
+
+def localise(
+    scratch: jax.Array, *ids: jax.Array, multiple: int = 1
+) -> tuple[jax.Array, Touched, tuple[jax.Array, ...]]:
+    """(`scratch` as it was, Touched, ids into its slots in the shapes given), for any scratch int32[V].
+
+    Every occurrence of an id writes its position into the scratch array and reads back one winner, so that duplicates
+    are merged without a sort. K is rounded up to a multiple of `multiple`.
+    """
+    flat = jnp.concatenate([i.reshape(-1) for i in ids])
+    positions = jnp.arange(flat.size, dtype=jnp.int32)
+    kept = scratch[flat]
+    marked = scratch.at[flat].set(-1).at[flat].max(positions)  # max: the same winner on every device
+    winner = marked[flat]
+    rank = jnp.cumsum(winner == positions, dtype=jnp.int32) - 1
+    size = -(-flat.size // multiple) * multiple
+    touched = jnp.full(size, scratch.size, jnp.int32)
+    touched = touched.at[jnp.where(winner == positions, rank, size)].set(flat, mode="drop")
+    slots, ends = rank[winner], [sum(i.size for i in ids[: n + 1]) for n in range(len(ids) - 1)]
+    slots = tuple(s.reshape(i.shape) for s, i in zip(jnp.split(slots, ends), ids, strict=True))
+    return marked.at[flat].set(kept), Touched(touched, rank[-1] + 1), slots
+
+
+def gather(
+    tables: Any, touched: Touched, f: Callable[[Any], Any] = lambda rows: rows, chunk: int | None = None
+) -> Any:
+    """F(rows touched) of every array [V, ...] of `tables`: [K, ...]. F is row-wise.
+
+    With a chunk, only the slots in use are computed, `chunk` at a time; K must be a multiple of it.
+    """
+
+    def read(ids):
+        return f(jax.tree.map(lambda t: t.at[ids].get(mode="clip"), tables))
+
+    if chunk is None:
+        return read(touched.ids)
+
+    def body(i, local):
+        part = read(lax.dynamic_slice_in_dim(touched.ids, i * chunk, chunk))
+        return jax.tree.map(lambda a, b: lax.dynamic_update_slice_in_dim(a, b, i * chunk, 0), local, part)
+
+    local = jax.tree.map(lambda t: jnp.zeros((touched.ids.size, *t.shape[1:]), t.dtype), tables)
+    return lax.fori_loop(0, -(-touched.count // chunk), body, local)
+
+
+def scatter(
+    tables: Any,
+    touched: Touched,
+    local: Any,
+    f: Callable[[Any], Any] = lambda rows: rows,
+    chunk: int | None = None,
+) -> Any:
+    """`tables` with f(local) written to the rows touched. F is row-wise; chunks as in `gather`."""
+
+    def write(tables, ids, local):
+        return jax.tree.map(lambda t, r: t.at[ids].set(r, mode="drop"), tables, f(local))
+
+    if chunk is None:
+        return write(tables, touched.ids, local)
+
+    def body(i, tables, size=chunk):
+        ids, part = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i * size, size), (touched.ids, local))
+        return write(tables, ids, part)
+
+    return lax.fori_loop(0, -(-touched.count // chunk), body, tables)
