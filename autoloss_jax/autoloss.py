@@ -72,6 +72,9 @@ class Optimizer(Protocol):
     def settle(self, W: Params, opt_state: OptState, lr_scale: jax.Array) -> tuple[Params, OptState]:
         """Every row brought up to date."""
 
+    def vectorised(self) -> "Optimizer":
+        """The same, for jax.vmap."""
+
     def scale(self, gradient: Params, opt_state: OptState) -> Params:
         """The factor of each coordinate of this gradient in the optimiser's next step, its rate and momentum aside."""
 
@@ -129,17 +132,23 @@ def _apply(network, params, stats, dropout_key, *inputs):
     return output, new.get("batch_stats", stats)
 
 
-def objective(
-    al: AutoLoss, W: Params, V: Params, state: TrainState, batch: Batch, key: jax.Array, *, detach: bool
-):
-    """L(W, V) on one batch, Eq. (7)-(11), and what else a step needs: (batch statistics of both networks, Metrics)."""
-    drs_key, controller_key, weights_key = jax.random.split(key, 3)
-    logits, drs_stats = forward(al, W, state.drs.stats, batch["x"], drs_key)
-    candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
+def mixture(
+    al: AutoLoss,
+    logits: jax.Array,
+    V: Params,
+    state: TrainState,
+    labels: jax.Array,
+    key: jax.Array,
+    *,
+    detach: bool,
+) -> tuple[jax.Array, tuple[Params, Metrics]]:
+    """L of logits [B, C] under V's weights, Eq. (7)-(11), and what else a step needs of it."""
+    controller_key, weights_key = jax.random.split(key)
+    candidates = jnp.stack([loss(logits, labels) for loss in al.losses], axis=-1)
     y_hat = probabilities(jax.lax.stop_gradient(logits) if detach else logits)
     frozen = al.taught_by == "never"
-    log_alpha, controller_stats = _apply(
-        al.controller, V, state.controller.stats, None if frozen else controller_key, batch["y"], y_hat
+    log_alpha, stats = _apply(
+        al.controller, V, state.controller.stats, None if frozen else controller_key, labels, y_hat
     )
     p = al.weights(weights_key, log_alpha, al.temperature(state.step))
     loss = jnp.mean(mixed_loss(p, candidates))
@@ -152,23 +161,17 @@ def objective(
         share=jnp.mean(largest / jnp.sum(largest, axis=-1, keepdims=True), axis=0),
         entropy=-jnp.mean(jnp.sum(alpha * log_alpha, axis=-1)),
     )
+    return loss, (stats, metrics)
+
+
+def objective(
+    al: AutoLoss, W: Params, V: Params, state: TrainState, batch: Batch, key: jax.Array, *, detach: bool
+):
+    """L(W, V) on one batch, and what else a step needs: (batch statistics of both networks, Metrics)."""
+    drs_key, key = jax.random.split(key)
+    logits, drs_stats = forward(al, W, state.drs.stats, batch["x"], drs_key)
+    loss, (controller_stats, metrics) = mixture(al, logits, V, state, batch["y"], key, detach=detach)
     return loss, ((drs_stats, controller_stats), metrics)
-
-
-def virtual_step(
-    al: AutoLoss, W: Params, V: Params, state: TrainState, opt_state: OptState, batch: Batch
-) -> tuple[Params, Params]:
-    """(W*(V), P): W - xi P grad_W L_train(W, V), Eq. (13): estimated, never stored. `opt_state` belongs to W.
-
-    P is 1, as in the paper, or what W's optimiser would scale this gradient with, taken as a constant.
-    """
-    key = stream(state.key, state.step, "virtual")
-    gradient, _ = jax.grad(objective, argnums=1, has_aux=True)(al, W, V, state, batch, key, detach=al.detach)
-    if al.precondition:
-        scale = jax.lax.stop_gradient(al.drs_tx.scale(gradient, opt_state))
-    else:
-        scale = jax.tree.map(jnp.ones_like, gradient)
-    return jax.tree.map(lambda w, p, g: w - al.xi * p * g, W, scale, gradient), scale
 
 
 def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: Batch) -> jax.Array:
@@ -176,39 +179,58 @@ def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: 
     key = stream(state.key, state.step, "outer")
     if al.val_loss is None:
         return objective(al, W, V, state, batch, key, detach=False)[0]
-    logits, _ = forward(al, W, state.drs.stats, batch["x"], jax.random.split(key, 3)[0])
+    logits, _ = forward(al, W, state.drs.stats, batch["x"], jax.random.split(key)[0])
     return jnp.mean(al.val_loss(logits, batch["y"]))
+
+
+def virtual_step(al: AutoLoss, W: Params, gradient: Params, opt_state: OptState) -> tuple[Params, Params]:
+    """(W*, P): W - xi P grad_W L_train(W, V), Eq. (13): estimated, never stored. `opt_state` belongs to W.
+
+    P is 1, as in the paper, or what W's optimiser would scale this gradient with, taken as a constant.
+    """
+    if al.precondition:
+        scale = jax.lax.stop_gradient(al.drs_tx.scale(gradient, opt_state))
+    else:
+        scale = jax.tree.map(jnp.ones_like, gradient)
+    return jax.tree.map(lambda w, p, g: w - al.xi * p * g, W, scale, gradient), scale
 
 
 def outer_loss(
     V: Params, al: AutoLoss, W: Params, state: TrainState, opt_state, train_batch: Batch, val_batch: Batch
 ) -> jax.Array:
     """L_val(W*(V), V), Eq. (12) at Eq. (13): what V minimises."""
-    W_star, _ = virtual_step(al, W, V, state, opt_state, train_batch)
+    key = stream(state.key, state.step, "virtual")
+    gradient, _ = jax.grad(objective, argnums=1, has_aux=True)(
+        al, W, V, state, train_batch, key, detach=al.detach
+    )
+    W_star, _ = virtual_step(al, W, gradient, opt_state)
     return val_objective(al, W_star, V, state, val_batch)
 
 
 def hypergradient(
     V: Params, al: AutoLoss, W: Params, state: TrainState, opt_state, train_batch: Batch, val_batch: Batch
 ) -> Params:
-    """grad_V of `outer_loss`, exact, by the chain rule.
+    """grad_V of `outer_loss`, exact, by the chain rule: one forward pass of the train batch serves all of it.
 
-    With v = grad_W L_val at W*: the direct term, minus xi d/dV <P v, grad_W L_train(W, V)>. The product is the
-    derivative of L_train along P v, one forward pass in which V weighs losses whose own derivatives are numbers:
-    nothing is differentiated twice through the recommender.
+    With z the logits of the train batch, J = dz/dW and r(V) = dL_train/dz: grad_W L_train = J' r(V), and with
+    v = grad_W L_val at W*, what V does through W* is -xi (dr/dV)' J P v. Nothing is differentiated twice through
+    the recommender.
     """
-    W_star, scale = virtual_step(al, W, V, state, opt_state, train_batch)
+    drs_key, key = jax.random.split(stream(state.key, state.step, "virtual"))
+
+    def residual(V):
+        def loss(z):
+            return mixture(al, z, V, state, train_batch["y"], key, detach=al.detach)[0]
+
+        return jax.grad(loss)(logits)
+
+    logits, along = jax.linearize(lambda W: forward(al, W, state.drs.stats, train_batch["x"], drs_key)[0], W)
+    r, taught = jax.vjp(residual, V)
+    (gradient,) = jax.linear_transpose(along, W)(r)
+    W_star, scale = virtual_step(al, W, gradient, opt_state)
     v, direct = jax.grad(val_objective, argnums=(1, 2))(al, W_star, V, state, val_batch)
-    tangent = jax.tree.map(jnp.multiply, scale, v)
-    key = stream(state.key, state.step, "virtual")
-
-    def slope(V):
-        def loss(W):
-            return objective(al, W, V, state, train_batch, key, detach=al.detach)[0]
-
-        return jax.jvp(loss, (W,), (tangent,))[1]
-
-    return jax.tree.map(lambda d, m: d - al.xi * m, direct, jax.grad(slope)(V))
+    (through,) = taught(along(jax.tree.map(jnp.multiply, scale, v)))
+    return jax.tree.map(lambda d, t: d - al.xi * t, direct, through)
 
 
 def controller_step(al: AutoLoss, state: TrainState, train_batch: Batch, val_batch: Batch) -> TrainState:
@@ -257,41 +279,6 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch) -> TrainState:
 def _descend(tx: optax.GradientTransformation, network: Network, gradient: Params) -> Network:
     updates, opt_state = tx.update(gradient, network.opt_state, network.params)
     return network.replace(params=optax.apply_updates(network.params, updates), opt_state=opt_state)
-
-
-def train_block(
-    al: AutoLoss,
-    state: TrainState,
-    stop: jax.Array,
-    every: int,
-    train_batch: Callable[[jax.Array], Batch],
-    val_batch: Callable[[jax.Array], Batch],
-) -> TrainState:
-    """Algorithm 1 from the state's step to `stop`, in one program: V moves before every `every`-th step of W.
-
-    The batches are functions of the step. The loops' lengths are not compiled in, so that cutting a run into other
-    blocks changes no bit; and both updates are loops, never branches, which would copy the table.
-    """
-
-    def until(end, state):
-        return jax.lax.while_loop(
-            lambda s: s.step < end, lambda s: train_step(al, s, train_batch(s.step)), state
-        )
-
-    if al.taught_by != "val":
-        return until(stop, state)
-
-    def period(state):
-        due = (state.step % every == 0).astype(jnp.int32)
-        state = jax.lax.fori_loop(
-            0,
-            due,
-            lambda _, s: controller_step(al, s, train_batch(s.step), val_batch(s.step // every)),
-            state,
-        )
-        return until(jnp.minimum(stop, (state.step // every + 1) * every), state)
-
-    return jax.lax.while_loop(lambda s: s.step < stop, period, state)
 
 
 def settle(al: AutoLoss, state: TrainState) -> TrainState:

@@ -70,26 +70,38 @@ def missed_steps(
     decoupled weight decay, a step multiplies the row by 1 - weight_decay before it adds its own share, so that what
     step j adds shrinks for k - j steps more; the row's own factor (1 - weight_decay)^k is the caller's.
     """
-    dtype, t, missed = mu.dtype, last.astype(mu.dtype)[:, None], now - last
-    k, root = missed.astype(dtype)[:, None], jnp.sqrt(nu)
+    dtype, missed, root = mu.dtype, now - last, jnp.sqrt(nu)
+    t, k = last.astype(dtype), missed.astype(dtype)
 
-    def f(j):  # everything but m b1^j
-        scale = jnp.exp(0.5 * np.log(b2) * j) * lax.rsqrt(-jnp.expm1(np.log(b2) * (t + j)))
-        value = 1 / (-jnp.expm1(np.log(b1) * (t + j)) * (root * scale + eps))
-        return value if weight_decay is None else value * jnp.exp(jnp.log1p(-weight_decay) * (k - j))
+    def share(j, weight):
+        """(a, s) [K], by which the j-th missed step adds mu a / (s sqrt(nu) + eps)."""
+        a = weight / -jnp.expm1(np.log(b1) * (t + j))
+        if weight_decay is not None:
+            a *= jnp.exp(jnp.log1p(-weight_decay) * (k - j))
+        return a, jnp.exp(0.5 * np.log(b2) * j) * lax.rsqrt(-jnp.expm1(np.log(b2) * (t + j)))
+
+    def added(a, s):
+        return a[:, None] / (root * s[:, None] + eps)
 
     def summed():
         def add(j, total):
-            j = jnp.full_like(k, j)
-            return total + jnp.where(k >= j, jnp.exp(np.log(b1) * j) * f(j), 0)
+            return total + added(*share(j, jnp.where(missed >= j, jnp.exp(np.log(b1) * j), 0)))
 
-        return lax.fori_loop(1, jnp.max(missed) + 1, add, jnp.zeros_like(mu))
+        return lax.fori_loop(1, now + 1, add, jnp.zeros_like(mu))
 
     def integrated():
         nodes, horizon = NODES[dtype.itemsize], HORIZON[dtype.itemsize]
-        rule = jnp.asarray(np.concatenate(quadrature(nodes, horizon, b1), axis=1), dtype)
-        rule = rule[jnp.minimum(missed, horizon)]
-        return sum(rule[:, nodes + i, None] * f(rule[:, i, None]) for i in range(nodes))
+        x, w = (
+            jnp.asarray(rule, dtype)[jnp.minimum(missed, horizon)] for rule in quadrature(nodes, horizon, b1)
+        )
+        shares = _once([share(x[:, i], w[:, i]) for i in range(nodes)])
+        return sum(added(a, s) for a, s in shares)
 
+    mu_decay, nu_decay = _once((jnp.exp(np.log(b1) * k), jnp.exp(np.log(b2) * k)))
     total = lax.cond(now <= EARLY, summed, integrated)
-    return mu * total, mu * jnp.exp(np.log(b1) * k), nu * jnp.exp(np.log(b2) * k)
+    return mu * total, mu * mu_decay[:, None], nu * nu_decay[:, None]
+
+
+def _once(per_row):
+    """Computed once a row: the compiler would repeat it in each of the row's R elements."""
+    return lax.optimization_barrier(per_row)

@@ -27,8 +27,33 @@ class Dropout(nn.Module):
             return x
         key = jax.random.key_data(self.make_rng("dropout"))
         words = threefry_2x32(key, jnp.arange(-(-x.size // 4) * 2, dtype=jnp.uint32))
-        halves = jnp.concatenate([words & 0xFFFF, words >> 16])[: x.size].reshape(x.shape)
-        return jnp.where(halves < np.uint32(kept), x * (2**16 / kept), 0)
+        halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: x.size].reshape(x.shape)
+        return jnp.where(halves < np.uint16(kept), x * (2**16 / kept), 0)
+
+
+class RowsDense(nn.Module):
+    """A dense layer over the embeddings in rows, without bias: [B, F, R] -> [B, features].
+
+    What else a row holds meets zeros: some products more, and no copy of the batch to cut it out.
+    """
+
+    features: int
+    embed_dim: int
+    use_bias: bool
+    kernel_init: nn.initializers.Initializer
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, rows: jax.Array) -> jax.Array:
+        """[B, F, R] -> [B, features]."""
+        num_rows, num_fields, row_dim = rows.shape
+        kernel = self.param("kernel", self.kernel_init, (num_fields * self.embed_dim, self.features))
+        kernel = kernel.reshape(num_fields, self.embed_dim, self.features)
+        kernel = jnp.pad(kernel, ((0, 0), (0, row_dim - self.embed_dim), (0, 0)))
+        kernel = kernel.reshape(num_fields * row_dim, self.features)
+        x, kernel = nn.dtypes.promote_dtype(rows.reshape(num_rows, -1), kernel, dtype=self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else 0
+        return x @ kernel + bias
 
 
 class MLP(nn.Module):
@@ -42,10 +67,11 @@ class MLP(nn.Module):
     dropout: float
     batch_norm: bool = True
     dtype: Any = None  # of the arithmetic; None: that of the parameters. Batch statistics are always float32
+    embed_dim: int = 0  # if not 0, the input is rows [B, F, R], and this many numbers of each are meant
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """[B, any] -> [B, hidden[-1]]."""
+        """[B, any] or [B, F, R] -> [B, hidden[-1]]."""
         dense = functools.partial(
             nn.Dense,
             use_bias=not self.batch_norm,
@@ -53,8 +79,11 @@ class MLP(nn.Module):
             dtype=self.dtype,
         )
         norm = functools.partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5, dtype=self.dtype)
-        for width in self.hidden:
-            x = dense(width)(x)
+        for i, width in enumerate(self.hidden):
+            if x.ndim == 3:
+                x = RowsDense(width, self.embed_dim, **dense.keywords, name="Dense_0")(x)
+            else:
+                x = dense(width, name=f"Dense_{i}")(x)
             if self.batch_norm:
                 x = norm(use_running_average=not train)(x)
             x = Dropout(self.dropout)(nn.relu(x), train=train)

@@ -101,6 +101,10 @@ class Dense:
         updates = jax.tree.map(lambda u: lr_scale * u, updates)
         return optax.apply_updates(W, updates), opt_state, aux
 
+    def vectorised(self) -> "Dense":
+        """Nothing here depends on the data."""
+        return self
+
     def settle(self, W: Params, opt_state: Any, lr_scale: jax.Array) -> tuple[Params, Any]:
         """Nothing is ever behind."""
         del lr_scale
@@ -198,6 +202,10 @@ class Sparse:
         """At the end of Adam's first steps, after which what a row missed has a closed form."""
         due = (opt_state.count == catchup.EARLY).astype(jnp.int32)
         return lax.fori_loop(0, due, lambda _, s: self.settle(s[0], s[1], lr_scale), (W, opt_state))
+
+    def vectorised(self) -> "Sparse":
+        """The same without a loop whose length depends on the data, which jax.vmap would make expensive."""
+        return dataclasses.replace(self, chunk=None)
 
     def settle(self, W: Params, opt_state: SparseState, lr_scale: jax.Array) -> tuple[Params, SparseState]:
         """Every row up to date: before whatever reads the whole table, or changes the learning rate."""

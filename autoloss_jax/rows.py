@@ -30,7 +30,10 @@ def localise(
     flat = jnp.concatenate([i.reshape(-1) for i in ids])
     positions = jnp.arange(flat.size, dtype=jnp.int32)
     kept = scratch[flat]
-    marked = scratch.at[flat].set(-1).at[flat].max(positions)  # max: the same winner on every device
+    # What is written depends on what was read, else the compiler copies the table to be safe.
+    marked = (
+        scratch.at[flat].set(jnp.minimum(kept, -1)).at[flat].max(positions)
+    )  # max: one winner on any device
     winner = marked[flat]
     rank = jnp.cumsum(winner == positions, dtype=jnp.int32) - 1
     size = -(-flat.size // multiple) * multiple
@@ -38,7 +41,7 @@ def localise(
     touched = touched.at[jnp.where(winner == positions, rank, size)].set(flat, mode="drop")
     slots, ends = rank[winner], [sum(i.size for i in ids[: n + 1]) for n in range(len(ids) - 1)]
     slots = tuple(s.reshape(i.shape) for s, i in zip(jnp.split(slots, ends), ids, strict=True))
-    return marked.at[flat].set(kept), Touched(touched, rank[-1] + 1), slots
+    return marked.at[flat].set(kept - jnp.minimum(winner, 0)), Touched(touched, rank[-1] + 1), slots
 
 
 def gather(
@@ -46,7 +49,8 @@ def gather(
 ) -> Any:
     """F(rows touched) of every array [V, ...] of `tables`: [K, ...]. F is row-wise.
 
-    With a chunk, only the slots in use are computed, `chunk` at a time; K must be a multiple of it.
+    With a chunk, only the slots in use are computed, `chunk` at a time, and the others are zero; K must be a multiple
+    of it.
     """
 
     def read(ids):

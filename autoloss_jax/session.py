@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from autoloss_jax import autoloss, config, evaluate, methods, report, sharding
+from autoloss_jax import autoloss, config, evaluate, methods, programs, report, sharding
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config, UserError
@@ -83,21 +83,10 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         pool=tuple(pool),
         epoch_steps=epoch_steps,
         feed=feed,
-        train_block=train_block(al, feed, cfg.method.every),
+        train_block=programs.train_block(al, feed, cfg.method.every),
         settle=jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0),
         evaluate_step=jax.jit(functools.partial(autoloss.evaluate_step, al)),
     )
-
-
-def train_block(al: AutoLoss, feed: host.Stream | device.Resident, every: int) -> Callable[..., TrainState]:
-    """`autoloss.train_block` over a feed, jitted: (state, source, stop) -> state. The state is given away."""
-
-    def block(state, source, stop):
-        batches = (functools.partial(f, source) for f in (feed.train_batch, feed.val_batch))
-        state = autoloss.train_block(al, state, stop, every, *batches)
-        return jax.lax.with_sharding_constraint(state, sharding.shardings(feed.mesh, "state", state))
-
-    return jax.jit(block, donate_argnums=0)
 
 
 def _feed(
@@ -109,16 +98,14 @@ def _feed(
     for name, split in parts.items():
         rows = host.num_rows(split)
         orders[name] = Order(name, rows, min(cfg.train.batch_size, rows))
-    root = np.asarray(jax.random.key_data(jax.random.key(cfg.run.seed)))
     num_bytes = sum(x.nbytes + y.nbytes for split in parts.values() for x, y in split)
     where = cfg.data.residence
     if where == "device" or (where == "auto" and device.fits(num_bytes)):
         for split in parts.values():
             for x, _ in split:
                 host.check_ids(x, table_rows)
-        return device.Resident(
-            mesh, orders, root, {name: device.put(mesh, split) for name, split in parts.items()}
-        )
+        return device.Resident(mesh, orders, {name: device.put(mesh, split) for name, split in parts.items()})
+    root = np.asarray(jax.random.key_data(jax.random.key(cfg.run.seed)))
     return host.Stream(
         mesh, splits.train, splits.controller, orders, root, cfg.method.every, cfg.train.block, table_rows
     )

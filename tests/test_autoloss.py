@@ -90,9 +90,11 @@ def full_table_outer_loss(al, state, train_batch, val_batch):
 
 def holding_scale(al, state, train_batch):
     """`al` with the scale of the virtual step held at this state's value: to the hypergradient it is a constant."""
-    _, scale = autoloss.virtual_step(
-        al, state.drs.params, state.controller.params, state, state.drs.opt_state, train_batch
+    W, V, key = state.drs.params, state.controller.params, autoloss.stream(state.key, state.step, "virtual")
+    gradient, _ = jax.grad(autoloss.objective, argnums=1, has_aux=True)(
+        al, W, V, state, train_batch, key, detach=al.detach
     )
+    _, scale = autoloss.virtual_step(al, W, gradient, state.drs.opt_state)
 
     class Held:
         def scale(self, gradient, opt_state):
@@ -162,7 +164,7 @@ def test_hypergradient_equals_the_darts_hessian_vector_form(float64, model, num_
     def val_loss(W, V):
         if val_objective == "mixture":
             return autoloss.objective(al, W, V, state, val_batch, outer, detach=False)[0]
-        logits, _ = autoloss.forward(al, W, state.drs.stats, val_batch["x"], jax.random.split(outer, 3)[0])
+        logits, _ = autoloss.forward(al, W, state.drs.stats, val_batch["x"], jax.random.split(outer)[0])
         return jnp.mean(losses.ce(logits, val_batch["y"]))
 
     def darts(W, V):
@@ -242,9 +244,7 @@ def test_detach_stops_the_drs_gradient_through_the_controllers_input(float64):
     """With the controller's input held fixed by hand, the detached gradient is the same, the other is not."""
     al, state, batch, _ = problem(val_objective="mixture")
     V, key = state.controller.params, autoloss.stream(state.key, state.step, "train")
-    fixed, _ = autoloss.forward(
-        al, state.drs.params, state.drs.stats, batch["x"], jax.random.split(key, 3)[0]
-    )
+    fixed, _ = autoloss.forward(al, state.drs.params, state.drs.stats, batch["x"], jax.random.split(key)[0])
 
     class Held:
         def apply(self, variables, labels, y_hat, **kwargs):

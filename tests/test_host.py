@@ -25,19 +25,21 @@ def feed(where, train, val=(), seed=1, batch_size=10, table_rows=1000):
     mesh, root = sharding.make_mesh(), np.asarray(jax.random.key_data(jax.random.key(seed)))
     if where == "host":
         return host.Stream(mesh, train, val, orders, root, EVERY, BLOCK, table_rows)
-    return device.Resident(mesh, orders, root, {name: device.put(mesh, p) for name, p in parts.items()})
+    return device.Resident(mesh, orders, {name: device.put(mesh, p) for name, p in parts.items()})
 
 
-def stream(where, *args, start=0, stop=20, **kwargs):
+def stream(where, *args, start=0, stop=20, seed=1, **kwargs):
     """[(train batch, val batch or None)] of the steps start..stop-1, read block by block as a compiled step reads."""
-    source_of = feed(where, *args, **kwargs)
+    source_of, key = feed(where, *args, seed=seed, **kwargs), jax.random.key(seed)
     bounds = [*range(start, stop, BLOCK), stop]
     batches = []
     for begin, end, source in zip(bounds, bounds[1:], source_of.sources(bounds), strict=False):
         for step in range(begin, end):
             due = "val" in source_of.orders and step % EVERY == 0
-            batch = source_of.train_batch(source, np.int32(step))
-            batches.append((batch, source_of.val_batch(source, np.int32(step // EVERY)) if due else None))
+            batch = source_of.train_batch(source, key, np.int32(step))
+            batches.append(
+                (batch, source_of.val_batch(source, key, np.int32(step // EVERY)) if due else None)
+            )
     return jax.device_get(batches)
 
 

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, catchup, config, optimizers, rows
+from autoloss_jax import autoloss, catchup, config, optimizers, programs, rows, sharding
 from autoloss_jax import state as states
 from autoloss_jax.config import UserError
+from autoloss_jax.data import device
+from autoloss_jax.data.shuffle import Order
 
 NUM_ROWS, DIM, SLOTS = 400, 5, 24
 
@@ -112,10 +114,14 @@ def test_in_the_whole_model_sparse_adam_is_dense_adam_over_300_steps(float64):
     """DeepFM under AutoLoss, second order with Adam's virtual step, dropout and Gumbel noise on, in float64."""
     num_rows, fields, batch, steps, every = 900, 6, 32, 300, 3
     rng = np.random.default_rng(2)
-    x = jnp.asarray(
-        zipf_ids(rng, 2, steps, batch, fields, num_rows=150) + 150 * np.arange(fields, dtype=np.int32)
+    x = zipf_ids(rng, 2, steps * batch, fields, num_rows=150) + 150 * np.arange(fields, dtype=np.int32)
+    y = rng.integers(0, 2, (2, steps * batch)).astype(np.int32)
+    mesh, names = sharding.make_mesh(), ("train", "val")
+    feed = device.Resident(
+        mesh,
+        {name: Order(name, steps * batch, batch) for name in names},
+        {name: device.put(mesh, ((x[i], y[i]),)) for i, name in enumerate(names)},
     )
-    y = jnp.asarray(rng.integers(0, 2, (2, steps, batch)), jnp.int32)
     ends = []
     for embedding in ("adam", "sparse_adam"):
         cfg = config.Config(
@@ -130,15 +136,8 @@ def test_in_the_whole_model_sparse_adam_is_dense_adam_over_300_steps(float64):
             lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state
         )
 
-        @jax.jit
-        def run(state, al=al):
-            def batches(which):
-                return lambda i: {"x": x[which, i], "y": y[which, i]}
-
-            state = autoloss.train_block(al, state, jnp.int32(steps), every, batches(0), batches(1))
-            return autoloss.settle(al, state)
-
-        ends.append(run(state))
+        state = programs.train_block(al, feed, every)(state, feed.splits, np.int32(steps))
+        ends.append(autoloss.settle(al, state))
     dense, sparse = ends
     assert isinstance(sparse.drs.opt_state, optimizers.SparseState)
     assert gap(dense.drs.params, sparse.drs.params) < 1e-12

@@ -25,23 +25,22 @@ class Resident:
 
     mesh: jax.sharding.Mesh
     orders: dict[str, Order]  # of "train", and of "val" if there is any
-    root: np.ndarray  # uint32[2], the run's key
     splits: dict[str, dict[str, jax.Array]]  # {"train": {"x": int32[n, F], "y": int32[n]}, ...}
 
     def sources(self, bounds: Sequence[int]) -> Iterator[dict[str, Any]]:
         """The same source for every block."""
-        return itertools.repeat({**self.splits, "root": self.root}, len(bounds) - 1)
+        return itertools.repeat(self.splits, len(bounds) - 1)
 
-    def train_batch(self, source: dict[str, Any], step: jax.Array) -> dict[str, jax.Array]:
+    def train_batch(self, source: dict[str, Any], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
         """W's batch of a step; traced."""
-        return self._batch("train", source, step)
+        return self._batch("train", source, key, step)
 
-    def val_batch(self, source: dict[str, Any], number: jax.Array) -> dict[str, jax.Array]:
+    def val_batch(self, source: dict[str, Any], key: jax.Array, number: jax.Array) -> dict[str, jax.Array]:
         """V's batch of this number; traced."""
-        return self._batch("val", source, number)
+        return self._batch("val", source, key, number)
 
-    def _batch(self, name: str, source: dict[str, Any], number: jax.Array) -> dict[str, jax.Array]:
-        rows = self.orders[name].rows(source["root"], number, jnp)
+    def _batch(self, name, source, key, number):
+        rows = self.orders[name].rows(jax.random.key_data(key), number, jnp)
         batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), source[name])
         return jax.lax.with_sharding_constraint(batch, sharding.shardings(self.mesh, "batch", batch))
 

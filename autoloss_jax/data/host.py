@@ -51,7 +51,7 @@ class Stream:
     train: tuple[Split, ...]
     val: tuple[Split, ...]  # may be empty
     orders: dict[str, Order]  # of "train", and of "val" if there is any
-    root: np.ndarray  # uint32[2], the run's key
+    root: np.ndarray  # uint32[2], of the run's key
     every: int  # steps of W per batch of val
     block: int  # the most steps of a block
     table_rows: int
@@ -84,12 +84,14 @@ class Stream:
         check_ids(stack["x"], self.table_rows)
         return stack
 
-    def train_batch(self, source: dict[str, Any], step: jax.Array) -> dict[str, jax.Array]:
+    def train_batch(self, source: dict[str, Any], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
         """W's batch of a step; traced."""
+        del key
         return jax.tree.map(lambda a: a[step - source["first"]["train"]], source["train"])
 
-    def val_batch(self, source: dict[str, Any], number: jax.Array) -> dict[str, jax.Array]:
+    def val_batch(self, source: dict[str, Any], key: jax.Array, number: jax.Array) -> dict[str, jax.Array]:
         """V's batch of this number; traced."""
+        del key
         return jax.tree.map(lambda a: a[number - source["first"]["val"]], source["val"])
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.interactions import bi_interaction, fm
+from autoloss_jax.interactions import bi_interaction
 from autoloss_jax.layers import MLP
 
 
@@ -32,11 +32,11 @@ class DeepFM(nn.Module):
     @nn.compact
     def __call__(self, rows: jax.Array, *, train: bool) -> jax.Array:
         """[B, F, R] -> logits [B, C]."""
-        e, first_order = rows[..., : self.embed_dim], rows[..., self.embed_dim :]
-        mlp = MLP(self.hidden, self.dropout, self.batch_norm, self.dtype)
-        h = mlp(e.reshape(e.shape[0], -1), train=train)
+        d = self.embed_dim
+        mlp = MLP(self.hidden, self.dropout, self.batch_norm, self.dtype, d)
+        h = mlp(rows, train=train)
         output = nn.Dense(self.num_outputs, kernel_init=nn.initializers.glorot_normal())
-        linear = jnp.sum(first_order, axis=1)
+        linear, interactions = jnp.sum(rows, axis=1)[:, d:], bi_interaction(rows)[:, :d]
         if self.num_outputs == 1:
-            return linear + fm(e)[:, None] + output(h)
-        return linear + output(jnp.concatenate([bi_interaction(e), h], axis=-1))
+            return linear + jnp.sum(interactions, axis=-1, keepdims=True) + output(h)
+        return linear + output(jnp.concatenate([interactions, h], axis=-1))

@@ -1,0 +1,99 @@
+"""The program that trains: blocks of Algorithm 1 over a feed of batches, for one state, or for many at once."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from autoloss_jax import autoloss, sharding
+from autoloss_jax.autoloss import AutoLoss, Batch, TrainState
+
+
+class Feed(Protocol):
+    """Where batches come from; both functions are traced, and give the batch of a step (of a controller's step)."""
+
+    @property
+    def mesh(self) -> jax.sharding.Mesh:
+        """The devices that share a batch."""
+        ...
+
+    def train_batch(self, source: Any, key: jax.Array, step: jax.Array) -> Batch:
+        """W's batch of a step; key is the root key of the run."""
+        ...
+
+    def val_batch(self, source: Any, key: jax.Array, number: jax.Array) -> Batch:
+        """V's batch of this number."""
+        ...
+
+
+def train_block(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainState]:
+    """Algorithm 1 over a feed, jitted: (state, source, stop) -> the state at step `stop`. The state is given away."""
+
+    def block(state, source, stop):
+        state = algorithm1(al, feed, every, state, source, stop)
+        return jax.lax.with_sharding_constraint(state, sharding.shardings(feed.mesh, "state", state))
+
+    return jax.jit(block, donate_argnums=0)
+
+
+def train_members(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainState]:
+    """The same for states stacked by `stack`, which advance together: seeds, controllers, learning rates (`lr_scale`).
+
+    Each draws the batches and the noise that its own key gives, as if it were alone. The feed must be on the device.
+    """
+    al = dataclasses.replace(al, drs_tx=al.drs_tx.vectorised())
+
+    def block(states, source, stop):
+        axes = jax.tree_util.tree_map_with_path(lambda path, _: None if _shared(path) else 0, states)
+        one = jax.vmap(lambda s: algorithm1(al, feed, every, s, source, stop), in_axes=(axes,), out_axes=axes)
+        return one(states)
+
+    return jax.jit(block, donate_argnums=0)
+
+
+def algorithm1(
+    al: AutoLoss, feed: Feed, every: int, state: TrainState, source: Any, stop: jax.Array
+) -> TrainState:
+    """From the state's step to `stop`, in one program: V moves before every `every`-th step of W.
+
+    The loops' lengths are not compiled in, so that cutting a run into other blocks changes no bit; and both updates
+    are loops, never branches, which would copy the table.
+    """
+
+    def until(end, state):
+        def step(s):
+            return autoloss.train_step(al, s, feed.train_batch(source, s.key, s.step))
+
+        return jax.lax.while_loop(lambda s: s.step < end, step, state)
+
+    def search(_, state):
+        train_batch = feed.train_batch(source, state.key, state.step)
+        val_batch = feed.val_batch(source, state.key, state.step // every)
+        return autoloss.controller_step(al, state, train_batch, val_batch)
+
+    def period(state):
+        due = (state.step % every == 0).astype(jnp.int32)
+        state = jax.lax.fori_loop(0, due, search, state)
+        return until(jnp.minimum(stop, (state.step // every + 1) * every), state)
+
+    if al.taught_by != "val":
+        return until(stop, state)
+    return jax.lax.while_loop(lambda s: s.step < stop, period, state)
+
+
+def stack(states: Sequence[TrainState]) -> TrainState:
+    """States of one step and one shape as one, every array [members, ...] but the counts of steps, which they share."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, *leaves: leaves[0] if _shared(path) else jnp.stack(leaves), *states
+    )
+
+
+def member(states: TrainState, index: int) -> TrainState:
+    """One of the stacked states."""
+    return jax.tree_util.tree_map_with_path(lambda path, a: a if _shared(path) else a[index], states)
+
+
+def _shared(path: Any) -> bool:
+    return jax.tree_util.keystr(path[-1:], simple=True) in ("step", "count")

@@ -1,0 +1,58 @@
+"""Members that train together in one program end where each would have ended alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from autoloss_jax import autoloss, config, programs, sharding
+from autoloss_jax import state as states
+from autoloss_jax.data import device
+from autoloss_jax.data.shuffle import Order
+
+NUM_ROWS, FIELDS, BATCH, EXAMPLES, EVERY, STEPS = 600, 4, 32, 320, 3, 140
+
+
+@pytest.mark.parametrize("embedding", ["adam", "sparse_adam"])
+def test_members_of_one_program_train_as_if_alone(embedding):
+    with jax.enable_x64(True):  # where a difference would not drown in rounding
+        rng = np.random.default_rng(0)
+        x = (rng.zipf(1.4, (EXAMPLES, FIELDS)) % 150 + 150 * np.arange(FIELDS)).astype(np.int32)
+        split = x, rng.integers(0, 2, EXAMPLES).astype(np.int32)
+        cfg = config.Config(
+            model=config.Model(embed_dim=3, hidden=(8,)),
+            method=config.Method(hidden=(8,), every=EVERY),
+            optimizer=config.Optimizer(embedding=embedding),
+            train=config.Train(batch_size=BATCH),
+        )
+        al = states.build(cfg, 2, NUM_ROWS, FIELDS, total_steps=STEPS)
+        mesh, order = sharding.make_mesh(), {n: Order(n, EXAMPLES, BATCH) for n in ("train", "val")}
+        feed = device.Resident(mesh, order, dict.fromkeys(order, device.put(mesh, (split,))))
+
+        def start(seed, lr_scale, controller_seed):
+            state = states.initial(al, config.with_keys(cfg, {"run.seed": seed}), NUM_ROWS, FIELDS)
+            other = states.initial(al, config.with_keys(cfg, {"run.seed": controller_seed}), NUM_ROWS, FIELDS)
+            state = state.replace(controller=other.controller, lr_scale=jnp.asarray(lr_scale))
+            return jax.tree.map(
+                lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state
+            )
+
+        members = [(0, 1.0, 0), (1, 1.0, 1), (0, 0.3, 0), (0, 1.0, 5)]  # seeds, a learning rate, a controller
+        one, many = (f(al, feed, EVERY) for f in (programs.train_block, programs.train_members))
+        together = programs.stack([start(*m) for m in members])
+        for stop in (50, STEPS):
+            together = many(together, feed.splits, np.int32(stop))
+        ends = []
+        for i, m in enumerate(members):
+            alone = autoloss.settle(al, one(start(*m), feed.splits, np.int32(STEPS)))
+            ends.append(programs.member(together, i))
+            ends[-1] = autoloss.settle(al, ends[-1])
+            assert int(ends[-1].step) == STEPS
+            for got, want in zip(
+                jax.tree.leaves((ends[-1].drs.params, ends[-1].controller.params)),
+                jax.tree.leaves((alone.drs.params, alone.controller.params)),
+                strict=True,
+            ):
+                assert np.max(np.abs(got - want)) < 1e-11
+        rows = [e.drs.params["rows"] for e in ends]
+        assert all(np.max(np.abs(rows[0] - r)) > 1e-6 for r in rows[1:])
