@@ -216,6 +216,8 @@ def hypergradient(
     v = grad_W L_val at W*, what V does through W* is -xi (dr/dV)' J P v. Nothing is differentiated twice through
     the recommender.
     """
+    if not al.xi:  # first order: the direct term
+        return jax.grad(val_objective, argnums=2)(al, W, V, state, val_batch)
     drs_key, key = jax.random.split(stream(state.key, state.step, "virtual"))
 
     def residual(V):

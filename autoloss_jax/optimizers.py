@@ -18,7 +18,7 @@ from autoloss_jax import catchup, config, rows
 from autoloss_jax.config import UserError
 from autoloss_jax.rules import B1, B2, EPS, RULES, RowState, Rule, adam_scale
 
-CHUNK = 4096  # rows at a time on a CPU, where work beyond the rows in use costs time; a GPU takes them all at once
+CHUNK = 8192  # rows at a time on a CPU, where work beyond the rows in use costs time; a GPU takes them all at once
 
 Params = Any
 Gradient = Callable[[Params, jax.Array], tuple[Params, Any]]  # (W, ids into its rows) -> (gradient, anything)
@@ -209,7 +209,7 @@ class Sparse:
 
     def settle(self, W: Params, opt_state: SparseState, lr_scale: jax.Array) -> tuple[Params, SparseState]:
         """Every row up to date: before whatever reads the whole table, or changes the learning rate."""
-        p, s = self._catching_up(opt_state.count, lr_scale)((W["rows"], opt_state.rows))
+        p, s = rows.whole((W["rows"], opt_state.rows), self._catching_up(opt_state.count, lr_scale))
         return {**W, "rows": p}, opt_state.replace(rows=s)
 
     def scale(self, gradient: Params, opt_state: SparseState) -> Params:

@@ -87,3 +87,15 @@ def scatter(
         return write(tables, ids, part)
 
     return lax.fori_loop(0, -(-touched.count // chunk), body, tables)
+
+
+def whole(tables: Any, f: Callable[[Any], Any], chunk: int = 1 << 14) -> Any:
+    """`tables` with f, which is row-wise, applied to all their rows, `chunk` at a time: no second table is needed."""
+    num_rows = jax.tree.leaves(tables)[0].shape[0]
+
+    def body(i, tables):
+        ids = i * chunk + jnp.arange(chunk, dtype=jnp.int32)
+        part = Touched(jnp.minimum(ids, num_rows), jnp.minimum(num_rows - i * chunk, chunk))
+        return scatter(tables, part, gather(tables, part, f, chunk), chunk=chunk)
+
+    return lax.fori_loop(0, -(-num_rows // chunk), body, tables)

@@ -209,6 +209,12 @@ def test_rowwise_adagrad_is_its_formula(float64):
     assert np.max(np.abs(ours - p)) < 1e-12
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 64, 400, 1000])
+def test_the_whole_table_is_settled_in_any_pieces(chunk):
+    table = jnp.arange(400.0 * DIM).reshape(400, DIM)
+    assert np.array_equal(rows.whole(table, lambda r: jnp.maximum(r, 77), chunk), jnp.maximum(table, 77))
+
+
 def test_auto_is_dense_for_small_tables_and_for_l2_over_the_table():
     def chosen(num_rows, **keys):
         return type(optimizers.recommender(config.Optimizer(**keys), num_rows, slots=1000)).__name__
