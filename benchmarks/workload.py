@@ -1,6 +1,9 @@
 """What the contenders of a benchmark train on: examples made up in the shape of Criteo's, the same for all of them."""
 
 import dataclasses
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +29,35 @@ class Workload:
     num_examples: int = 200_000
     zipf: float = 1.1  # the share of a field's k-th most frequent value falls as k^-zipf
     base_rate: float = 0.256
+    data: str = ""  # a prepared dataset's folder: its examples instead of made-up ones
+
+    def to_json(self) -> str:
+        """For another process."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Workload":
+        """The inverse."""
+        values = json.loads(text)
+        hidden = tuple(values.pop("hidden"))
+        return cls(hidden=hidden, **values)
+
+    @classmethod
+    def of_data(cls, folder: str) -> "Workload":
+        """The shape of a prepared dataset."""
+        sizes = _schema(folder)["vocab_sizes"]
+        rows = len(np.load(Path(folder) / "train.y.npy", mmap_mode="r"))
+        return cls(num_rows=sum(sizes), num_fields=len(sizes), num_examples=rows, data=folder)
+
+
+def _schema(folder: str) -> dict[str, Any]:
+    return json.loads((Path(folder) / "schema.json").read_text())
 
 
 def field_dims(work: Workload) -> np.ndarray:
     """Values per field, int64[F]: Criteo's proportions, repeated for more fields, scaled to `num_rows` in all."""
+    if work.data:
+        return np.array(_schema(work.data)["vocab_sizes"])
     profile = np.resize(np.array([BUCKETS] * NUMERIC + list(CATEGORIES)), work.num_fields)
     large = profile > BUCKETS
     scale = max(work.num_rows - profile[~large].sum(), 0) / max(profile[large].sum(), 1)
@@ -42,6 +70,8 @@ def field_dims(work: Workload) -> np.ndarray:
 
 def examples(work: Workload, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(x int32[n, F] of global ids, y int32[n]); a field's values are independent and Zipf distributed."""
+    if work.data:
+        return tuple(np.load(Path(work.data) / f"train.{name}.npy") for name in "xy")  # type: ignore[return-value]
     rng = np.random.default_rng(seed)
     dims = field_dims(work)
     x = np.empty((work.num_examples, work.num_fields), np.int32)

@@ -1,0 +1,98 @@
+"""Ours: python -m benchmarks.ours NAME WORKLOAD speaks the protocol of `contender.py`; it needs jax, flax, optax and numpy."""
+
+import sys
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autoloss_jax import autoloss, config, programs, sharding
+from autoloss_jax import state as states
+from autoloss_jax.data import device
+from autoloss_jax.data.shuffle import Order
+from benchmarks import contender, workload
+from benchmarks.workload import Workload
+
+CONTENDERS = {  # name -> config keys; the last word of a name may be a number of members
+    "forward": {},
+    "ce": {"method.name": "ce"},
+    "ce-dense": {"method.name": "ce", "optimizer.embedding": "adam"},
+    "ce-lazy": {"method.name": "ce", "optimizer.embedding": "lazy_adam"},
+    "ce-adagrad": {"method.name": "ce", "optimizer.embedding": "rowwise_adagrad"},
+    "ce-bfloat16": {"method.name": "ce", "model.compute": "bfloat16"},
+    "al1": {"method.name": "al1"},
+    "autoloss": {},
+    "autoloss-dense": {"optimizer.embedding": "adam"},
+    "autoloss-sgd": {"method.virtual_step": "sgd"},
+    "autoloss-first-order": {"method.xi": 0.0, "method.val_objective": "mixture"},
+    "autoloss-bfloat16": {"model.compute": "bfloat16"},
+    "autoloss-members": {},
+}
+_device_bytes = []
+
+
+def build(name: str, work: Workload) -> Callable[[int], None]:
+    """A function that does so many steps, all in one dispatch."""
+    name, members = name.split(":") if ":" in name else (name, "1")
+    keys = {
+        "model.embed_dim": work.embed_dim,
+        "model.hidden": work.hidden,
+        "model.dropout": work.dropout,
+        "method.every": work.every,
+        "train.batch_size": work.batch_size,
+    }
+    cfg = config.with_keys(config.Config(), keys | CONTENDERS[name])
+    al = states.build(cfg, 2, work.num_rows, work.num_fields, total_steps=20_000)
+    x, y = workload.examples(work)
+    mesh = sharding.make_mesh()
+    splits = dict.fromkeys(("train", "val"), device.put(mesh, ((x, y),)))
+    feed = device.Resident(mesh, {n: Order(n, len(y), work.batch_size) for n in splits}, splits)
+    initial = [
+        states.initial(al, config.with_keys(cfg, {"run.seed": seed}), work.num_rows, work.num_fields)
+        for seed in range(int(members))
+    ]
+    if name == "forward":
+        return _forward(al, initial[0], feed)
+    if int(members) > 1:
+        return _training(programs.train_members(al, feed, work.every), programs.stack(initial), feed)
+    return _training(
+        programs.train_block(al, feed, work.every), sharding.put_state(mesh, initial.pop()), feed
+    )
+
+
+def _training(program, state, feed):
+    compiled = program.lower(state, feed.splits, np.int32(0)).compile()
+    _measure_memory(compiled)
+
+    def run(steps: int) -> None:
+        nonlocal state
+        state = compiled(state, feed.splits, np.int32(int(state.step) + steps))
+        jax.block_until_ready(state)
+
+    return run
+
+
+def _forward(al, state, feed):
+    @jax.jit
+    def forward(state, source, steps):
+        def body(i, total):
+            batch = feed.train_batch(source, state.key, i)
+            logits, _ = autoloss.forward(al, state.drs.params, state.drs.stats, batch["x"])
+            return total + jnp.sum(logits)
+
+        return jax.lax.fori_loop(0, steps, body, 0.0)
+
+    compiled = forward.lower(state, feed.splits, np.int32(0)).compile()
+    _measure_memory(compiled)
+    return lambda steps: jax.block_until_ready(compiled(state, feed.splits, np.int32(steps)))
+
+
+def _measure_memory(compiled) -> None:
+    m = compiled.memory_analysis()
+    peak = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
+    _device_bytes.append(peak)
+
+
+if __name__ == "__main__":
+    contender.serve(sys.argv[1], sys.argv[2], build, lambda: max(_device_bytes), warm_up=136)
