@@ -14,14 +14,14 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     NaN if there is no positive or no negative (`undefined_reason` says so in words), or if a score is NaN.
     """
     positive, scores = np.asarray(labels) > 0, np.asarray(scores, np.float64)
-    num_positive, num_negative = int(positive.sum()), int((~positive).sum())
-    if not num_positive or not num_negative or np.isnan(scores).any():
+    low, high = (
+        np.sort(scores[~positive]),
+        np.sort(scores[positive]),
+    )  # sorted queries keep the search in cache
+    if not len(low) or not len(high) or np.isnan(scores).any():
         return float("nan")
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean_rank = last - (counts - 1) / 2.0
-    rank_sum = mean_rank[inverse][positive].sum()
-    return float((rank_sum - num_positive * (num_positive + 1) / 2.0) / (float(num_positive) * num_negative))
+    twice = np.searchsorted(low, high, "left").sum() + np.searchsorted(low, high, "right").sum()
+    return float(twice / (2.0 * len(low) * len(high)))
 
 
 def ovr_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -46,6 +46,9 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 def logloss(labels: np.ndarray, logits: np.ndarray) -> float:
     """Mean of -log p_y, unclipped. int[n], [n, 1] or [n, C] -> float, in nats."""
+    if logits.shape[-1] == 1:
+        z = np.asarray(logits[:, 0], np.float64)
+        return float(np.logaddexp(0, np.where(labels, -z, z)).mean())
     return float(-log_probabilities(logits)[np.arange(len(labels)), labels].mean())
 
 
