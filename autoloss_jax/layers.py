@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax.extend.random import threefry_2x32
+
+from autoloss_jax.hashing import mix
 
 
 class Dropout(nn.Module):
-    """Zeroes each element with probability `rate`, in steps of 2^-16, and scales the others to keep the mean.
+    """Zeroes each element with probability `rate`, in steps of 2^-32, and scales the others to keep the mean.
 
-    Half a word of Threefry an element, where jax.random.bernoulli takes two: drawing the masks is a good part of a
-    step on a CPU.
+    An element's mask hashes its place with the key: no bits are stored, so that the compiler draws them where they are
+    used. Threefry's, drawn ahead, took a tenth of a training step on a CPU.
     """
 
     rate: float
@@ -22,13 +23,13 @@ class Dropout(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[any] -> [any]."""
-        kept = round((1 - self.rate) * 2**16)
-        if not train or kept == 2**16:
+        if not train or self.rate == 0:
             return x
-        key = jax.random.key_data(self.make_rng("dropout"))
-        words = threefry_2x32(key, jnp.arange(-(-x.size // 4) * 2, dtype=jnp.uint32))
-        halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: x.size].reshape(x.shape)
-        return jnp.where(halves < np.uint16(kept), x * (2**16 / kept), 0)
+        one, two = jax.random.key_data(self.make_rng("dropout"))
+        place = jnp.arange(x.size, dtype=jnp.uint32).reshape(x.shape)
+        bits = mix(mix(place ^ one) + two)
+        dropped = round(self.rate * 2**32)
+        return jnp.where(bits >= np.uint32(dropped), x * (1 / (1 - dropped / 2**32)), 0)
 
 
 class RowsDense(nn.Module):

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from autoloss_jax.hashing import mix
+
 TURNS, ROUNDS = 3, 2  # Feistel networks in a permutation, and pairs of rounds in each
 
 
@@ -26,7 +28,7 @@ class Order:
         epoch, place = divmod(number, max(self.num_rows // self.batch_size, 1))
         key = xp.zeros(1, xp.uint32)
         for word in (root[0], root[1], np.uint32(zlib.crc32(self.name.encode())), epoch):
-            key = _mix(key ^ xp.asarray(word).astype(xp.uint32))
+            key = mix(key ^ xp.asarray(word).astype(xp.uint32))
         position = xp.arange(self.batch_size, dtype=xp.uint32)
         position = position + xp.asarray(place * self.batch_size).astype(xp.uint32)
         return permute(position, self.num_rows, key).astype(xp.int32)
@@ -43,15 +45,8 @@ def permute(position: Any, size: int, key: Any) -> Any:
     for turn in range(TURNS):
         left, right = position // b, position % b
         for i in range(turn * ROUNDS, (turn + 1) * ROUNDS):
-            left = (left + _mix(right ^ _mix(key + 2 * i)) % a) % a
-            right = (right + _mix(left ^ _mix(key + (2 * i + 1))) % b) % b
+            left = (left + mix(right ^ mix(key + 2 * i)) % a) % a
+            right = (right + mix(left ^ mix(key + (2 * i + 1))) % b) % b
         inside = (position < a * b).astype(position.dtype)
         position = size - 1 - (inside * (left * b + right) + (1 - inside) * position)
     return position
-
-
-def _mix(x: Any) -> Any:
-    """The finaliser of MurmurHash3: a bijection of 32 bits in which every input bit moves every output bit."""
-    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
-    return x ^ (x >> 16)
