@@ -13,7 +13,7 @@ them, so that every function below is indifferent to where the rows come from, a
 import dataclasses
 import zlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -61,13 +61,19 @@ class Optimizer(Protocol):
     def init(self, W: Params) -> OptState:
         """The state before the first step."""
 
-    def read(self, W: Params, opt_state: OptState, lr_scale: jax.Array, *x: jax.Array) -> tuple[Any, ...]:
-        """(State, W and state over the rows of x, x into those rows): for whoever only looks."""
-
     def step(
-        self, W: Params, opt_state: OptState, lr_scale: jax.Array, x: jax.Array, gradient: Callable[..., Any]
+        self,
+        W: Params,
+        opt_state: OptState,
+        lr_scale: jax.Array,
+        gradient: Callable[..., Any],
+        x: jax.Array,
+        *looked_at: jax.Array,
     ) -> tuple[Params, OptState, Any]:
-        """(W, state, aux) after one step along (gradient, aux) = gradient(W over some rows, x into those rows)."""
+        """(W, state, aux) after one step along g, (g, aux) = gradient(W, state, x, *looked_at) over rows of all these ids.
+
+        What `gradient` is given are W and the state over some rows, and ids into those; the rows of x alone may move.
+        """
 
     def settle(self, W: Params, opt_state: OptState, lr_scale: jax.Array) -> tuple[Params, OptState]:
         """Every row brought up to date."""
@@ -183,6 +189,21 @@ def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: 
     return jnp.mean(al.val_loss(logits, batch["y"]))
 
 
+class Pass(NamedTuple):
+    """A forward pass, to be differentiated in either direction, more than once."""
+
+    logits: jax.Array  # [B, C]
+    stats: Params  # of batch normalisation, after it
+    along: Callable[[Params], jax.Array]  # J u: what moving W along u does to the logits
+    back: Callable[[jax.Array], tuple[Params]]  # (J' r,): the gradient in W, for r in the logits
+
+
+def forward_pass(al: AutoLoss, W: Params, state: TrainState, x: jax.Array, key: jax.Array) -> Pass:
+    """`forward` in training mode at W."""
+    logits, along, stats = jax.linearize(lambda W: forward(al, W, state.drs.stats, x, key), W, has_aux=True)
+    return Pass(logits, stats, along, jax.linear_transpose(along, W))
+
+
 def virtual_step(al: AutoLoss, W: Params, gradient: Params, opt_state: OptState) -> tuple[Params, Params]:
     """(W*, P): W - xi P grad_W L_train(W, V), Eq. (13): estimated, never stored. `opt_state` belongs to W.
 
@@ -198,8 +219,8 @@ def virtual_step(al: AutoLoss, W: Params, gradient: Params, opt_state: OptState)
 def outer_loss(
     V: Params, al: AutoLoss, W: Params, state: TrainState, opt_state, train_batch: Batch, val_batch: Batch
 ) -> jax.Array:
-    """L_val(W*(V), V), Eq. (12) at Eq. (13): what V minimises."""
-    key = stream(state.key, state.step, "virtual")
+    """L_val(W*(V), V), Eq. (12) at Eq. (13): what V minimises. W* is the step that W is about to take, noise and all."""
+    key = stream(state.key, state.step, "train")
     gradient, _ = jax.grad(objective, argnums=1, has_aux=True)(
         al, W, V, state, train_batch, key, detach=al.detach
     )
@@ -208,72 +229,64 @@ def outer_loss(
 
 
 def hypergradient(
-    V: Params, al: AutoLoss, W: Params, state: TrainState, opt_state, train_batch: Batch, val_batch: Batch
+    V: Params,
+    al: AutoLoss,
+    W: Params,
+    state: TrainState,
+    opt_state: OptState,
+    train_pass: Pass,
+    train_loss: Callable[[jax.Array, Params], Any],
+    val_batch: Batch,
 ) -> Params:
-    """grad_V of `outer_loss`, exact, by the chain rule: one forward pass of the train batch serves all of it.
+    """grad_V of `outer_loss`, exact, by the chain rule: the forward pass of the train batch serves all of it.
 
     With z the logits of the train batch, J = dz/dW and r(V) = dL_train/dz: grad_W L_train = J' r(V), and with
     v = grad_W L_val at W*, what V does through W* is -xi (dr/dV)' J P v. Nothing is differentiated twice through
-    the recommender.
+    the recommender. `train_loss` is (z, V) -> (L_train, anything).
     """
     if not al.xi:  # first order: the direct term
         return jax.grad(val_objective, argnums=2)(al, W, V, state, val_batch)
-    drs_key, key = jax.random.split(stream(state.key, state.step, "virtual"))
-
-    def residual(V):
-        def loss(z):
-            return mixture(al, z, V, state, train_batch["y"], key, detach=al.detach)[0]
-
-        return jax.grad(loss)(logits)
-
-    logits, along = jax.linearize(lambda W: forward(al, W, state.drs.stats, train_batch["x"], drs_key)[0], W)
-    r, taught = jax.vjp(residual, V)
-    (gradient,) = jax.linear_transpose(along, W)(r)
+    r, taught = jax.vjp(lambda V: jax.grad(train_loss, has_aux=True)(train_pass.logits, V)[0], V)
+    (gradient,) = train_pass.back(r)
     W_star, scale = virtual_step(al, W, gradient, opt_state)
     v, direct = jax.grad(val_objective, argnums=(1, 2))(al, W_star, V, state, val_batch)
-    (through,) = taught(along(jax.tree.map(jnp.multiply, scale, v)))
+    (through,) = taught(train_pass.along(jax.tree.map(jnp.multiply, scale, v)))
     return jax.tree.map(lambda d, t: d - al.xi * t, direct, through)
 
 
-def controller_step(al: AutoLoss, state: TrainState, train_batch: Batch, val_batch: Batch) -> TrainState:
-    """Algorithm 1, lines 2-4: V descends grad_V L_val(W*(V), V), over the rows of both batches alone."""
-    drs, V = state.drs, state.controller.params
-    opt_state, W, rows_state, (train_x, val_x) = al.drs_tx.read(
-        drs.params, drs.opt_state, state.lr_scale, train_batch["x"], val_batch["x"]
-    )
-    gradient = hypergradient(
-        V, al, W, state, rows_state, {**train_batch, "x": train_x}, {**val_batch, "x": val_x}
-    )
-    return state.replace(
-        drs=drs.replace(opt_state=opt_state),
-        controller=_descend(al.controller_tx, state.controller, gradient),
-    )
+def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch | None = None) -> TrainState:
+    """Algorithm 1: W descends grad_W L_train(W, V), lines 5-6; where a batch of val is given, V moves first, lines 2-4.
 
-
-def train_step(al: AutoLoss, state: TrainState, batch: Batch) -> TrainState:
-    """Algorithm 1, lines 5-6: W descends grad_W L_train(W, V), and V the same loss if it is taught by train (SLF).
-
-    The running batch statistics of both networks move here alone: once a step, whatever f is.
+    Both look at one forward pass of the train batch, over the rows of these batches alone. SLF's V descends L_train too.
+    The running batch statistics of both networks move here: once a step, whatever f is.
     """
-    drs, V = state.drs, state.controller.params
-    key = stream(state.key, state.step, "train")
+    drs, looked_at = state.drs, () if val_batch is None else (val_batch["x"],)
+    drs_key, key = jax.random.split(stream(state.key, state.step, "train"))
 
-    def gradient(W, x):
-        (grad_W, grad_V), aux = jax.grad(objective, argnums=(1, 2), has_aux=True)(
-            al, W, V, state, {**batch, "x": x}, key, detach=al.detach
+    def train_loss(logits, V):
+        return mixture(al, logits, V, state, batch["y"], key, detach=al.detach)
+
+    def gradient(W, opt_state, x, *val_x):
+        train_pass = forward_pass(al, W, state, x, drs_key)
+        controller = state.controller
+        if val_batch is not None:
+            val = {**val_batch, "x": val_x[0]}
+            grad_V = hypergradient(controller.params, al, W, state, opt_state, train_pass, train_loss, val)
+            controller = _descend(al.controller_tx, controller, grad_V)
+        (r, grad_V), (stats, metrics) = jax.grad(train_loss, argnums=(0, 1), has_aux=True)(
+            train_pass.logits, controller.params
         )
-        return grad_W, (grad_V, *aux)
+        if al.taught_by == "train":
+            controller = _descend(al.controller_tx, controller, grad_V)
+        return train_pass.back(r)[0], (train_pass.stats, controller.replace(stats=stats), metrics)
 
-    W, opt_state, (grad_V, (drs_stats, controller_stats), metrics) = al.drs_tx.step(
-        drs.params, drs.opt_state, state.lr_scale, batch["x"], gradient
+    W, opt_state, (stats, controller, metrics) = al.drs_tx.step(
+        drs.params, drs.opt_state, state.lr_scale, gradient, batch["x"], *looked_at
     )
-    controller = state.controller
-    if al.taught_by == "train":
-        controller = _descend(al.controller_tx, controller, grad_V)
     return state.replace(
         step=state.step + 1,
-        drs=Network(W, drs_stats, opt_state),
-        controller=controller.replace(stats=controller_stats),
+        drs=Network(W, stats, opt_state),
+        controller=controller,
         metrics=jax.tree.map(jnp.add, state.metrics, metrics),
     )
 

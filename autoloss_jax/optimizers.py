@@ -21,7 +21,7 @@ from autoloss_jax.rules import B1, B2, EPS, RULES, RowState, Rule, adam_scale
 CHUNK = 8192  # rows at a time on a CPU, where work beyond the rows in use costs time; a GPU takes them all at once
 
 Params = Any
-Gradient = Callable[[Params, jax.Array], tuple[Params, Any]]  # (W, ids into its rows) -> (gradient, anything)
+Gradient = Callable[..., tuple[Params, Any]]  # (W, state, *ids into their rows) -> (gradient, anything)
 
 
 def controller(optimizer: config.Optimizer) -> optax.GradientTransformation:
@@ -29,27 +29,33 @@ def controller(optimizer: config.Optimizer) -> optax.GradientTransformation:
     return optax.adam(optimizer.controller_learning_rate, B1, B2, EPS)
 
 
-def recommender(optimizer: config.Optimizer, num_rows: int, slots: int) -> "Dense | Sparse":
-    """The optimiser of W that the config names, for a table of `num_rows` and batches of B x F = `slots` ids.
+def recommender(
+    optimizer: config.Optimizer, vocab_sizes: tuple[int, ...], batch_size: int
+) -> "Dense | Sparse":
+    """The optimiser of W that the config names, for a table of fields of these sizes, one after another.
 
-    `auto` is Adam, dense where the table is not much larger than a batch or where L2 is over the whole of it, else
+    `auto` is Adam, dense where the table is not larger than a batch's ids or where L2 is over the whole of it, else
     `sparse_adam`: the same model.
     """
     whole = optimizer.l2 > 0 and optimizer.l2_scope == "table"
     name = optimizer.embedding
     if name == "auto":
-        name = "adam" if whole or num_rows <= AUTO_DENSE * slots else "sparse_adam"
+        small = sum(vocab_sizes) <= batch_size * len(vocab_sizes)
+        name = "adam" if whole or small else "sparse_adam"
     if name == "adam":
-        return Dense(optimizer)
+        return Dense(optimizer, vocab_sizes)
     if whole:
         raise UserError(
             f"--config.optimizer.embedding={name}: L2 over the whole table moves every row in every step; set "
             "--config.optimizer.l2_scope=batch, or --config.optimizer.weight_decay instead of l2, or embedding=adam"
         )
-    return Sparse(optimizer, RULES[name], CHUNK if jax.default_backend() == "cpu" else None)
+    return Sparse(optimizer, RULES[name], vocab_sizes, CHUNK if jax.default_backend() == "cpu" else None)
 
 
-AUTO_DENSE = 1.0
+def _capacity(vocab_sizes: tuple[int, ...], *x: jax.Array) -> int:
+    """How many distinct ids x can hold at most, each [..., F]: no field has more than its vocabulary."""
+    examples = sum(i.size for i in x) // len(vocab_sizes)
+    return sum(min(examples, size) for size in vocab_sizes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Dense:
     """Adam over every row of the table (the oracle of `sparse_adam`)."""
 
     optimizer: config.Optimizer
+    vocab_sizes: tuple[int, ...]
 
     @property
     def tx(self) -> optax.GradientTransformation:
@@ -75,31 +82,35 @@ class Dense:
         """The state before the first step."""
         return self.tx.init(W)
 
-    def read(
-        self, W: Params, opt_state: Any, lr_scale: jax.Array, *x: jax.Array
-    ) -> tuple[Any, Params, Any, tuple[jax.Array, ...]]:
-        """(State, W and state over the rows of x alone, x into those rows); the whole table where that is no larger."""
-        del lr_scale
-        num_rows = W["rows"].shape[0]
-        if num_rows <= sum(i.size for i in x):
-            return opt_state, W, opt_state, x
-        _, touched, slots = rows.localise(jnp.zeros(num_rows, jnp.int32), *x)
-        local = jax.tree_util.tree_map_with_path(
-            lambda path, a: a.at[touched.ids].get(mode="clip") if _of_rows(path) else a, (W, opt_state)
-        )
-        return opt_state, *local, slots
-
     def step(
-        self, W: Params, opt_state: Any, lr_scale: jax.Array, x: jax.Array, gradient: Gradient
+        self,
+        W: Params,
+        opt_state: Any,
+        lr_scale: jax.Array,
+        gradient: Gradient,
+        x: jax.Array,
+        *looked_at: jax.Array,
     ) -> tuple[Params, Any, Any]:
-        """(W, state, what else `gradient` returned) after one step along gradient(W, x)."""
-        g, aux = gradient(W, x)
+        """(W, state, what else `gradient` returned) after one step along gradient(W, state, x, *looked_at)."""
+        g, aux = self._over_rows(W, opt_state, gradient, x, *looked_at)
         if self.optimizer.l2 and self.optimizer.l2_scope == "batch":
             in_batch = jnp.zeros(W["rows"].shape[0], bool).at[x].set(True)[:, None]
             g["rows"] += self.optimizer.l2 * jnp.where(in_batch, W["rows"], 0)
         updates, opt_state = self.tx.update(g, opt_state, W)
         updates = jax.tree.map(lambda u: lr_scale * u, updates)
         return optax.apply_updates(W, updates), opt_state, aux
+
+    def _over_rows(self, W, opt_state, gradient, *x):
+        """`gradient` over the whole table, or over the rows of x alone where most are not of x."""
+        num_rows, capacity = W["rows"].shape[0], _capacity(self.vocab_sizes, *x)
+        if num_rows <= 2 * capacity:
+            return gradient(W, opt_state, *x)
+        _, touched, _, slots = rows.localise(jnp.zeros(num_rows, jnp.int32), *x, capacity=capacity)
+        local = jax.tree_util.tree_map_with_path(
+            lambda path, a: a.at[touched.ids].get(mode="clip") if _of_rows(path) else a, (W, opt_state)
+        )
+        g, aux = gradient(*local, *slots)
+        return {**g, "rows": rows.scatter(jnp.zeros_like(W["rows"]), touched, g["rows"])}, aux
 
     def vectorised(self) -> "Dense":
         """Nothing here depends on the data."""
@@ -134,6 +145,7 @@ class Sparse:
 
     optimizer: config.Optimizer
     rule: Rule
+    vocab_sizes: tuple[int, ...]
     chunk: int | None = None  # rows at a time; None: all slots at once, used or not
 
     @property
@@ -148,20 +160,16 @@ class Sparse:
             jnp.zeros((), jnp.int32), self.tx.init(W["dense"]), {"last": last, **self.rule.init(W["rows"])}
         )
 
-    def read(
-        self, W: Params, opt_state: SparseState, lr_scale: jax.Array, *x: jax.Array
-    ) -> tuple[SparseState, Params, SparseState, tuple[jax.Array, ...]]:
-        """(State, W and state over the rows of x alone and up to date, x into those rows)."""
-        opt_state, _, local, local_state, slots = self._open(W, opt_state, lr_scale, *x)
-        return opt_state, local, local_state, slots
-
     def _open(self, W, opt_state, lr_scale, *x):
-        last, touched, slots = rows.localise(opt_state.rows["last"], *x, multiple=self.chunk or 1)
+        chunk, capacity = self.chunk or 1, _capacity(self.vocab_sizes, *x)
+        capacity = -(-capacity // chunk) * chunk
+        last, touched, own, slots = rows.localise(opt_state.rows["last"], *x, capacity=capacity)
         opt_state = opt_state.replace(rows={**opt_state.rows, "last": last})
         p, s = rows.gather(
             (W["rows"], opt_state.rows), touched, self._catching_up(opt_state.count, lr_scale), self.chunk
         )
-        return opt_state, touched, {**W, "rows": p}, opt_state.replace(rows=s), slots
+        own = touched.first(own, W["rows"].shape[0])
+        return opt_state, own, ({**W, "rows": p}, opt_state.replace(rows=s), *slots)
 
     def _catching_up(self, now: jax.Array, lr_scale: jax.Array) -> Callable[[Any], Any]:
         def catch_up(row):
@@ -172,16 +180,26 @@ class Sparse:
         return catch_up
 
     def step(
-        self, W: Params, opt_state: SparseState, lr_scale: jax.Array, x: jax.Array, gradient: Gradient
+        self,
+        W: Params,
+        opt_state: SparseState,
+        lr_scale: jax.Array,
+        gradient: Gradient,
+        x: jax.Array,
+        *looked_at: jax.Array,
     ) -> tuple[Params, SparseState, Any]:
-        """(W, state, what else `gradient` returned) after one step along gradient(W over the rows of x, x into them)."""
+        """(W, state, what else `gradient` returned) after one step along gradient(W, state, x, *looked_at).
+
+        What it is given is up to date, over the rows of x and those looked at; the rows of x alone move.
+        """
         o = self.optimizer
         W, opt_state = self._settle_once(W, opt_state, lr_scale)
-        opt_state, touched, local, s, (x,) = self._open(W, opt_state, lr_scale, x)
-        g, aux = gradient(local, x)
+        opt_state, touched, local = self._open(W, opt_state, lr_scale, x, *looked_at)
+        g, aux = gradient(*local)
+        p, s = local[0]["rows"], local[1].rows
         if o.l2:
             in_use = (jnp.arange(touched.ids.size) < touched.count)[:, None]
-            g["rows"] += o.l2 * jnp.where(in_use, local["rows"], 0)
+            g["rows"] += o.l2 * jnp.where(in_use, p, 0)
         if o.clip_norm:
             g, _ = optax.clip_by_global_norm(o.clip_norm).update(g, optax.EmptyState())
         now = opt_state.count + 1
@@ -192,7 +210,7 @@ class Sparse:
             return p, {**s, "last": jnp.full_like(s["last"], now)}
 
         table, row_state = rows.scatter(
-            (W["rows"], opt_state.rows), touched, (local["rows"], s.rows, g["rows"]), update, self.chunk
+            (W["rows"], opt_state.rows), touched, (p, s, g["rows"]), update, self.chunk
         )
         updates, dense_state = self.tx.update(g["dense"], opt_state.dense, W["dense"])
         dense = jax.tree.map(lambda w, u: w + lr_scale * u, W["dense"], updates)

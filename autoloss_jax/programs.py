@@ -56,27 +56,27 @@ def train_members(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainSt
 def algorithm1(
     al: AutoLoss, feed: Feed, every: int, state: TrainState, source: Any, stop: jax.Array
 ) -> TrainState:
-    """From the state's step to `stop`, in one program: V moves before every `every`-th step of W.
+    """From the state's step to `stop`, in one program: V moves before W in every `every`-th step.
 
     The loops' lengths are not compiled in, so that cutting a run into other blocks changes no bit; and both updates
     are loops, never branches, which would copy the table.
     """
 
-    def until(end, state):
-        def step(s):
-            return autoloss.train_step(al, s, feed.train_batch(source, s.key, s.step))
+    def step(state):
+        return autoloss.train_step(al, state, feed.train_batch(source, state.key, state.step))
 
+    def until(end, state):
         return jax.lax.while_loop(lambda s: s.step < end, step, state)
 
     def search(_, state):
         train_batch = feed.train_batch(source, state.key, state.step)
         val_batch = feed.val_batch(source, state.key, state.step // every)
-        return autoloss.controller_step(al, state, train_batch, val_batch)
+        return autoloss.train_step(al, state, train_batch, val_batch)
 
     def period(state):
         due = (state.step % every == 0).astype(jnp.int32)
         state = jax.lax.fori_loop(0, due, search, state)
-        return until(jnp.minimum(stop, (state.step // every + 1) * every), state)
+        return until(jnp.minimum(stop, -(-state.step // every) * every), state)
 
     if al.taught_by != "val":
         return until(stop, state)

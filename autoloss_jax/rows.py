@@ -1,6 +1,6 @@
 """The rows of a table that batches touch: a step over them is exact and costs O(batch), never O(table).
 
-K slots, one for each id that the batches hold; L <= K of them are in use, one for each distinct id.
+K slots, enough for the distinct ids that the batches can hold; L <= K of them are in use, one for each distinct id.
 """
 
 from collections.abc import Callable
@@ -18,30 +18,36 @@ class Touched(struct.PyTreeNode):
     ids: jax.Array  # int32[K]
     count: jax.Array  # int32[], L
 
+    def first(self, count: jax.Array, num_rows: int) -> "Touched":
+        """The first `count` of them."""
+        return Touched(jnp.where(jnp.arange(self.ids.size) < count, self.ids, num_rows), count)
+
 
 def localise(
-    scratch: jax.Array, *ids: jax.Array, multiple: int = 1
-) -> tuple[jax.Array, Touched, tuple[jax.Array, ...]]:
-    """(`scratch` as it was, Touched, ids into its slots in the shapes given), for any scratch int32[V].
+    scratch: jax.Array, *ids: jax.Array, capacity: int | None = None
+) -> tuple[jax.Array, Touched, jax.Array, tuple[jax.Array, ...]]:
+    """(`scratch` as it was, Touched, how many of them are the first ids', ids into its slots in the shapes given).
+
+    `scratch` is any int32[V]. The first ids' slots come first.
 
     Every occurrence of an id writes its position into the scratch array and reads back one winner, so that duplicates
-    are merged without a sort. K is rounded up to a multiple of `multiple`.
+    are merged without a sort. K is `capacity`, which the distinct ids must not exceed; None: the number of ids.
     """
     flat = jnp.concatenate([i.reshape(-1) for i in ids])
     positions = jnp.arange(flat.size, dtype=jnp.int32)
     kept = scratch[flat]
     # What is written depends on what was read, else the compiler copies the table to be safe.
-    marked = (
-        scratch.at[flat].set(jnp.minimum(kept, -1)).at[flat].max(positions)
-    )  # max: one winner on any device
+    marked = scratch.at[flat].set(jnp.maximum(kept, flat.size))
+    marked = marked.at[flat].min(positions)  # min: the same winner on any device, and in the order of ids
     winner = marked[flat]
     rank = jnp.cumsum(winner == positions, dtype=jnp.int32) - 1
-    size = -(-flat.size // multiple) * multiple
+    size = flat.size if capacity is None else capacity
     touched = jnp.full(size, scratch.size, jnp.int32)
     touched = touched.at[jnp.where(winner == positions, rank, size)].set(flat, mode="drop")
     slots, ends = rank[winner], [sum(i.size for i in ids[: n + 1]) for n in range(len(ids) - 1)]
     slots = tuple(s.reshape(i.shape) for s, i in zip(jnp.split(slots, ends), ids, strict=True))
-    return marked.at[flat].set(kept - jnp.minimum(winner, 0)), Touched(touched, rank[-1] + 1), slots
+    scratch = marked.at[flat].set(kept - jnp.minimum(winner, 0))
+    return scratch, Touched(touched, rank[-1] + 1), rank[ids[0].size - 1] + 1, slots
 
 
 def gather(

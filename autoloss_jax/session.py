@@ -64,15 +64,13 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
     method, pool = methods.resolve(cfg.method)
     splits = divide(cfg, data, method)
     epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
-    al = states.build(
-        cfg, schema.num_classes, schema.num_rows, schema.num_fields, cfg.train.epochs * epoch_steps
-    )
+    al = states.build(cfg, schema.num_classes, schema.vocab_sizes, cfg.train.epochs * epoch_steps)
     mesh = sharding.make_mesh()
     sharding.check_batch_size(mesh, cfg.train.batch_size, "train.batch_size")
     sharding.check_batch_size(mesh, cfg.train.eval_batch_size, "train.eval_batch_size")
     for _, y in splits.controller:
         sharding.check_batch_size(mesh, min(cfg.train.batch_size, len(y)), "train.batch_size")
-    feed = _feed(cfg, schema.num_rows, splits, mesh)
+    feed = _feed(cfg, schema.vocab_sizes, splits, mesh)
     return Session(
         cfg=cfg,
         workdir=workdir,
@@ -90,7 +88,7 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
 
 
 def _feed(
-    cfg: Config, table_rows: int, splits: Splits, mesh: jax.sharding.Mesh
+    cfg: Config, vocab_sizes: tuple[int, ...], splits: Splits, mesh: jax.sharding.Mesh
 ) -> host.Stream | device.Resident:
     """Where batches come from; the same batches in either case."""
     parts = {"train": splits.train} | ({"val": splits.controller} if splits.controller else {})
@@ -103,11 +101,11 @@ def _feed(
     if where == "device" or (where == "auto" and device.fits(num_bytes)):
         for split in parts.values():
             for x, _ in split:
-                host.check_ids(x, table_rows)
+                host.check_ids(x, vocab_sizes)
         return device.Resident(mesh, orders, {name: device.put(mesh, split) for name, split in parts.items()})
     root = np.asarray(jax.random.key_data(jax.random.key(cfg.run.seed)))
     return host.Stream(
-        mesh, splits.train, splits.controller, orders, root, cfg.method.every, cfg.train.block, table_rows
+        mesh, splits.train, splits.controller, orders, root, cfg.method.every, cfg.train.block, vocab_sizes
     )
 
 

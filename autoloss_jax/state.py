@@ -9,7 +9,7 @@ from autoloss_jax import autoloss, config, losses, methods, models, optimizers, 
 from autoloss_jax.autoloss import AutoLoss, Metrics, Network, TrainState
 
 
-def build(cfg: config.Config, num_classes: int, num_rows: int, num_fields: int, total_steps: int) -> AutoLoss:
+def build(cfg: config.Config, num_classes: int, vocab_sizes: tuple[int, ...], total_steps: int) -> AutoLoss:
     """Networks, losses and optimisers of a run; UserError for anything unknown or degenerate."""
     method, pool = methods.resolve(cfg.method)
     return AutoLoss(
@@ -22,7 +22,7 @@ def build(cfg: config.Config, num_classes: int, num_rows: int, num_fields: int, 
             floor=cfg.temperature.floor,
             horizon=cfg.temperature.horizon or max(total_steps, 1),
         ),
-        drs_tx=optimizers.recommender(cfg.optimizer, num_rows, slots=cfg.train.batch_size * num_fields),
+        drs_tx=optimizers.recommender(cfg.optimizer, vocab_sizes, cfg.train.batch_size),
         controller_tx=optimizers.controller(cfg.optimizer),
         taught_by=method.taught_by,
         xi=cfg.method.xi,
@@ -38,9 +38,10 @@ def empty_metrics(num_losses: int) -> Metrics:
     return Metrics(zero, zero, jnp.zeros(num_losses), jnp.zeros(num_losses), zero)
 
 
-def initial(al: AutoLoss, cfg: config.Config, num_rows: int, num_fields: int) -> TrainState:
+def initial(al: AutoLoss, cfg: config.Config, vocab_sizes: tuple[int, ...]) -> TrainState:
     """The state before the first step; embeddings ~ N(0, embed_init_std^2), first-order weights zero."""
     num_outputs, row_dim = al.drs.num_outputs, al.drs.row_dim
+    num_rows, num_fields = sum(vocab_sizes), len(vocab_sizes)
 
     def make(root: jax.Array) -> TrainState:
         key = functools.partial(autoloss.stream, root, 0)

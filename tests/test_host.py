@@ -13,18 +13,18 @@ BLOCK, EVERY = 4, 3
 
 
 def split(rows, first=0, fields=3):
-    x = np.repeat(np.arange(first, first + rows, dtype=np.int32)[:, None], fields, axis=1)
+    x = np.arange(first, first + rows, dtype=np.int32)[:, None] + 1000 * np.arange(fields, dtype=np.int32)
     return x, (x[:, 0] % 2).astype(np.int32)
 
 
-def feed(where, train, val=(), seed=1, batch_size=10, table_rows=1000):
+def feed(where, train, val=(), seed=1, batch_size=10, vocab_sizes=(1000,) * 3):
     parts = {"train": train} | ({"val": val} if val else {})
     orders = {
         name: Order(name, host.num_rows(p), min(batch_size, host.num_rows(p))) for name, p in parts.items()
     }
     mesh, root = sharding.make_mesh(), np.asarray(jax.random.key_data(jax.random.key(seed)))
     if where == "host":
-        return host.Stream(mesh, train, val, orders, root, EVERY, BLOCK, table_rows)
+        return host.Stream(mesh, train, val, orders, root, EVERY, BLOCK, vocab_sizes)
     return device.Resident(mesh, orders, {name: device.put(mesh, p) for name, p in parts.items()})
 
 
@@ -100,9 +100,9 @@ def test_padded_batches_keep_order_and_one_shape():
 
 def test_ids_outside_the_vocabulary_are_refused():
     with pytest.raises(UserError, match="outside its vocabulary"):
-        stream("host", (split(50),), table_rows=40)
+        stream("host", (split(50),), vocab_sizes=(1000, 1000, 40))
     with pytest.raises(UserError, match="outside its vocabulary"):
-        host.check_ids(split(50)[0], 40)
+        host.check_ids(split(50)[0] + 1000, (1000, 1000, 3000))
 
 
 def test_a_batch_larger_than_the_data_is_refused():

@@ -48,9 +48,9 @@ def ours(name, data):
         name=name, embed_dim=data["start/embedding.embedding.weight"].shape[1], hidden=hidden, dropout=0.0
     )
     cfg = config.Config(model=model, method=config.Method(name="ce"))
-    shape = int(field_dims.sum()), len(field_dims)
-    al = states.build(cfg, 2, *shape, total_steps=1)
-    state = states.initial(al, cfg, *shape)
+    vocab_sizes = tuple(field_dims.tolist())
+    al = states.build(cfg, 2, vocab_sizes, total_steps=1)
+    state = states.initial(al, cfg, vocab_sizes)
     W, stats = transplant(data, "start/", hidden)
     assert jax.tree.map(jnp.shape, W) == jax.tree.map(jnp.shape, state.drs.params)
     ids = jnp.asarray(data["x"] + np.cumsum([0, *field_dims[:-1]]), jnp.int32)

@@ -54,7 +54,7 @@ class Stream:
     root: np.ndarray  # uint32[2], of the run's key
     every: int  # steps of W per batch of val
     block: int  # the most steps of a block
-    table_rows: int
+    vocab_sizes: tuple[int, ...]
 
     def sources(self, bounds: Sequence[int]) -> Iterator[dict[str, Any]]:
         """For each pair of neighbours in `bounds`, what `train_batch` and `val_batch` read between these steps."""
@@ -81,7 +81,7 @@ class Stream:
         }
         for i, number in enumerate(numbers):
             _fill(parts, self.orders[name].rows(self.root, number), stack["x"][i], stack["y"][i])
-        check_ids(stack["x"], self.table_rows)
+        check_ids(stack["x"][: len(numbers)].reshape(-1, num_fields), self.vocab_sizes)
         return stack
 
     def train_batch(self, source: dict[str, Any], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
@@ -95,9 +95,10 @@ class Stream:
         return jax.tree.map(lambda a: a[number - source["first"]["val"]], source["val"])
 
 
-def check_ids(x: np.ndarray, table_rows: int) -> None:
-    """UserError for an id outside the table: jax would clamp it in silence."""
-    if x.size and (x.min() < 0 or x.max() >= table_rows):
+def check_ids(x: np.ndarray, vocab_sizes: tuple[int, ...]) -> None:
+    """UserError for an id outside its field's rows of the table: jax would clamp or drop it in silence."""
+    ends = np.cumsum(vocab_sizes)
+    if x.size and ((x.min(axis=0) < ends - vocab_sizes).any() or (x.max(axis=0) >= ends).any()):
         raise UserError(
             "the prepared dataset holds ids outside its vocabulary: delete it from the cache folder and run again"
         )
