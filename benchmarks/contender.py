@@ -53,12 +53,16 @@ def _say(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 
+TURN = 0.5  # seconds of a turn, if a round of steps does not take longer
+ROUND = 14  # steps, two controller updates among them
+
+
 class Contender:
     """A contender's process, seen from the one that measures."""
 
     def __init__(self, name: str, work: Workload):
-        module = "benchmarks.peers" if name.startswith("torch") else "benchmarks.ours"
-        self.name, self.work, self.seconds = name, work, []
+        module = "benchmarks.peers" if name.startswith(("torch", "fuxictr")) else "benchmarks.ours"
+        self.name, self.work, self.steps, self.seconds = name, work, 0, []
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, name, work.to_json()],
             stdin=subprocess.PIPE,
@@ -74,11 +78,16 @@ class Contender:
         """Whether it can take part."""
         return "ready" in self.state
 
-    def run(self, steps: int) -> None:
-        """Measure so many steps."""
+    def take_turn(self) -> None:
+        """Measure as many steps as last about as long as everybody's turn; the first turn finds out how many."""
+        if not self.steps:
+            self.steps = ROUND * max(1, round(TURN / self._run(ROUND)))
+        self.seconds.append(self._run(self.steps) / self.steps)
+
+    def _run(self, steps: int) -> float:
         self.process.stdin.write(f"{steps}\n")  # type: ignore[union-attr]
         self.process.stdin.flush()  # type: ignore[union-attr]
-        self.seconds.append(self._read()["seconds"] / steps)
+        return self._read()["seconds"]
 
     def close(self) -> dict[str, Any]:
         """Its memory, in bytes, if it took part."""

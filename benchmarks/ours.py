@@ -43,17 +43,18 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
         "train.batch_size": work.batch_size,
     }
     cfg = config.with_keys(config.Config(), keys | CONTENDERS[name])
-    al = states.build(cfg, 2, work.num_rows, work.num_fields, total_steps=20_000)
+    sizes = tuple(workload.field_dims(work).tolist())
+    al = states.build(cfg, 2, sizes, total_steps=20_000)
     x, y = workload.examples(work)
     mesh = sharding.make_mesh()
     splits = dict.fromkeys(("train", "val"), device.put(mesh, ((x, y),)))
     feed = device.Resident(mesh, {n: Order(n, len(y), work.batch_size) for n in splits}, splits)
     initial = [
-        states.initial(al, config.with_keys(cfg, {"run.seed": seed}), work.num_rows, work.num_fields)
-        for seed in range(int(members))
+        states.initial(al, config.with_keys(cfg, {"run.seed": seed}), sizes) for seed in range(int(members))
     ]
     if name == "forward":
-        return _forward(al, initial[0], feed)
+        full = len(y) // work.batch_size * work.batch_size
+        return _forward(al, initial[0], jnp.asarray(x[:full].reshape(-1, work.batch_size, work.num_fields)))
     if int(members) > 1:
         return _training(programs.train_members(al, feed, work.every), programs.stack(initial), feed)
     return _training(
@@ -73,19 +74,20 @@ def _training(program, state, feed):
     return run
 
 
-def _forward(al, state, feed):
+def _forward(al, state, x):
+    """In evaluation mode, over batches in the order of the data."""
+
     @jax.jit
-    def forward(state, source, steps):
+    def forward(state, x, steps):
         def body(i, total):
-            batch = feed.train_batch(source, state.key, i)
-            logits, _ = autoloss.forward(al, state.drs.params, state.drs.stats, batch["x"])
+            logits, _ = autoloss.forward(al, state.drs.params, state.drs.stats, x[i % len(x)])
             return total + jnp.sum(logits)
 
         return jax.lax.fori_loop(0, steps, body, 0.0)
 
-    compiled = forward.lower(state, feed.splits, np.int32(0)).compile()
+    compiled = forward.lower(state, x, np.int32(0)).compile()
     _measure_memory(compiled)
-    return lambda steps: jax.block_until_ready(compiled(state, feed.splits, np.int32(steps)))
+    return lambda steps: jax.block_until_ready(compiled(state, x, np.int32(steps)))
 
 
 def _measure_memory(compiled) -> None:

@@ -1,7 +1,8 @@
 """The same training in PyTorch: python -m benchmarks.peers NAME WORKLOAD speaks the protocol of `contender.py`.
 
-DeepFM is torchfm's, trained as its example trains it. AutoLoss over it is written as DARTS writes a bilevel search:
-the controller's gradient is a finite difference along the validation gradient, two more passes of the train batch.
+DeepFM is torchfm's, trained as its example trains it, or put together from FuxiCTR's layers and trained by its
+`train_step`. AutoLoss over torchfm is written as DARTS writes a bilevel search: the controller's gradient is a finite
+difference along the validation gradient, two more passes of the train batch.
 """
 
 import sys
@@ -18,7 +19,6 @@ XI, RATE, TAU = 1e-3, 1e-3, 0.5
 def build(name: str, work: Workload) -> Callable[[int], None]:
     """A function that does so many steps."""
     import torch
-    from torchfm.model.dfm import DeepFactorizationMachineModel
 
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -30,9 +30,11 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     ids = (ids - (np.cumsum(dims) - dims))[order].reshape(-1, work.batch_size, work.num_fields)
     x = torch.tensor(ids, dtype=torch.long, device=device)
     y = torch.tensor(labels[order].reshape(-1, work.batch_size), dtype=torch.float32, device=device)
-    model = DeepFactorizationMachineModel(dims, work.embed_dim, work.hidden, work.dropout).to(device)
     fused = name not in ("torchfm", "torch-autoloss")
-    if name == "torchfm-forward":
+    model = None if name == "fuxictr" else _deepfm(dims, work).to(device)
+    if name == "fuxictr":
+        step = _fuxictr(dims, work, device)
+    elif name == "torchfm-forward":
         step = _forward(model)
     elif name.startswith("torch-autoloss"):
         step = _autoloss(model, work, fused)
@@ -49,6 +51,57 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
             torch.cuda.synchronize()
 
     return run
+
+
+def _deepfm(dims, work):
+    from torchfm.model.dfm import DeepFactorizationMachineModel
+
+    return DeepFactorizationMachineModel(dims, work.embed_dim, work.hidden, work.dropout)
+
+
+def _fuxictr(dims, work, device):
+    import torch
+    from fuxictr.features import FeatureMap
+    from fuxictr.pytorch.layers import FactorizationMachine, FeatureEmbedding, MLP_Block
+    from fuxictr.pytorch.models import BaseModel
+
+    features = FeatureMap("benchmark", "")
+    features.labels = ["y"]
+    for i, dim in enumerate(dims.tolist()):
+        features.features[f"f{i}"] = {"type": "categorical", "source": "", "vocab_size": dim}
+    features.num_fields = work.num_fields
+    features.default_emb_dim = work.embed_dim
+
+    class DeepFM(BaseModel):
+        def __init__(self):
+            super().__init__(
+                features, gpu=0 if device == "cuda" else -1, verbose=0, model_root="", metrics=["AUC"]
+            )
+            self.embedding = FeatureEmbedding(features, work.embed_dim)
+            self.fm = FactorizationMachine(features)
+            self.mlp = MLP_Block(
+                input_dim=work.num_fields * work.embed_dim,
+                output_dim=1,
+                hidden_units=list(work.hidden),
+                dropout_rates=work.dropout,
+                batch_norm=True,
+            )
+
+        def forward(self, inputs):
+            x = self.get_inputs(inputs)
+            e = self.embedding(x)
+            return {"y_pred": self.output_activation(self.fm(x, e) + self.mlp(e.flatten(start_dim=1)))}
+
+    model = DeepFM()
+    model.compile("adam", "binary_crossentropy", RATE)
+    model.reset_parameters()
+    model.to(device)
+    model._max_gradient_norm = torch.inf  # set by its fit()
+
+    def step(count, x, y, val_x, val_y):
+        model.train_step({f"f{i}": x[:, i] for i in range(work.num_fields)} | {"y": y})
+
+    return step
 
 
 def _forward(model):

@@ -1,0 +1,62 @@
+"""The benchmark runs as its command says, on whatever device is at hand; what it measures is not asserted."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+
+from benchmarks import run, workload
+from benchmarks.workload import Workload
+
+TINY = Workload(num_rows=3000, num_fields=5, batch_size=64, embed_dim=4, hidden=(8, 8), num_examples=1000)
+
+
+def test_contenders_take_turns_and_the_table_has_their_figures(monkeypatch):
+    monkeypatch.setattr("benchmarks.contender.TURN", 0.01)
+    names = ("ce", "autoloss", "autoloss-members:2", "forward")
+    contenders = run.take_turns(TINY, names, rounds=2)
+    rows = run.table(contenders, "ce").splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in names]
+    for row in rows:
+        speed, low, high, ms = (
+            float(v.replace(",", ""))
+            for v in re.search(r"\| ([\d,]+) \(([\d,]+) to ([\d,]+)\) \| ([\d.]+)", row).groups()
+        )
+        assert 0 < low <= speed <= high and ms > 0
+        assert int(re.search(r", ([\d,]+) \|$", row)[1].replace(",", "")) >= 0
+
+
+def test_a_contender_without_its_library_is_named_with_the_reason():
+    class Missing:
+        name, available, seconds, state, work = "peer", False, [], {"unavailable": "no module"}, TINY
+
+        def close(self):
+            return {}
+
+    assert "| peer | not measured: no module |" in run.table([Missing()], "ce")
+
+
+def test_a_section_replaces_its_predecessor_and_leaves_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "REPORT", tmp_path / "benchmarks.md")
+    run.REPORT.write_text("# Benchmarks\n\nHead.\n\n## train, another machine\n\nkept\n")
+    for text in ("first", "second"):
+        run.write("train", text)
+    written = run.REPORT.read_text()
+    assert written.startswith("# Benchmarks\n\nHead.\n")
+    assert "kept" in written and "second" in written and "first" not in written
+
+
+def test_the_shape_is_criteos_and_many_examples_repeat_the_first():
+    assert workload.field_dims(Workload()).sum() == 1_086_810
+    x, y = workload.examples(dataclasses.replace(TINY, num_examples=2_000_500))
+    assert x.shape == (2_000_500, 5) and y.shape == (2_000_500,)
+    assert (x[2_000_000:] == x[:500]).all()
+    assert (x < workload.field_dims(TINY).cumsum()).all()
+
+
+def test_ours_needs_jax_flax_optax_and_numpy_alone():
+    code = "import sys, benchmarks.run, benchmarks.ours; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"grain", "polars", "orbax", "ml_collections", "tensorboard"} & set(loaded)
