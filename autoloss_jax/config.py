@@ -72,7 +72,7 @@ class Data:
 class Model:
     """The recommender (DRS)."""
 
-    name: str = key("deepfm", "deepfm or ipnn")
+    name: str = key("deepfm", "autoint, deepfm, ipnn or nfm, with options, as autoint(heads=4,layers=2)")
     embed_dim: int = key(16, "D, the width of an embedding", low=1)
     embed_init_std: float = key(0.01, "standard deviation of the embeddings' start", low=0.0)
     hidden: tuple[int, ...] = key((128, 128), "widths of the MLP's layers")

@@ -22,3 +22,12 @@ def inner_products(e: jax.Array) -> jax.Array:
     """<e_i, e_j> for i < j, Eq. (3), in the order (0, 1), (0, 2), ... (F-2, F-1). [B, F, D] -> [B, P]."""
     i, j = np.triu_indices(e.shape[1], k=1)
     return jnp.einsum("bfd,bgd->bfg", e, e)[:, i, j]
+
+
+def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """Softmax over the second field of <q_i, k_j>, times v_j, a head at a time (Vaswani et al., 2017).
+
+    Three [B, F, H, any], H heads -> [B, F, H, any].
+    """
+    scores = jax.nn.softmax(jnp.einsum("bihd,bjhd->bhij", q, k), axis=-1)
+    return jnp.einsum("bhij,bjhd->bihd", scores, v)

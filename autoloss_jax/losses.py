@@ -8,14 +8,14 @@ out of its range is a UserError, since it would be a NaN in training.
 
 import functools
 import inspect
-import math
 import re
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from autoloss_jax.config import UserError, nearest
+from autoloss_jax import specs
+from autoloss_jax.config import UserError
 
 Loss = Callable[..., jax.Array]
 
@@ -152,36 +152,21 @@ def parse(spec: str) -> Loss:
     UserError for an unknown name or parameter (it lists the known), and for a malformed value or one out of
     range.
     """
-    match = re.fullmatch(r"(\w+)(?:\((.*)\))?", spec.strip())
-    name, arguments = (match[1], match[2] or "") if match else (spec, "")
-    if name not in LOSSES:
-        raise UserError(f"loss {spec!r}: not one of {', '.join(LOSSES)}{nearest(name, list(LOSSES))}")
-    known = [p for p, v in inspect.signature(LOSSES[name]).parameters.items() if v.kind is v.KEYWORD_ONLY]
-    values = {}
-    for argument in arguments.split(",") if arguments.strip() else []:
-        parameter, _, value = (part.strip() for part in argument.partition("="))
-        if parameter not in known:
-            takes = f"takes {', '.join(known)}" if known else "takes no parameters"
-            raise UserError(f"loss {spec!r}: {name} {takes}{nearest(parameter, known)}")
-        if parameter in values:
-            raise UserError(f"loss {spec!r}: {parameter} is given twice")
-        values[parameter] = _number(spec, value)
+    function, values = specs.parse(f"loss {spec!r}", spec, LOSSES, _parameters)
     if not values:
-        return LOSSES[name]
-    loss = functools.partial(LOSSES[name], **values)
+        return function
+    loss = functools.partial(function, **values)
     # a value out of range is said here, not at the first step
     jax.eval_shape(loss, jax.ShapeDtypeStruct((1, 1), "float32"), jax.ShapeDtypeStruct((1,), "int32"))
     return loss
 
 
-def _number(spec: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"loss {spec!r}: {text!r} is not a finite number, as in focal(gamma=1.0)")
-    return value
+def _parameters(loss: Loss) -> dict[str, tuple[type, float]]:
+    return {
+        name: (float, p.default)
+        for name, p in inspect.signature(loss).parameters.items()
+        if p.kind is p.KEYWORD_ONLY
+    }
 
 
 def parse_pool(pool: tuple[str, ...]) -> dict[str, Loss]:

@@ -13,7 +13,7 @@ def build(cfg: config.Config, num_classes: int, vocab_sizes: tuple[int, ...], to
     """Networks, losses and optimisers of a run; UserError for anything unknown or degenerate."""
     method, pool = methods.resolve(cfg.method)
     return AutoLoss(
-        drs=models.make(cfg.model, num_outputs=1 if num_classes == 2 else num_classes),
+        drs=models.make(cfg.model, 1 if num_classes == 2 else num_classes, len(vocab_sizes)),
         controller=methods.controller(cfg.method, method, len(pool)),
         losses=tuple(pool.values()),
         weights=method.weights,
@@ -40,20 +40,19 @@ def empty_metrics(num_losses: int) -> Metrics:
 
 def initial(al: AutoLoss, cfg: config.Config, vocab_sizes: tuple[int, ...]) -> TrainState:
     """The state before the first step; embeddings ~ N(0, embed_init_std^2), first-order weights zero."""
-    num_outputs, row_dim = al.drs.num_outputs, al.drs.row_dim
     num_rows, num_fields = sum(vocab_sizes), len(vocab_sizes)
+    num_outputs, (embedding, first_order) = al.drs.num_outputs, al.drs.columns(num_fields)
 
     def make(root: jax.Array) -> TrainState:
         key = functools.partial(autoloss.stream, root, 0)
-        drs = al.drs.init(key("drs"), jnp.zeros((2, num_fields, row_dim)), train=False)
+        rows = jnp.zeros((2, num_fields, embedding + first_order))
+        drs = al.drs.init(key("drs"), rows, train=False)
         controller = al.controller.init(
             key("controller"), jnp.zeros(2, jnp.int32), jnp.zeros((2, num_outputs)), train=False
         )
-        embeddings = cfg.model.embed_init_std * jax.random.normal(
-            key("embeddings"), (num_rows, cfg.model.embed_dim)
-        )
-        first_order = jnp.zeros((num_rows, row_dim - cfg.model.embed_dim))
-        W = {"rows": jnp.concatenate([embeddings, first_order], axis=1), "dense": drs["params"]}
+        table = cfg.model.embed_init_std * jax.random.normal(key("embeddings"), (num_rows, embedding))
+        table = jnp.concatenate([table, jnp.zeros((num_rows, first_order))], axis=1)
+        W = {"rows": table, "dense": drs["params"]}
         V = controller.get("params", {})
         return TrainState(
             step=jnp.zeros((), jnp.int32),

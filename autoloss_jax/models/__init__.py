@@ -1,27 +1,40 @@
 """Recommenders: Flax modules from rows [B, F, R] to logits [B, C], one file a paper."""
 
-import jax.numpy as jnp
-from flax import linen as nn
+import dataclasses
+from typing import Any
 
-from autoloss_jax import config
+import jax.numpy as jnp
+
+from autoloss_jax import config, specs
+from autoloss_jax.models.autoint import AutoInt
 from autoloss_jax.models.deepfm import DeepFM
 from autoloss_jax.models.ipnn import IPNN
+from autoloss_jax.models.nfm import NFM
+from autoloss_jax.models.recommender import Recommender
 
 
-def make(model: config.Model, num_outputs: int) -> nn.Module:
-    """The module that `model` names, with `num_outputs` logits; UserError for an unknown name."""
-    if model.name not in MODELS:
-        raise config.UserError(
-            f"--config.model.name={model.name!r}: not one of {', '.join(MODELS)}{config.nearest(model.name, list(MODELS))}"
-        )
-    return MODELS[model.name](
+def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender:
+    """The module that `model` names, with `num_outputs` logits.
+
+    UserError for an unknown name or option, and for a model that cannot be built for so many fields.
+    """
+    kind, options = specs.parse(f"--config.model.name={model.name!r}", model.name, MODELS, _options)
+    drs = kind(
         num_outputs=num_outputs,
         embed_dim=model.embed_dim,
         hidden=model.hidden,
         dropout=model.dropout,
         batch_norm=model.batch_norm,
         dtype=jnp.bfloat16 if model.compute == "bfloat16" else None,
+        **options,
     )
+    drs.check(num_fields)
+    return drs
 
 
-MODELS = {"deepfm": DeepFM, "ipnn": IPNN}
+def _options(kind: type[Recommender]) -> dict[str, tuple[Any, Any]]:
+    common = {f.name for f in dataclasses.fields(Recommender)}
+    return {f.name: (f.type, f.default) for f in dataclasses.fields(kind) if f.name not in common}
+
+
+MODELS: dict[str, type[Recommender]] = {"autoint": AutoInt, "deepfm": DeepFM, "ipnn": IPNN, "nfm": NFM}

@@ -1,55 +1,95 @@
 """What torchfm (PyPI) computes, for tests/test_parity.py: live where torch is installed, else from the files here.
 
-python tests/golden/reference.py        writes deepfm.npz and ipnn.npz beside itself; needs torch and torchfm
+python -m tests.golden.reference        writes NAME.npz beside itself; needs torch and torchfm
 """
 
+import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 FOLDER = Path(__file__).parent
-MODELS = ("deepfm", "ipnn")
+
+
+class Case(NamedTuple):
+    """One of our models, and torchfm's that computes the same."""
+
+    spec: str
+    torchfm: str
+    arguments: Callable  # (D, hidden) -> what follows field_dims
+
+
+CASES = {
+    "autoint": Case(
+        "autoint(form=plain,heads=2,layers=2,width=6,wide=true)",
+        "afi.AutomaticFeatureInteractionModel",
+        lambda d, hidden: (d, 6, 2, 2, hidden, (0.0, 0.0, 0.0)),
+    ),
+    "deepfm": Case("deepfm", "dfm.DeepFactorizationMachineModel", lambda d, hidden: (d, hidden, 0.0)),
+    "ipnn": Case("ipnn", "pnn.ProductNeuralNetworkModel", lambda d, hidden: (d, hidden, 0.0)),
+    "nfm": Case("nfm", "nfm.NeuralFactorizationMachineModel", lambda d, hidden: (d, hidden, (0.0, 0.0))),
+}
+TRAINED = "deepfm"
 
 
 def compute(
-    name: str, seed: int = 0, field_dims=(7, 5, 9, 4), embed_dim=4, hidden=(8, 6), batch=64, steps=20
+    name: str, seed: int = 0, field_dims=(7, 5, 9, 4), embed_dim=4, hidden=(8, 6), batch=64, steps=1
 ) -> dict[str, np.ndarray]:
-    """Weights, logits in both modes, and `steps` steps of Adam on cross-entropy (dropout off) of a torchfm model."""
+    """Weights and logits in both modes (dropout off) of a torchfm model; then `steps` steps of Adam on cross-entropy."""
     import torch
-    from torchfm.model.dfm import DeepFactorizationMachineModel
-    from torchfm.model.pnn import ProductNeuralNetworkModel
 
     torch.manual_seed(seed)
-    model = {"deepfm": DeepFactorizationMachineModel, "ipnn": ProductNeuralNetworkModel}[name](
-        field_dims, embed_dim, hidden, 0.0
+    module, kind = CASES[name].torchfm.split(".")
+    model = getattr(importlib.import_module(f"torchfm.model.{module}"), kind)(
+        field_dims, *CASES[name].arguments(embed_dim, hidden)
     )
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            norm_scale = key in {f"mlp.mlp.{4 * i + 1}.weight" for i in range(len(hidden))}
-            parameter.copy_(0.3 * torch.randn_like(parameter) + norm_scale)
-        for key, buffer in model.named_buffers():
-            if key.endswith("running_mean"):
-                buffer.copy_(torch.randn_like(buffer))
-            if key.endswith("running_var"):
-                buffer.copy_(0.5 + torch.rand_like(buffer))
+    shake(model)
     rng = np.random.default_rng(seed)
     x = np.stack([rng.integers(0, d, (steps, batch)) for d in field_dims], axis=-1)
     y = rng.integers(0, 2, (steps, batch))
     out = {"x": x, "y": y, "field_dims": np.asarray(field_dims), "hidden": np.asarray(hidden)}
     out |= {f"start/{k}": v.numpy().copy() for k, v in model.state_dict().items()}
+    out |= both_modes(model, torch.tensor(x[0]))
+    if steps == 1:
+        return out
+    out["losses"] = np.asarray(list(_train(model, x, y)))
+    return out | {f"end/{k}": v.detach().numpy().copy() for k, v in model.state_dict().items()}
 
-    def logits(ids):
-        return torch.logit(model(ids).double())
+
+def shake(model) -> None:
+    """Random numbers in every parameter and running statistic, around what they start from."""
+    import torch
+
+    with torch.no_grad():
+        for module in model.modules():
+            scale = 1.0 if isinstance(module, torch.nn.BatchNorm1d | torch.nn.LayerNorm) else 0.0
+            for key, parameter in module.named_parameters(recurse=False):
+                if parameter.is_floating_point():
+                    parameter.copy_(0.3 * torch.randn_like(parameter) + scale * (key == "weight"))
+        for key, buffer in model.named_buffers():
+            if key.endswith("running_mean"):
+                buffer.copy_(torch.randn_like(buffer))
+            if key.endswith("running_var"):
+                buffer.copy_(0.5 + torch.rand_like(buffer))
+
+
+def both_modes(model, x) -> dict[str, np.ndarray]:
+    """The logits of probabilities model(x) in evaluation and in training; the model stays as it was."""
+    import torch
+
+    def logits():
+        return torch.logit(model(x).double()).numpy().reshape(-1)
 
     with torch.no_grad():
         model.eval()
-        out["logits_eval"] = logits(torch.tensor(x[0])).numpy()
+        evaluated = logits()
         model.train()
         saved = {k: v.clone() for k, v in model.state_dict().items()}
-        out["logits_train"] = logits(torch.tensor(x[0])).numpy()
+        trained = logits()
         model.load_state_dict(saved)
-    out["losses"] = np.asarray(list(_train(model, x, y)))
-    return out | {f"end/{k}": v.detach().numpy().copy() for k, v in model.state_dict().items()}
+    return {"logits_eval": evaluated, "logits_train": trained}
 
 
 def _train(model, x, y):
@@ -70,5 +110,5 @@ def _train(model, x, y):
 
 
 if __name__ == "__main__":
-    for name in MODELS:
-        np.savez_compressed(FOLDER / f"{name}.npz", **compute(name))
+    for name in CASES:
+        np.savez_compressed(FOLDER / f"{name}.npz", **compute(name, steps=20 if name == TRAINED else 1))

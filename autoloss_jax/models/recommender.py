@@ -1,0 +1,46 @@
+"""What the recommenders share: the common options, the columns of a row, and a few pieces of a forward pass."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from autoloss_jax.layers import MLP
+
+
+class Recommender(nn.Module):
+    """Rows [B, F, R] to logits [B, C]. A subclass is one paper; its own fields are the options in its spec."""
+
+    num_outputs: int
+    embed_dim: int = 16
+    hidden: tuple[int, ...] = (128, 128)
+    dropout: float = 0.2
+    batch_norm: bool = True
+    dtype: Any = None  # of the MLP's arithmetic
+
+    def columns(self, num_fields: int) -> tuple[int, int]:
+        """How many numbers of a row are embeddings, and how many after them first-order weights; R is the sum."""
+        return self.embed_dim, 0
+
+    def check(self, num_fields: int) -> None:
+        """UserError if the model cannot be built for so many fields, or of these options."""
+
+    def linear(self, rows: jax.Array) -> jax.Array:
+        """The sum of the first-order weights, the last C columns. [B, F, R] -> [B, C]."""
+        return jnp.sum(rows, axis=1)[:, -self.num_outputs :]
+
+    def norm(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Batch normalisation, if there is any. [B, ...] -> the same."""
+        if not self.batch_norm:
+            return x
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5)(x)
+
+    def mlp(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """The hidden layers over [B, any], or over the first D numbers of rows. -> [B, hidden[-1]]."""
+        return MLP(self.hidden, self.dropout, self.batch_norm, self.dtype, self.embed_dim)(x, train=train)
+
+    def output(self, *parts: jax.Array) -> jax.Array:
+        """A dense layer over the concatenation of [B, any]. -> [B, C]."""
+        x = jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+        return nn.Dense(self.num_outputs, kernel_init=nn.initializers.glorot_normal())(x)

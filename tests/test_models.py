@@ -1,0 +1,86 @@
+"""Every model and every option of it: shapes, low precision, an exact hypergradient, and mistakes in one line."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from autoloss_jax import config, models
+from autoloss_jax import state as states
+from tests import test_autoloss as proof
+
+SPECS = [
+    *models.MODELS,
+    "autoint(form=plain,heads=1,layers=1,width=4,deep=false,wide=true)",
+]
+NUM_FIELDS = 4
+
+
+def build(spec, num_outputs, num_fields=NUM_FIELDS, **model):
+    """A small module and its variables; the rows it takes, all columns of them random."""
+    cfg = config.Model(name=spec, **{"embed_dim": 3, "hidden": (8, 8)} | model)
+    drs = models.make(cfg, num_outputs, num_fields)
+    row_dim = sum(drs.columns(num_fields))
+    rows = jnp.asarray(0.5 * np.random.default_rng(0).standard_normal((16, num_fields, row_dim)), jnp.float32)
+    return drs, jax.jit(lambda key: drs.init(key, rows, train=False))(jax.random.key(0)), rows
+
+
+@pytest.mark.parametrize("num_outputs", [1, 5])
+@pytest.mark.parametrize("spec", SPECS)
+def test_logits_are_one_or_one_a_class_and_alike_in_bfloat16(spec, num_outputs):
+    drs, variables, rows = build(spec, num_outputs)
+    logits = jax.jit(lambda v: drs.apply(v, rows, train=False))(variables)
+    assert logits.shape == (16, num_outputs)
+    assert logits.dtype == jnp.float32
+    low, _, _ = build(spec, num_outputs, compute="bfloat16")
+    rounded = jax.jit(lambda v: low.apply(v, rows, train=False))(variables)
+    assert jnp.all(jnp.isfinite(rounded))
+    assert np.allclose(rounded, logits, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_hypergradient_of_every_model_is_exact(spec):
+    with jax.enable_x64(True):
+        al, state, train_batch, val_batch = proof.problem(spec, 5, pool=("focal", "ce"), hidden=(4,))
+        gradient = jax.jit(lambda s: proof.hypergradient(al, s, train_batch, val_batch))(state)
+        f = proof.full_table_outer_loss(al, state, train_batch, val_batch)
+        ((direction, difference),) = proof.central_differences(f, state.controller.params, count=1)
+    exact = proof.flatten(gradient) @ proof.flatten(direction)
+    scale = np.linalg.norm(proof.flatten(gradient))
+    assert scale > 1e-6
+    assert abs(exact - difference) < 1e-6 * max(scale, 1e-2), (exact, difference)
+
+
+@pytest.mark.parametrize("spec", models.MODELS)
+def test_first_order_columns_start_at_zero_and_embeddings_do_not(spec):
+    cfg = config.Config(model=config.Model(name=spec, embed_dim=3, hidden=(8, 8)))
+    al = states.build(cfg, 2, 50, NUM_FIELDS, total_steps=1)
+    embedding, first_order = al.drs.columns(NUM_FIELDS)
+    table = states.initial(al, cfg, 50, NUM_FIELDS).drs.params["rows"]
+    assert table.shape == (50, embedding + first_order)
+    assert jnp.all(table[:, embedding:] == 0)
+    assert jnp.all(table[:, :embedding] != 0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("autoimt", "not one of autoint, "),
+        ("autoimt", "did you mean 'autoint'?"),
+        ("deepfm(heads=2)", "deepfm takes no parameters"),
+        ("autoint(head=2)", "autoint takes heads, layers, width, form, deep, wide; did you mean 'heads'?"),
+        ("autoint(heads=2,heads=2)", "heads is given twice"),
+        ("autoint(heads=two)", "'two' is not a whole number from 1, as in autoint(heads=2)"),
+        ("autoint(heads=0)", "'0' is not a whole number from 1"),
+        ("autoint(form=papr)", "'papr' is not one of paper, plain; did you mean 'paper'?"),
+        ("autoint(deep=yes)", "'yes' is not true or false, as in autoint(deep=true)"),
+        ("autoint(heads=3)", "heads=3 must divide width=64, as in autoint(heads=3,width=63)"),
+    ],
+)
+def test_a_bad_model_is_one_line(spec, message):
+    with pytest.raises(config.UserError, match=re.escape(message)) as error:
+        build(spec, 1)
+    assert "--config.model.name" in str(error.value)
+    assert "\n" not in str(error.value)
