@@ -72,7 +72,11 @@ class Data:
 class Model:
     """The recommender (DRS)."""
 
-    name: str = key("deepfm", "autoint, deepfm, ipnn or nfm, with options, as autoint(heads=4,layers=2)")
+    name: str = key(
+        "deepfm",
+        "lr, fm, ffm, hofm, fnn, wide_deep, ipnn, opnn, dcn, nfm, ncf, fnfm, deepfm, xdeepfm, afm, autoint or afn, "
+        "with options, as autoint(heads=4,layers=2)",
+    )
     embed_dim: int = key(16, "D, the width of an embedding", low=1)
     embed_init_std: float = key(0.01, "standard deviation of the embeddings' start", low=0.0)
     hidden: tuple[int, ...] = key((128, 128), "widths of the MLP's layers")

@@ -24,6 +24,56 @@ def inner_products(e: jax.Array) -> jax.Array:
     return jnp.einsum("bfd,bgd->bfg", e, e)[:, i, j]
 
 
+def pairs(e: jax.Array) -> jax.Array:
+    """e_i * e_j for i < j. [B, F, D] -> [B, P, D]."""
+    i, j = np.triu_indices(e.shape[1], k=1)
+    return e[:, i] * e[:, j]
+
+
+def bilinear(e: jax.Array, kernel: jax.Array) -> jax.Array:
+    """e_i' W_ij e_j for i < j, a matrix a pair (Qu et al., 2018). [B, F, D], [P, D, D] -> [B, P]."""
+    i, j = np.triu_indices(e.shape[1], k=1)
+    return jnp.einsum("bpd,pde,bpe->bp", e[:, i], kernel, e[:, j])
+
+
+def outer_of_sum(e: jax.Array) -> jax.Array:
+    """S s' for s = sum_i e_i, every outer product of two fields superposed (Qu et al., 2016). [B, F, D] -> [B, D D]."""
+    s = jnp.sum(e, axis=1)
+    return (s[:, :, None] * s[:, None]).reshape(s.shape[0], -1)
+
+
+def field_aware_pairs(v: jax.Array) -> jax.Array:
+    """v_ij * v_ji for i < j, v_ij what field i has for field j (Juan et al., 2016). [B, F, F, D] -> [B, P, D]."""
+    i, j = np.triu_indices(v.shape[1], k=1)
+    return v[:, i, j] * v[:, j, i]
+
+
+def field_aware(v: jax.Array) -> jax.Array:
+    """sum_{i<j} v_ij * v_ji: half of the sum over all i and j less the diagonal. [B, F, F, D] -> [B, D]."""
+    diagonal = jnp.einsum("biid->bid", v)
+    return 0.5 * (jnp.einsum("bijd,bjid->bd", v, v) - jnp.sum(jnp.square(diagonal), axis=1))
+
+
+def anova(e: jax.Array, order: int) -> jax.Array:
+    """sum_{i1 < ... < i_order} e_i1 * ... * e_i_order, the ANOVA kernel (Blondel et al., 2016). [B, F, D] -> [B, D].
+
+    By dynamic programming: with a_t,j the kernel of order t over the first j fields, a_t,j = a_t,j-1 + e_j a_t-1,j-1.
+    """
+    a = jnp.cumsum(e, axis=1)
+    for _ in range(order - 1):
+        before = jnp.pad(a[:, :-1], ((0, 0), (1, 0), (0, 0)))
+        a = jnp.cumsum(e * before, axis=1)
+    return a[:, -1]
+
+
+def compressed(e: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A layer of xDeepFM's compressed interaction network, Eq. (6) there: sum_hm W_nhm e_h * x_m.
+
+    [B, F, D], [B, M, D], [N, F, M] -> [B, N, D].
+    """
+    return jnp.einsum("bhd,bmd,nhm->bnd", e, x, kernel)
+
+
 def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """Softmax over the second field of <q_i, k_j>, times v_j, a head at a time (Vaswani et al., 2017).
 

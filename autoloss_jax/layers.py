@@ -1,6 +1,7 @@
 """Layers that the recommender and the controller share."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -69,6 +70,7 @@ class MLP(nn.Module):
     batch_norm: bool = True
     dtype: Any = None  # of the arithmetic; None: that of the parameters. Batch statistics are always float32
     embed_dim: int = 0  # if not 0, the input is rows [B, F, R], and this many numbers of each are meant
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -87,5 +89,5 @@ class MLP(nn.Module):
                 x = dense(width, name=f"Dense_{i}")(x)
             if self.batch_norm:
                 x = norm(use_running_average=not train)(x)
-            x = Dropout(self.dropout)(nn.relu(x), train=train)
+            x = Dropout(self.dropout)(self.activation(x), train=train)
         return x

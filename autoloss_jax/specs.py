@@ -9,6 +9,7 @@ from autoloss_jax.config import UserError, nearest
 
 T = TypeVar("T")
 Count = Annotated[int, 1]  # a whole number, and the least that it may be
+Order = Annotated[int, 2]
 Index = Annotated[int, 0]
 
 
@@ -20,7 +21,7 @@ def parse(
 ) -> tuple[T, dict[str, Any]]:
     """What `spec` names among the known, and the values that it gives to some of its parameters.
 
-    `parameters` tells a parameter's type and default by name; a type is float, bool, Count, Index, tuple (of widths,
+    `parameters` tells a parameter's type and default by name; a type is float, bool, Count, Order, Index, tuple (of widths,
     as 64x32) or Literal. Anything else in a spec is a UserError that begins with `where` and lists what is known.
     """
     match = re.fullmatch(r"(\w+)(?:\((.*)\))?", spec.strip())

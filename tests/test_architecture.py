@@ -1,6 +1,7 @@
 """docs/architecture.md is the map of the house: a file imports only from floors below its own."""
 
 import ast
+import fnmatch
 import re
 from pathlib import Path
 
@@ -17,7 +18,10 @@ def name(path):
 
 
 def floors():
-    """File -> floor, from the numbered lines of the map; on one floor, from right to left, `a <- b` lets b import a."""
+    """File -> floor, from the numbered lines of the map; on one floor, from right to left, `a <- b` lets b import a.
+
+    `models/*` is whatever the line has not named before.
+    """
     block = re.search(r"```floors\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.S).group(1)
     order = {}
     for line in block.strip().splitlines():
@@ -25,7 +29,8 @@ def floors():
         for group in rest.split("|"):
             for position, chain in enumerate(group.split("<-")):
                 for file in chain.split():
-                    order[file] = (int(number), position)
+                    for match in fnmatch.filter(map(name, FILES), file) or [file]:
+                        order.setdefault(match, (int(number), position))
     return order
 
 

@@ -1,5 +1,6 @@
 """Every model and every option of it: shapes, low precision, an exact hypergradient, and mistakes in one line."""
 
+import itertools
 import re
 
 import jax
@@ -13,9 +14,25 @@ from tests import test_autoloss as proof
 
 SPECS = [
     *models.MODELS,
+    "afn(neurons=5,form=shifted,deep=true,wide=true)",
     "autoint(form=plain,heads=1,layers=1,width=4,deep=false,wide=true)",
+    "fnn(activation=tanh,first_order=true)",
+    "hofm(order=4)",
+    "ncf(user=3,item=1,separate=true,context=false)",
+    "opnn(kernel=number)",
+    "opnn(kernel=sum)",
+    "opnn(kernel=vector)",
+    "xdeepfm(cin=6x3,activation=relu,split=true)",
 ]
 NUM_FIELDS = 4
+
+
+@pytest.fixture(autouse=True)
+def compiled_fast():
+    """The programs here run once on little: most of the time would go into optimising them."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def build(spec, num_outputs, num_fields=NUM_FIELDS, **model):
@@ -53,6 +70,13 @@ def test_the_hypergradient_of_every_model_is_exact(spec):
     assert abs(exact - difference) < 1e-6 * max(scale, 1e-2), (exact, difference)
 
 
+def test_help_names_every_model():
+    (text,) = (
+        field.metadata["help"] for name, _, field in config.keys(config.Config()) if name == "model.name"
+    )
+    assert set(models.MODELS) <= set(re.findall(r"\w+", text))
+
+
 @pytest.mark.parametrize("spec", models.MODELS)
 def test_first_order_columns_start_at_zero_and_embeddings_do_not(spec):
     cfg = config.Config(model=config.Model(name=spec, embed_dim=3, hidden=(8, 8)))
@@ -64,10 +88,19 @@ def test_first_order_columns_start_at_zero_and_embeddings_do_not(spec):
     assert jnp.all(table[:, :embedding] != 0)
 
 
+def test_a_hofm_is_the_sum_over_all_subsets_of_its_orders():
+    drs, variables, rows = build("hofm(order=4)", 1)
+    e, first_order = np.split(rows[..., :9], 3, axis=-1), rows[..., 9:]
+    subsets = [s for t in (2, 3, 4) for s in itertools.combinations(range(NUM_FIELDS), t)]
+    terms = sum(np.prod(e[len(s) - 2][:, s, :], axis=1).sum(-1) for s in subsets)
+    logits = drs.apply(variables, rows, train=False)[:, 0]
+    assert np.allclose(logits, terms + first_order.sum((1, 2)) + variables["params"]["bias"], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("autoimt", "not one of autoint, "),
+        ("autoimt", "not one of afm, "),
         ("autoimt", "did you mean 'autoint'?"),
         ("deepfm(heads=2)", "deepfm takes no parameters"),
         ("autoint(head=2)", "autoint takes heads, layers, width, form, deep, wide; did you mean 'heads'?"),
@@ -76,10 +109,18 @@ def test_first_order_columns_start_at_zero_and_embeddings_do_not(spec):
         ("autoint(heads=0)", "'0' is not a whole number from 1"),
         ("autoint(form=papr)", "'papr' is not one of paper, plain; did you mean 'paper'?"),
         ("autoint(deep=yes)", "'yes' is not true or false, as in autoint(deep=true)"),
+        ("hofm(order=1)", "'1' is not a whole number from 2, as in hofm(order=3)"),
+        (
+            "ncf(item=4)",
+            "user=0 and item=4 must be two of the data's 4 fields, counted from 0, as in ncf(user=0,item=1)",
+        ),
+        ("ncf(item=0)", "user=0 and item=0 must be two"),
+        ("xdeepfm(cin=8-8)", "'8-8' is not positive widths, as in xdeepfm(cin=64x64)"),
+        ("xdeepfm(cin=5x4,split=true)", "wants even widths before the last, as cin=64x64, not cin=5x4"),
         ("autoint(heads=3)", "heads=3 must divide width=64, as in autoint(heads=3,width=63)"),
     ],
 )
-def test_a_bad_model_is_one_line(spec, message):
+def test_a_model_that_cannot_be_is_one_line(spec, message):
     with pytest.raises(config.UserError, match=re.escape(message)) as error:
         build(spec, 1)
     assert "--config.model.name" in str(error.value)

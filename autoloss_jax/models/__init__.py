@@ -6,11 +6,24 @@ from typing import Any
 import jax.numpy as jnp
 
 from autoloss_jax import config, specs
+from autoloss_jax.models.afm import AFM
+from autoloss_jax.models.afn import AFN
 from autoloss_jax.models.autoint import AutoInt
+from autoloss_jax.models.dcn import DCN
 from autoloss_jax.models.deepfm import DeepFM
+from autoloss_jax.models.ffm import FFM
+from autoloss_jax.models.fm import FM
+from autoloss_jax.models.fnfm import FNFM
+from autoloss_jax.models.fnn import FNN
+from autoloss_jax.models.hofm import HOFM
 from autoloss_jax.models.ipnn import IPNN
+from autoloss_jax.models.lr import LR
+from autoloss_jax.models.ncf import NCF
 from autoloss_jax.models.nfm import NFM
+from autoloss_jax.models.opnn import OPNN
 from autoloss_jax.models.recommender import Recommender
+from autoloss_jax.models.wide_deep import WideDeep
+from autoloss_jax.models.xdeepfm import XDeepFM
 
 
 def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender:
@@ -37,4 +50,22 @@ def _options(kind: type[Recommender]) -> dict[str, tuple[Any, Any]]:
     return {f.name: (f.type, f.default) for f in dataclasses.fields(kind) if f.name not in common}
 
 
-MODELS: dict[str, type[Recommender]] = {"autoint": AutoInt, "deepfm": DeepFM, "ipnn": IPNN, "nfm": NFM}
+MODELS: dict[str, type[Recommender]] = {
+    "afm": AFM,
+    "afn": AFN,
+    "autoint": AutoInt,
+    "dcn": DCN,
+    "deepfm": DeepFM,
+    "ffm": FFM,
+    "fm": FM,
+    "fnfm": FNFM,
+    "fnn": FNN,
+    "hofm": HOFM,
+    "ipnn": IPNN,
+    "lr": LR,
+    "ncf": NCF,
+    "nfm": NFM,
+    "opnn": OPNN,
+    "wide_deep": WideDeep,
+    "xdeepfm": XDeepFM,
+}

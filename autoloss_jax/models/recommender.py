@@ -1,5 +1,6 @@
 """What the recommenders share: the common options, the columns of a row, and a few pieces of a forward pass."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -30,17 +31,32 @@ class Recommender(nn.Module):
         """The sum of the first-order weights, the last C columns. [B, F, R] -> [B, C]."""
         return jnp.sum(rows, axis=1)[:, -self.num_outputs :]
 
-    def norm(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Batch normalisation, if there is any. [B, ...] -> the same."""
+    def norm(self, x: jax.Array, *, train: bool, axis: int = -1) -> jax.Array:
+        """Batch normalisation, if there is any, of each index of `axis`. [B, ...] -> the same."""
         if not self.batch_norm:
             return x
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5)(x)
+        return nn.BatchNorm(use_running_average=not train, axis=axis, momentum=0.9, epsilon=1e-5)(x)
 
-    def mlp(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def mlp(self, x: jax.Array, *, train: bool, activation: Callable = nn.relu) -> jax.Array:
         """The hidden layers over [B, any], or over the first D numbers of rows. -> [B, hidden[-1]]."""
-        return MLP(self.hidden, self.dropout, self.batch_norm, self.dtype, self.embed_dim)(x, train=train)
+        layers = MLP(self.hidden, self.dropout, self.batch_norm, self.dtype, self.embed_dim, activation)
+        return layers(x, train=train)
 
     def output(self, *parts: jax.Array) -> jax.Array:
         """A dense layer over the concatenation of [B, any]. -> [B, C]."""
         x = jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
         return nn.Dense(self.num_outputs, kernel_init=nn.initializers.glorot_normal())(x)
+
+    def total(self, interactions: jax.Array) -> jax.Array:
+        """What a sum of interactions contributes. [B, any] -> [B, C].
+
+        One logit: their sum, and a bias. C logits: a scalar would shift all of them alike, and softmax would not see
+        it; so a dense layer.
+        """
+        if self.num_outputs > 1:
+            return self.output(interactions)
+        return jnp.sum(interactions, axis=-1, keepdims=True) + self.bias()
+
+    def bias(self) -> jax.Array:
+        """A number a logit. [C]."""
+        return self.param("bias", nn.initializers.zeros, (self.num_outputs,))

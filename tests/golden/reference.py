@@ -22,14 +22,47 @@ class Case(NamedTuple):
 
 
 CASES = {
+    "afm": Case(
+        "afm(width=5)", "afm.AttentionalFactorizationMachineModel", lambda d, hidden: (d, 5, (0.0, 0.0))
+    ),
+    "afn": Case(
+        "afn(neurons=5,form=shifted,wide=true)",
+        "afn.AdaptiveFactorizationNetwork",
+        lambda d, hidden: (d, 5, hidden, (0.0,)),
+    ),
     "autoint": Case(
         "autoint(form=plain,heads=2,layers=2,width=6,wide=true)",
         "afi.AutomaticFeatureInteractionModel",
         lambda d, hidden: (d, 6, 2, 2, hidden, (0.0, 0.0, 0.0)),
     ),
+    "dcn": Case("dcn(layers=2)", "dcn.DeepCrossNetworkModel", lambda d, hidden: (d, 2, hidden, 0.0)),
     "deepfm": Case("deepfm", "dfm.DeepFactorizationMachineModel", lambda d, hidden: (d, hidden, 0.0)),
+    "ffm": Case("ffm", "ffm.FieldAwareFactorizationMachineModel", lambda d, hidden: (d,)),
+    "fm": Case("fm", "fm.FactorizationMachineModel", lambda d, hidden: (d,)),
+    "fnfm": Case(
+        "fnfm",
+        "fnfm.FieldAwareNeuralFactorizationMachineModel",
+        lambda d, hidden: (d, hidden, (0.0, 0.0)),
+    ),
+    "fnn": Case("fnn", "fnn.FactorizationSupportedNeuralNetworkModel", lambda d, hidden: (d, hidden, 0.0)),
     "ipnn": Case("ipnn", "pnn.ProductNeuralNetworkModel", lambda d, hidden: (d, hidden, 0.0)),
+    "lr": Case("lr", "lr.LogisticRegressionModel", lambda d, hidden: ()),
+    "ncf": Case(
+        "ncf(user=2,item=0)", "ncf.NeuralCollaborativeFiltering", lambda d, hidden: (2, 0, d, hidden, 0.0)
+    ),
     "nfm": Case("nfm", "nfm.NeuralFactorizationMachineModel", lambda d, hidden: (d, hidden, (0.0, 0.0))),
+    "opnn": Case("opnn", "pnn.ProductNeuralNetworkModel", lambda d, hidden: (d, hidden, 0.0, "outer")),
+    "wide_deep": Case("wide_deep", "wd.WideAndDeepModel", lambda d, hidden: (d, hidden, 0.0)),
+    "xdeepfm": Case(
+        "xdeepfm(cin=4x6,activation=relu)",
+        "xdfm.ExtremeDeepFactorizationMachineModel",
+        lambda d, hidden: (d, hidden, 0.0, (4, 6), False),
+    ),
+    "xdeepfm_split": Case(
+        "xdeepfm(cin=4x6,activation=relu,split=true)",
+        "xdfm.ExtremeDeepFactorizationMachineModel",
+        lambda d, hidden: (d, hidden, 0.0, (4, 6), True),
+    ),
 }
 TRAINED = "deepfm"
 
@@ -111,4 +144,5 @@ def _train(model, x, y):
 
 if __name__ == "__main__":
     for name in CASES:
-        np.savez_compressed(FOLDER / f"{name}.npz", **compute(name, steps=20 if name == TRAINED else 1))
+        size = {"batch": 64, "steps": 20} if name == TRAINED else {"batch": 16}
+        np.savez_compressed(FOLDER / f"{name}.npz", **compute(name, **size))

@@ -50,52 +50,100 @@ def mlp(w, name):
 
 def fields(w):
     """Torchfm's embeddings and first-order weights, of which ours are one row."""
-    return [w["embedding.embedding.weight"], w["linear.fc.weight"]]
+    tables = [
+        k for k in w if k.startswith(("embedding.embedding.", "ffm.embeddings."))
+    ]  # the latter a table a field
+    return [*(w[k] for k in tables), w["linear.fc.weight"]]
 
 
-def add_bias(layer, bias):
-    return layer | {"bias": layer["bias"] + bias}
+def torchfm(w, beside=(), more_stats=None, wide=True, **more):
+    """A model of torchfm's that ends in dense layers: an MLP, and those over `beside`, added up."""
+    hidden, stats, output = mlp(w, "mlp.mlp")
+    output = side_by_side(*(linear(w, name) for name in beside), *([output] if output else []))
+    if wide:
+        output = output | {"bias": output["bias"] + w["linear.bias"]}
+    dense = more | {"Dense_0": output} | ({"MLP_0": hidden} if hidden else {})
+    rows = fields(w) if wide else [w["embedding.embedding.weight"]]
+    return rows, dense, (more_stats or {}) | ({"MLP_0": stats} if stats else {})
+
+
+def total(w):
+    """A model of torchfm's without dense layers."""
+    return fields(w), {"bias": w["linear.bias"]}, {}
+
+
+def afm(w):
+    return torchfm(
+        w,
+        beside=["afm.fc"],
+        attention=linear(w, "afm.attention"),
+        projection={"kernel": w["afm.projection.weight"].T},
+    )
+
+
+def afn(w):
+    return torchfm(w, kernel=w["LNN.weight"].T)
 
 
 def autoint(w):
-    hidden, stats, output = mlp(w, "mlp.mlp")
-    dense = {
-        "MLP_0": hidden,
-        "projection": linear(w, "atten_embedding"),
-        "residual": linear(w, "V_res_embedding"),
-    }
+    more = {"projection": linear(w, "atten_embedding"), "residual": linear(w, "V_res_embedding")}
     for i in range(len({k.split(".")[1] for k in w if k.startswith("self_attns.")})):
         layer = f"self_attns.{i}"
         kernels = np.split(w[f"{layer}.in_proj_weight"].T, 3, axis=1)
         biases = np.split(w[f"{layer}.in_proj_bias"], 3)
-        dense[f"Attention_{i}"] = {
+        more[f"Attention_{i}"] = {
             name: {"kernel": kernel, "bias": bias}
             for name, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True)
         }
-        dense[f"output_{i}"] = linear(w, f"{layer}.out_proj")
-    dense["Dense_0"] = side_by_side(linear(w, "attn_fc", w["linear.bias"]), output)
-    return fields(w), dense, {"MLP_0": stats}
+        more[f"output_{i}"] = linear(w, f"{layer}.out_proj")
+    return torchfm(w, beside=["attn_fc"], **more)
 
 
-def deepfm(w):
-    hidden, stats, output = mlp(w, "mlp.mlp")
-    return fields(w), {"MLP_0": hidden, "Dense_0": add_bias(output, w["linear.bias"])}, {"MLP_0": stats}
+def dcn(w):
+    layers = range(len([k for k in w if k.startswith("cn.b.")]))
+    kernel = np.concatenate([w[f"cn.w.{i}.weight"] for i in layers])
+    bias = np.stack([w[f"cn.b.{i}"] for i in layers])
+    return torchfm(
+        w | {"fc.weight": w["linear.weight"], "fc.bias": w["linear.bias"]},
+        ["fc"],
+        wide=False,
+        cross_kernel=kernel,
+        cross_bias=bias,
+    )
 
 
-def ipnn(w):
-    hidden, stats, output = mlp(w, "mlp.mlp")
-    rows = [w["embedding.embedding.weight"]]  # torchfm makes a linear part too, and never uses it
-    return rows, {"MLP_0": hidden, "Dense_0": output}, {"MLP_0": stats}
+def nfm(w, name="fm.1"):
+    return torchfm(w, BatchNorm_0=norm(w, name), more_stats={"BatchNorm_0": running(w, name)})
 
 
-def nfm(w):
-    hidden, stats, output = mlp(w, "mlp.mlp")
-    dense = {
-        "BatchNorm_0": norm(w, "fm.1"),
-        "MLP_0": hidden,
-        "Dense_0": add_bias(output, w["linear.bias"]),
-    }
-    return fields(w), dense, {"BatchNorm_0": running(w, "fm.1"), "MLP_0": stats}
+def xdeepfm(w):
+    more = {}
+    for i, last in enumerate(
+        sorted(k for k in w if k.startswith("cin.conv_layers.") and k.endswith(".weight"))
+    ):
+        kernel = w[last]
+        num_fields = round(w["cin.conv_layers.0.weight"].shape[1] ** 0.5)
+        more[f"cin_kernel_{i}"] = kernel.reshape(len(kernel), num_fields, -1)
+        more[f"cin_bias_{i}"] = w[last.replace("weight", "bias")][:, None]
+    return torchfm(w, beside=["cin.fc"], **more)
 
 
-MODELS = {"autoint": autoint, "deepfm": deepfm, "ipnn": ipnn, "nfm": nfm}
+MODELS = {
+    "afm": afm,
+    "afn": afn,
+    "autoint": autoint,
+    "dcn": dcn,
+    "deepfm": torchfm,
+    "ffm": total,
+    "fm": total,
+    "fnfm": lambda w: nfm(w, "bn"),
+    "fnn": lambda w: torchfm(w, wide=False),
+    "ipnn": lambda w: torchfm(w, wide=False),  # torchfm makes a linear part too, and never uses it
+    "lr": total,
+    "ncf": lambda w: torchfm(w, beside=["fc"], wide=False),
+    "nfm": nfm,
+    "opnn": lambda w: torchfm(w, wide=False, kernel=w["pn.kernel"].transpose(1, 2, 0)),
+    "wide_deep": torchfm,
+    "xdeepfm": xdeepfm,
+    "xdeepfm_split": xdeepfm,
+}
