@@ -74,8 +74,8 @@ class Model:
 
     name: str = key(
         "deepfm",
-        "lr, fm, ffm, hofm, fnn, wide_deep, ipnn, opnn, dcn, nfm, ncf, fnfm, deepfm, xdeepfm, afm, autoint or afn, "
-        "with options, as autoint(heads=4,layers=2)",
+        "lr, fm, ffm, hofm, fnn, wide_deep, ipnn, opnn, dcn, nfm, ncf, fnfm, deepfm, xdeepfm, afm, autoint, "
+        "afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with options, as autoint(heads=4,layers=2)",
     )
     embed_dim: int = key(16, "D, the width of an embedding", low=1)
     embed_init_std: float = key(0.01, "standard deviation of the embeddings' start", low=0.0)

@@ -24,16 +24,19 @@ def inner_products(e: jax.Array) -> jax.Array:
     return jnp.einsum("bfd,bgd->bfg", e, e)[:, i, j]
 
 
-def pairs(e: jax.Array) -> jax.Array:
-    """e_i * e_j for i < j. [B, F, D] -> [B, P, D]."""
+def pairs(e: jax.Array, f: jax.Array | None = None) -> jax.Array:
+    """e_i * f_j for i < j; f is e unless it is given. [B, F, D] -> [B, P, D]."""
     i, j = np.triu_indices(e.shape[1], k=1)
-    return e[:, i] * e[:, j]
+    return e[:, i] * (e if f is None else f)[:, j]
 
 
 def bilinear(e: jax.Array, kernel: jax.Array) -> jax.Array:
-    """e_i' W_ij e_j for i < j, a matrix a pair (Qu et al., 2018). [B, F, D], [P, D, D] -> [B, P]."""
+    """e_i W_ij * e_j for i < j, a matrix a pair (Huang et al., 2019). [B, F, D], [P, D, D] -> [B, P, D].
+
+    Its sum over D is the generalised inner product of Qu et al., 2018.
+    """
     i, j = np.triu_indices(e.shape[1], k=1)
-    return jnp.einsum("bpd,pde,bpe->bp", e[:, i], kernel, e[:, j])
+    return jnp.einsum("bpd,pde->bpe", e[:, i], kernel) * e[:, j]
 
 
 def outer_of_sum(e: jax.Array) -> jax.Array:

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 from autoloss_jax.config import UserError, nearest
 
 T = TypeVar("T")
-Count = Annotated[int, 1]  # a whole number, and the least that it may be
+Count = Annotated[int, 1]  # whole numbers, and the least that they may be
 Order = Annotated[int, 2]
 Index = Annotated[int, 0]
+Choice = Annotated[int, -1]  # an index, or -1 for none
 
 
 def parse(
@@ -21,8 +22,8 @@ def parse(
 ) -> tuple[T, dict[str, Any]]:
     """What `spec` names among the known, and the values that it gives to some of its parameters.
 
-    `parameters` tells a parameter's type and default by name; a type is float, bool, Count, Order, Index, tuple (of widths,
-    as 64x32) or Literal. Anything else in a spec is a UserError that begins with `where` and lists what is known.
+    `parameters` tells a parameter's type and default by name; a type is float, bool, one of the whole numbers above, tuple (of
+    widths, as 64x32) or Literal. Anything else in a spec is a UserError that begins with `where` and lists what is known.
     """
     match = re.fullmatch(r"(\w+)(?:\((.*)\))?", spec.strip())
     name, arguments = (match[1], match[2] or "") if match else (spec, "")
@@ -53,7 +54,7 @@ def _value(kind: Any, text: str) -> Any:
         return text
     if get_origin(kind) is Annotated:
         least = kind.__metadata__[0]
-        if not re.fullmatch(r"\d+", text) or int(text) < least:
+        if not re.fullmatch(r"-?\d+", text) or int(text) < least:
             raise ValueError(f"a whole number from {least}")
         return int(text)
     if get_origin(kind) is tuple:
@@ -75,5 +76,5 @@ def _value(kind: Any, text: str) -> Any:
 
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
-        return "x".join(map(str, value))
+        return "x".join(map(str, value)) or "64x32"
     return str(value).lower() if isinstance(value, bool) else str(value)

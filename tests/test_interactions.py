@@ -25,6 +25,8 @@ def test_inner_products_come_in_the_order_of_pairs():
 def test_pairs_come_in_the_order_of_pairs():
     loop = np.stack([E[:, i] * E[:, j] for i, j in PAIRS], axis=1)
     assert np.allclose(interactions.pairs(E), loop)
+    mixed = np.stack([E[:, i] * 2 * E[:, j] for i, j in PAIRS], axis=1)
+    assert np.allclose(interactions.pairs(E, 2 * E), mixed)
 
 
 @pytest.mark.parametrize("order", [2, 3, 4, 5, 6])
@@ -44,13 +46,8 @@ def test_field_aware_is_the_sum_over_pairs():
 
 def test_bilinear_has_a_matrix_a_pair():
     kernel = np.random.default_rng(2).standard_normal((len(PAIRS), 3, 3)).astype(np.float32)
-    loop = np.stack(
-        [
-            [a @ k @ b for a, b in zip(E[:, i], E[:, j], strict=True)]
-            for k, (i, j) in zip(kernel, PAIRS, strict=True)
-        ]
-    )
-    assert np.allclose(interactions.bilinear(E, kernel), loop.T, atol=1e-5)
+    loop = np.stack([E[:, i] @ k * E[:, j] for k, (i, j) in zip(kernel, PAIRS, strict=True)], axis=1)
+    assert np.allclose(interactions.bilinear(E, kernel), loop, atol=1e-5)
 
 
 def test_the_outer_product_of_the_sum_holds_all_pairs():

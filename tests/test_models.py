@@ -16,8 +16,17 @@ SPECS = [
     *models.MODELS,
     "afn(neurons=5,form=shifted,deep=true,wide=true)",
     "autoint(form=plain,heads=1,layers=1,width=4,deep=false,wide=true)",
+    "dcnv2(cross=low_rank,rank=2,structure=stacked)",
+    "dcnv2(cross=mixture,rank=2,experts=2)",
+    "fibinet(bilinear=all)",
+    "fibinet(bilinear=each)",
+    "finalmlp(heads=2,second=4,context1=3,context2=0)",
+    "finalmlp(gates=false)",
+    "finalnet(blocks=1,gating=true,residual=sum,activation=relu)",
     "fnn(activation=tanh,first_order=true)",
+    "gdcn(structure=stacked)",
     "hofm(order=4)",
+    "masknet(form=parallel,blocks=2,width=4)",
     "ncf(user=3,item=1,separate=true,context=false)",
     "opnn(kernel=number)",
     "opnn(kernel=sum)",
@@ -97,6 +106,25 @@ def test_a_hofm_is_the_sum_over_all_subsets_of_its_orders():
     assert np.allclose(logits, terms + first_order.sum((1, 2)) + variables["params"]["bias"], atol=1e-5)
 
 
+@pytest.mark.parametrize("structure", ["parallel", "stacked"])
+def test_a_cross_of_low_rank_is_a_full_one_whose_matrix_is_a_product(structure):
+    drs, variables, rows = build(f"dcnv2(layers=2,cross=low_rank,rank=2,structure={structure})", 5)
+    full, _, _ = build(f"dcnv2(layers=2,structure={structure})", 5)
+    params = dict(variables["params"])
+    for i in range(2):
+        cross, low = params[f"cross_{i}"], params.pop(f"low_{i}")
+        params[f"cross_{i}"] = {"kernel": low["kernel"] @ cross["kernel"], "bias": cross["bias"]}
+    want = full.apply({**variables, "params": params}, rows, train=False)
+    assert np.allclose(drs.apply(variables, rows, train=False), want, atol=1e-5)
+
+
+def test_ncf_without_context_sees_the_user_and_the_item_alone():
+    for spec, sees in (("ncf(user=3,item=1)", [0, 1, 2, 3]), ("ncf(user=3,item=1,context=false)", [1, 3])):
+        drs, variables, rows = build(spec, 1)
+        moved = jax.jit(jax.grad(lambda r, drs=drs, v=variables: jnp.sum(drs.apply(v, r, train=False))))(rows)
+        assert np.flatnonzero(np.abs(moved).sum((0, 2))).tolist() == sees
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -117,6 +145,14 @@ def test_a_hofm_is_the_sum_over_all_subsets_of_its_orders():
         ("ncf(item=0)", "user=0 and item=0 must be two"),
         ("xdeepfm(cin=8-8)", "'8-8' is not positive widths, as in xdeepfm(cin=64x64)"),
         ("xdeepfm(cin=5x4,split=true)", "wants even widths before the last, as cin=64x64, not cin=5x4"),
+        ("dcnv2(cross=lowrank)", "'lowrank' is not one of full, low_rank, mixture; did you mean 'low_rank'?"),
+        ("finalmlp(heads=3)", "heads=3 must divide the last widths of both streams, 8 and 8"),
+        (
+            "finalmlp(context1=4)",
+            "context1=4 must be one of the data's 4 fields, counted from 0, or -1 for none",
+        ),
+        ("finalmlp(context1=-2)", "'-2' is not a whole number from -1"),
+        ("finalmlp(second=)", "'' is not positive widths, as in finalmlp(second=64x32)"),
         ("autoint(heads=3)", "heads=3 must divide width=64, as in autoint(heads=3,width=63)"),
     ],
 )
@@ -125,3 +161,9 @@ def test_a_model_that_cannot_be_is_one_line(spec, message):
         build(spec, 1)
     assert "--config.model.name" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_finalnets_halves_want_even_widths():
+    with pytest.raises(config.UserError, match=re.escape("residual=concat wants even widths")):
+        build("finalnet", 1, hidden=(8, 5))
+    build("finalnet(residual=sum)", 1, hidden=(8, 5))

@@ -1,4 +1,7 @@
-"""Logits and training steps equal torchfm's with its weights: from golden files, and live where torch is installed."""
+"""Logits equal torchfm's and FuxiCTR's with their weights, and training steps PyTorch's.
+
+From golden files, and torchfm's live where torch is installed.
+"""
 
 import importlib.util
 
@@ -9,7 +12,7 @@ import pytest
 
 from autoloss_jax import autoloss, config
 from autoloss_jax import state as states
-from tests.golden import reference
+from tests.golden import fuxictr, reference
 from tests.golden.transplant import transplant
 
 SOURCES = ["golden", "live"]
@@ -17,16 +20,16 @@ SOURCES = ["golden", "live"]
 
 def load(name, source, **kwargs):
     if source == "golden":
-        return dict(np.load(reference.FOLDER / f"{name}.npz"))
+        return reference.load(name)
     if not all(importlib.util.find_spec(m) for m in ("torch", "torchfm")):
         pytest.skip("torch and torchfm are not installed: the golden files serve instead")
     return reference.compute(name, seed=3, **kwargs)
 
 
-def ours(name, spec, data, embed_dim=4):
-    """An AutoLoss of the same shape with CE, and its state with torchfm's weights."""
+def ours(name, spec, data, embed_dim=4, batch_norm=True):
+    """An AutoLoss of the same shape with CE, and its state with the other's weights."""
     hidden, field_dims = tuple(int(h) for h in data["hidden"]), data["field_dims"]
-    model = config.Model(name=spec, embed_dim=embed_dim, hidden=hidden, dropout=0.0)
+    model = config.Model(name=spec, embed_dim=embed_dim, hidden=hidden, dropout=0.0, batch_norm=batch_norm)
     cfg = config.Config(model=model, method=config.Method(name="ce"))
     vocab_sizes = tuple(field_dims.tolist())
     al = states.build(cfg, 2, vocab_sizes, total_steps=1)
@@ -38,12 +41,7 @@ def ours(name, spec, data, embed_dim=4):
     return al, state.replace(drs=state.drs.replace(params=W, stats=stats)), ids
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("name", reference.CASES)
-def test_logits_equal_torchfms(name, source):
-    data = load(name, source)
-    al, state, ids = ours(name, reference.CASES[name].spec, data)
-
+def assert_same_logits(al, state, ids, data):
     @jax.jit
     def forward(W, stats, *keys):
         return autoloss.forward(al, W, stats, ids[0], *keys)[0][:, 0]
@@ -51,6 +49,21 @@ def test_logits_equal_torchfms(name, source):
     W, stats = state.drs.params, state.drs.stats
     assert np.allclose(forward(W, stats), data["logits_eval"], atol=1e-5, rtol=1e-5)
     assert np.allclose(forward(W, stats, jax.random.key(0)), data["logits_train"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("name", reference.CASES)
+def test_logits_equal_torchfms(name, source):
+    data = load(name, source)
+    al, state, ids = ours(name, reference.CASES[name].spec, data)
+    assert_same_logits(al, state, ids, data)
+
+
+@pytest.mark.parametrize("name", fuxictr.CASES)
+def test_logits_equal_fuxictrs(name):
+    case, data = fuxictr.CASES[name], reference.load(name)
+    al, state, ids = ours(name, case.spec, data, batch_norm=case.batch_norm)
+    assert_same_logits(al, state, ids, data)
 
 
 @pytest.mark.parametrize("source", SOURCES)

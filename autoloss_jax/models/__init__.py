@@ -10,14 +10,21 @@ from autoloss_jax.models.afm import AFM
 from autoloss_jax.models.afn import AFN
 from autoloss_jax.models.autoint import AutoInt
 from autoloss_jax.models.dcn import DCN
+from autoloss_jax.models.dcnv2 import DCNv2
 from autoloss_jax.models.deepfm import DeepFM
+from autoloss_jax.models.dlrm import DLRM
 from autoloss_jax.models.ffm import FFM
+from autoloss_jax.models.fibinet import FiBiNET
+from autoloss_jax.models.finalmlp import FinalMLP
+from autoloss_jax.models.finalnet import FinalNet
 from autoloss_jax.models.fm import FM
 from autoloss_jax.models.fnfm import FNFM
 from autoloss_jax.models.fnn import FNN
+from autoloss_jax.models.gdcn import GDCN
 from autoloss_jax.models.hofm import HOFM
 from autoloss_jax.models.ipnn import IPNN
 from autoloss_jax.models.lr import LR
+from autoloss_jax.models.masknet import MaskNet
 from autoloss_jax.models.ncf import NCF
 from autoloss_jax.models.nfm import NFM
 from autoloss_jax.models.opnn import OPNN
@@ -55,14 +62,21 @@ MODELS: dict[str, type[Recommender]] = {
     "afn": AFN,
     "autoint": AutoInt,
     "dcn": DCN,
+    "dcnv2": DCNv2,
     "deepfm": DeepFM,
+    "dlrm": DLRM,
     "ffm": FFM,
+    "fibinet": FiBiNET,
+    "finalmlp": FinalMLP,
+    "finalnet": FinalNet,
     "fm": FM,
     "fnfm": FNFM,
     "fnn": FNN,
+    "gdcn": GDCN,
     "hofm": HOFM,
     "ipnn": IPNN,
     "lr": LR,
+    "masknet": MaskNet,
     "ncf": NCF,
     "nfm": NFM,
     "opnn": OPNN,

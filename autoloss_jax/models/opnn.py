@@ -27,7 +27,7 @@ class OPNN(Recommender):
             products = outer_of_sum(rows)
         elif self.kernel == "matrix":
             init = nn.initializers.glorot_normal(batch_axis=0)
-            products = bilinear(rows, self.param("kernel", init, (num_pairs, d, d)))
+            products = jnp.sum(bilinear(rows, self.param("kernel", init, (num_pairs, d, d))), axis=-1)
         elif self.kernel == "vector":
             kernel = self.param("kernel", nn.initializers.ones, (num_pairs, d))
             products = jnp.sum(pairs(rows) * kernel, axis=-1)

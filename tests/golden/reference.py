@@ -4,6 +4,7 @@ python -m tests.golden.reference        writes NAME.npz beside itself; needs tor
 """
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -84,11 +85,31 @@ def compute(
     y = rng.integers(0, 2, (steps, batch))
     out = {"x": x, "y": y, "field_dims": np.asarray(field_dims), "hidden": np.asarray(hidden)}
     out |= {f"start/{k}": v.numpy().copy() for k, v in model.state_dict().items()}
-    out |= both_modes(model, torch.tensor(x[0]))
+    out |= both_modes(lambda: model(torch.tensor(x[0])), model)
     if steps == 1:
         return out
     out["losses"] = np.asarray(list(_train(model, x, y)))
     return out | {f"end/{k}": v.detach().numpy().copy() for k, v in model.state_dict().items()}
+
+
+def save(name: str, data: dict[str, np.ndarray]) -> None:
+    """Write NAME.npz; its weights are one array, since as many files in a zip would be four times as large."""
+    weights = {k: v for k, v in data.items() if "/" in k and not k.endswith("num_batches_tracked")}
+    layout = json.dumps({k: v.shape for k, v in weights.items()})
+    flat = np.concatenate([v.astype(np.float32).ravel() for v in weights.values()])
+    rest = {k: v for k, v in data.items() if "/" not in k}
+    np.savez_compressed(FOLDER / f"{name}.npz", layout=np.asarray(layout), weights=flat, **rest)
+
+
+def load(name: str) -> dict[str, np.ndarray]:
+    """What `save` wrote."""
+    data = dict(np.load(FOLDER / f"{name}.npz"))
+    layout, weights, start = json.loads(str(data.pop("layout"))), data.pop("weights"), 0
+    for key, shape in layout.items():
+        size = int(np.prod(shape))
+        data[key] = weights[start : start + size].reshape(shape)
+        start += size
+    return data
 
 
 def shake(model) -> None:
@@ -108,12 +129,12 @@ def shake(model) -> None:
                 buffer.copy_(0.5 + torch.rand_like(buffer))
 
 
-def both_modes(model, x) -> dict[str, np.ndarray]:
-    """The logits of probabilities model(x) in evaluation and in training; the model stays as it was."""
+def both_modes(probabilities, model) -> dict[str, np.ndarray]:
+    """The logits of probabilities() with the model in evaluation and in training; it stays as it was."""
     import torch
 
     def logits():
-        return torch.logit(model(x).double()).numpy().reshape(-1)
+        return torch.logit(probabilities().double()).numpy().reshape(-1)
 
     with torch.no_grad():
         model.eval()
@@ -145,4 +166,4 @@ def _train(model, x, y):
 if __name__ == "__main__":
     for name in CASES:
         size = {"batch": 64, "steps": 20} if name == TRAINED else {"batch": 16}
-        np.savez_compressed(FOLDER / f"{name}.npz", **compute(name, **size))
+        save(name, compute(name, **size))
