@@ -22,8 +22,9 @@ def parse(
 ) -> tuple[T, dict[str, Any]]:
     """What `spec` names among the known, and the values that it gives to some of its parameters.
 
-    `parameters` tells a parameter's type and default by name; a type is float, bool, one of the whole numbers above, tuple (of
-    widths, as 64x32) or Literal. Anything else in a spec is a UserError that begins with `where` and lists what is known.
+    `parameters` tells a parameter's type and default by name. A type is float, bool, one of the whole numbers
+    above, tuple (of widths, as 64x32) or Literal. Anything else in a spec is a UserError that begins with `where`
+    and lists what is known.
     """
     match = re.fullmatch(r"(\w+)(?:\((.*)\))?", spec.strip())
     name, arguments = (match[1], match[2] or "") if match else (spec, "")

@@ -163,6 +163,18 @@ def test_a_model_that_cannot_be_is_one_line(spec, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("spec", models.MODELS)
+def test_one_field_is_enough_or_too_few_in_one_line(spec):
+    try:
+        drs, variables, rows = build(spec, 1, num_fields=1)
+    except config.UserError as error:
+        assert re.search(
+            "wants at least [23] fields, and the data has 1|must be two of the data's 1 fields", str(error)
+        )
+    else:
+        assert jnp.all(jnp.isfinite(drs.apply(variables, rows, train=False)))
+
+
 def test_finalnets_halves_want_even_widths():
     with pytest.raises(config.UserError, match=re.escape("residual=concat wants even widths")):
         build("finalnet", 1, hidden=(8, 5))

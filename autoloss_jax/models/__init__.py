@@ -48,6 +48,11 @@ def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender:
         dtype=jnp.bfloat16 if model.compute == "bfloat16" else None,
         **options,
     )
+    if num_fields < drs.least_fields():
+        raise config.UserError(
+            f"--config.model.name={model.name!r}: wants at least {drs.least_fields()} fields, and the data has "
+            f"{num_fields}; fnn, lr and others do with one"
+        )
     drs.check(num_fields)
     return drs
 

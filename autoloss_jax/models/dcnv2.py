@@ -28,28 +28,23 @@ class DCNv2(Recommender):
         """[B, F, D] -> logits [B, C]."""
         x = x0 = rows.reshape(rows.shape[0], -1)
         init = nn.initializers.glorot_normal()
-        gate = (
-            nn.Dense(self.experts, use_bias=False, kernel_init=init, name="gate")
-            if self.cross == "mixture"
-            else None
-        )
-        for i in range(self.layers):
-            if gate is not None:
-                x = x0 * Experts(self.rank, self.experts, name=f"cross_{i}")(x, jax.nn.softmax(gate(x))) + x
-                continue
-            h = (
-                nn.Dense(self.rank, use_bias=False, kernel_init=init, name=f"low_{i}")(x)
-                if self.cross == "low_rank"
-                else x
-            )
-            x = x0 * nn.Dense(x.shape[1], kernel_init=init, name=f"cross_{i}")(h) + x
+        if self.cross == "mixture":
+            gate = nn.Dense(self.experts, use_bias=False, kernel_init=init, name="gate")
+            for i in range(self.layers):
+                experts = Experts(self.rank, self.experts, name=f"cross_{i}")
+                x = x0 * experts(x, jax.nn.softmax(gate(x))) + x
+        else:
+            low = {"features": self.rank, "use_bias": False, "kernel_init": init}
+            for i in range(self.layers):
+                h = nn.Dense(**low, name=f"low_{i}")(x) if self.cross == "low_rank" else x
+                x = x0 * nn.Dense(x.shape[1], kernel_init=init, name=f"cross_{i}")(h) + x
         if self.structure == "stacked":
             return self.output(self.mlp(x, train=train))
         return self.output(x, self.mlp(rows, train=train))
 
 
 class Experts(nn.Module):
-    """sum_e g_e U_e tanh(C_e tanh(V_e' x)) + b, the mixture of Eq. (5). r is the rank."""
+    """sum_e g_e U_e tanh(C_e tanh(V_e' x)) + b, the mixture of Eq. (5)."""
 
     rank: int
     experts: int

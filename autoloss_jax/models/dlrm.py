@@ -14,6 +14,10 @@ class DLRM(Recommender):
     comes in buckets, as a field like any other.
     """
 
+    def least_fields(self) -> int:
+        """Two make a pair."""
+        return 2
+
     @nn.compact
     def __call__(self, rows: jax.Array, *, train: bool) -> jax.Array:
         """[B, F, D] -> logits [B, C]."""

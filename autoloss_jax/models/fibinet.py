@@ -25,6 +25,10 @@ class FiBiNET(Recommender):
         """An embedding and its first-order weights."""
         return self.embed_dim, self.num_outputs
 
+    def least_fields(self) -> int:
+        """Two make a pair."""
+        return 2
+
     @nn.compact
     def __call__(self, rows: jax.Array, *, train: bool) -> jax.Array:
         """[B, F, D + C] -> logits [B, C]."""

@@ -15,6 +15,10 @@ class FNFM(Recommender):
         """An embedding for each field that a feature may meet, and its first-order weights."""
         return num_fields * self.embed_dim, self.num_outputs
 
+    def least_fields(self) -> int:
+        """Two make a pair."""
+        return 2
+
     @nn.compact
     def __call__(self, rows: jax.Array, *, train: bool) -> jax.Array:
         """[B, F, F D + C] -> logits [B, C]."""

@@ -18,6 +18,10 @@ class HOFM(Recommender):
         """An embedding for each order, and its first-order weights."""
         return (self.order - 1) * self.embed_dim, self.num_outputs
 
+    def least_fields(self) -> int:
+        """As many as the highest order takes."""
+        return self.order
+
     @nn.compact
     def __call__(self, rows: jax.Array, *, train: bool) -> jax.Array:
         """[B, F, (order - 1) D + C] -> logits [B, C]."""

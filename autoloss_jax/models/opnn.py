@@ -19,6 +19,10 @@ class OPNN(Recommender):
 
     kernel: Literal["matrix", "vector", "number", "sum"] = "matrix"
 
+    def least_fields(self) -> int:
+        """Two make a pair."""
+        return 2
+
     @nn.compact
     def __call__(self, rows: jax.Array, *, train: bool) -> jax.Array:
         """[B, F, D] -> logits [B, C]."""

@@ -24,8 +24,12 @@ class Recommender(nn.Module):
         """How many numbers of a row are embeddings, and how many after them first-order weights; R is the sum."""
         return self.embed_dim, 0
 
+    def least_fields(self) -> int:
+        """How many fields there must be."""
+        return 1
+
     def check(self, num_fields: int) -> None:
-        """UserError if the model cannot be built for so many fields, or of these options."""
+        """UserError if the options do not fit each other, or the fields."""
 
     def linear(self, rows: jax.Array) -> jax.Array:
         """The sum of the first-order weights, the last C columns. [B, F, R] -> [B, C]."""
