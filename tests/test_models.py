@@ -118,6 +118,19 @@ def test_a_cross_of_low_rank_is_a_full_one_whose_matrix_is_a_product(structure):
     assert np.allclose(drs.apply(variables, rows, train=False), want, atol=1e-5)
 
 
+def test_a_vector_or_a_number_a_pair_is_a_matrix_of_that_diagonal():
+    matrix, _, _ = build("opnn", 5)
+    for kind, shape in (("vector", (6, 3)), ("number", (6,))):
+        drs, variables, rows = build(f"opnn(kernel={kind})", 5)
+        kernel = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        diagonal = np.eye(3, dtype=np.float32) * kernel.reshape(6, -1, 1)
+        got, want = (
+            m.apply({**variables, "params": {**variables["params"], "kernel": k}}, rows, train=False)
+            for m, k in ((drs, kernel), (matrix, diagonal))
+        )
+        assert np.allclose(got, want, atol=1e-5)
+
+
 def test_ncf_without_context_sees_the_user_and_the_item_alone():
     for spec, sees in (("ncf(user=3,item=1)", [0, 1, 2, 3]), ("ncf(user=3,item=1,context=false)", [1, 3])):
         drs, variables, rows = build(spec, 1)

@@ -15,7 +15,8 @@ class MaskNet(Recommender):
     """Blocks whose input is multiplied by a mask made of the embeddings.
 
     `form=serial`: a block for each width in `hidden`, one after another, Fig. 3. `form=parallel`: `blocks` of `width`
-    side by side over the normalised embeddings, then the MLP (FuxiCTR's is without batch norm), Fig. 4. A mask has `ratio` times its width hidden numbers.
+    side by side over the normalised embeddings, then the MLP, Fig. 4 (in FuxiCTR without batch norm). A mask has
+    `ratio` times its width hidden numbers.
     """
 
     form: Literal["serial", "parallel"] = "serial"
