@@ -89,9 +89,9 @@ def test_help_names_every_model():
 @pytest.mark.parametrize("spec", models.MODELS)
 def test_first_order_columns_start_at_zero_and_embeddings_do_not(spec):
     cfg = config.Config(model=config.Model(name=spec, embed_dim=3, hidden=(8, 8)))
-    al = states.build(cfg, 2, 50, NUM_FIELDS, total_steps=1)
+    al = states.build(cfg, 2, (20, 10, 10, 10), total_steps=1)
     embedding, first_order = al.drs.columns(NUM_FIELDS)
-    table = states.initial(al, cfg, 50, NUM_FIELDS).drs.params["rows"]
+    table = states.initial(al, cfg, (20, 10, 10, 10)).drs.params["rows"]
     assert table.shape == (50, embedding + first_order)
     assert jnp.all(table[:, embedding:] == 0)
     assert jnp.all(table[:, :embedding] != 0)
