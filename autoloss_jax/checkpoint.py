@@ -18,9 +18,10 @@ import orbax.checkpoint as ocp
 from autoloss_jax import autoloss, config, methods
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
-from autoloss_jax.config import Config, UserError
+from autoloss_jax.config import Config
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.report import write_json
+from autoloss_jax.settings import UserError
 
 MANIFEST = "sha256.json"
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config, methods
-from autoloss_jax.config import UserError
+from autoloss_jax import config, methods, settings
+from autoloss_jax.settings import UserError
 
 FIGURES = {
     "test AUC": ("test", "auc", 5),
@@ -36,7 +36,7 @@ def label(result: dict[str, Any]) -> str:
         return result["method"]
     ignored = {"name"} if row.searches else {"name", "every", "xi", "virtual_step", "val_objective"}
     defaults, changed = config.Method(), []
-    for name, value, _ in config.keys(config.from_dict(result["config"]).method):
+    for name, value, _ in settings.keys(config.from_dict(result["config"]).method):
         if name not in ignored and value != getattr(defaults, name):
             changed.append(f"{name}={value}")
     return " ".join([result["method"], *changed])

@@ -5,26 +5,12 @@ flags. What is saved beside a checkpoint is JSON, and only JSON is ever read bac
 """
 
 import dataclasses
-import difflib
-import json
 import math
-import types
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Any
 
-T = TypeVar("T")
-
-
-class UserError(ValueError):
-    """Something the user can mend: shown as one line (what, where, the fix), exit code 2."""
-
-
-def key(
-    default: T, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None
-) -> T:
-    """A config key: its default, one line of help, and the values it may take."""
-    metadata = {"help": help, "choices": choices, "low": low, "high": high}
-    return dataclasses.field(default=default, metadata=metadata)
+from autoloss_jax import settings
+from autoloss_jax.settings import UserError, key
 
 
 @dataclasses.dataclass
@@ -94,7 +80,8 @@ class Method:
     """How the training loss is chosen: a row of `methods.METHODS`, or the name of one loss."""
 
     name: str = key(
-        "autoloss", "autoloss, al1, al2, darts, slf, transfer, or one loss, as ce or focal(gamma=1.0)"
+        "autoloss",
+        "autoloss, al1, al2, darts, slf, bohb, static, transfer, retrain, or one loss, as ce or focal(gamma=1.0)",
     )
     pool: tuple[str, ...] = key(("focal", "kl", "hinge", "ce"), "the candidate losses")
     every: int = key(7, "f: recommender updates per controller update", low=1)
@@ -109,10 +96,16 @@ class Method:
     detach: bool = key(True, "no gradient of the W update through the controller's input")
     hidden: tuple[int, ...] = key((128, 128), "widths of the controller's layers")
     dropout: float = key(0.2, "dropout rate of the controller", low=0.0, high=0.99)
-    transfer_from: str = key("", "transfer: the workdir of the run whose controller is restored")
+    static: tuple[float, ...] = key(
+        (), "static: the weights of the pool; bohb: those found, searched first where there are none"
+    )
+    transfer_from: str = key(
+        "",
+        "transfer, retrain: the workdir of the run whose controller is restored; retrain searches it first if there is none",
+    )
     policy: str = key(
         "sample",
-        "transfer: sample with Gumbel noise, or use the mean policy alpha",
+        "transfer, retrain: sample with Gumbel noise, or use the mean policy alpha",
         choices=("sample", "mean"),
     )
 
@@ -171,6 +164,16 @@ class Train:
 
 
 @dataclasses.dataclass
+class Search:
+    """A search over whole trainings: --mode=tune, and the method bohb."""
+
+    trials: int = key(20, "trainings tried, of train.epochs each or fewer", low=1)
+    over: tuple[str, ...] = key(
+        ("optimizer.l2", "model.dropout", "optimizer.learning_rate"), "tune: the config keys that are tuned"
+    )
+
+
+@dataclasses.dataclass
 class Run:
     """What surrounds a training."""
 
@@ -191,6 +194,7 @@ class Config:
     temperature: Temperature = dataclasses.field(default_factory=Temperature)
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     train: Train = dataclasses.field(default_factory=Train)
+    search: Search = dataclasses.field(default_factory=Search)
     run: Run = dataclasses.field(default_factory=Run)
 
 
@@ -212,67 +216,9 @@ PAPER = {  # the paper's literal reading, where measurements have led the defaul
 }
 
 
-def with_keys(config: T, values: Mapping[str, Any]) -> T:
-    """A copy of `config` with dotted keys replaced, as {"model.name": "ipnn"}."""
-    for name, value in values.items():
-        section, _, rest = name.partition(".")
-        new = with_keys(getattr(config, section), {rest: value}) if rest else value
-        config = dataclasses.replace(config, **{section: new})  # type: ignore[type-var]
-    return config
-
-
-def variant(config: Config, name: str, variants: Mapping[str, Mapping[str, Any]]) -> Config:
-    """`config` in the variant that follows the colon in --config=FILE:name; UserError for an unknown one."""
-    if name and name not in variants:
-        raise UserError(
-            f"--config: no variant {name!r} here; it has {', '.join(variants)}{nearest(name, list(variants))}"
-        )
-    return with_keys(config, variants.get(name, {}))
-
-
-def keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field]]:
-    """Every leaf of `config` as (dotted key, value, field)."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from keys(value, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name, value, field
-
-
-def describe(config: Config) -> str:
-    """The keys of a config with their values and meaning, one a line, for --help."""
-    lines = []
-    for name, value, field in keys(config):
-        choices = field.metadata["choices"]
-        lines.append(
-            f"  --config.{name}={value!r}\n      {field.metadata['help']}"
-            + (f" ({' | '.join(choices)})" if choices else "")
-        )
-    return "\n".join(lines)
-
-
-def nearest(word: str, known: Iterator[str] | list[str]) -> str:
-    """`; did you mean 'x'?` for the known word nearest to `word`, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
 def check(config: Config) -> Config:
-    """Return `config` if every value has its declared type and range; UserError names the key otherwise."""
-    for name, value, field in keys(config):
-        where = f"--config.{name}={value!r}"
-        choices, low, high = (field.metadata[k] for k in ("choices", "low", "high"))
-        if not _fits(value, field.type):
-            raise UserError(f"{where}: wants {_type_name(field.type)}")
-        if choices and value not in choices:
-            raise UserError(f"{where}: not one of {', '.join(choices)}{nearest(value, list(choices))}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{where}: wants a finite number")
-        if low is not None and value < low:
-            raise UserError(f"{where}: must be at least {low}")
-        if high is not None and value > high:
-            raise UserError(f"{where}: must be at most {high}")
+    """Return `config` if every value is in its range, and fits the others; UserError names the key otherwise."""
+    settings.check(config)
     split = config.data.split
     if len(split) != 3 or min(split) <= 0 or not math.isclose(sum(split), 1.0, abs_tol=1e-6):
         raise UserError(
@@ -284,34 +230,6 @@ def check(config: Config) -> Config:
     return config
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_fits(v, get_args(kind)[0]) for v in value)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
-
-
-def _type_name(kind: Any) -> str:
-    return str(kind) if isinstance(kind, types.GenericAlias) else kind.__name__
-
-
-def to_json(config: Config) -> str:
-    """The resolved config as JSON."""
-    return json.dumps(dataclasses.asdict(config), indent=2, allow_nan=False)
-
-
-def from_dict(data: Mapping[str, Any], kind: type[T] = Config, prefix: str = "") -> T:
+def from_dict(data: Mapping[str, Any]) -> Config:
     """A config from parsed JSON. A missing key keeps its default; an unknown one is a UserError."""
-    hints = get_type_hints(kind)
-    for name in data:
-        if name not in hints:
-            raise UserError(f"unknown config key '{prefix}{name}'{nearest(name, list(hints))}")
-    values = {}
-    for name, value in data.items():
-        if dataclasses.is_dataclass(hints[name]):
-            if not isinstance(value, Mapping):
-                raise UserError(f"config key '{prefix}{name}' is a section, not {value!r}")
-            value = from_dict(value, hints[name], f"{prefix}{name}.")
-        values[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
+    return settings.from_dict(data, Config)

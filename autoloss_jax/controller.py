@@ -40,6 +40,19 @@ class SharedVector(nn.Module):
         return jnp.broadcast_to(jax.nn.log_softmax(theta), (labels.shape[0], self.num_losses))
 
 
+class Static(nn.Module):
+    """The same weights for all examples, given, and nothing to learn."""
+
+    weights: tuple[float, ...]
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
+        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
+        # a parameter, though nothing moves it, so that one compiled program serves all weights
+        alpha = self.param("alpha", lambda _: jnp.asarray(self.weights) / sum(self.weights))
+        return jnp.broadcast_to(jnp.log(jnp.maximum(alpha, 1e-30)), (labels.shape[0], len(self.weights)))
+
+
 class Uniform(nn.Module):
     """alpha = 1 / N, nothing to learn (AL-1, Table 3; with a pool of one, a fixed loss)."""
 

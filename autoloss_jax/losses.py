@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from autoloss_jax import specs
-from autoloss_jax.config import UserError
+from autoloss_jax.settings import UserError
 
 Loss = Callable[..., jax.Array]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from flax import linen as nn
 
-from autoloss_jax import autoloss, config, losses, selection
-from autoloss_jax.controller import Controller, SharedVector, Uniform
+from autoloss_jax import autoloss, config, losses, selection, settings
+from autoloss_jax.controller import Controller, SharedVector, Static, Uniform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,31 +29,40 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
     if method.name not in METHODS:
         known = [*METHODS, *losses.LOSSES]
         if method.name.split("(")[0] not in losses.LOSSES:
-            raise config.UserError(
-                f"--config.method.name={method.name!r}: not a method or a loss: {', '.join(known)}{config.nearest(method.name, known)}"
+            raise settings.UserError(
+                f"--config.method.name={method.name!r}: not a method or a loss: {', '.join(known)}{settings.nearest(method.name, known)}"
             )
         return METHODS["al1"], losses.parse_pool((method.name,))
     row = METHODS[method.name]
     if row.searches and method.val_objective == "ce" and method.xi == 0:
-        raise config.UserError(
+        raise settings.UserError(
             "--config.method.xi=0 with val_objective='ce': the validation loss then depends on V through nothing, and the "
             "controller's gradient is identically zero; set xi > 0, or val_objective='mixture'"
         )
-    if method.name == "transfer" and not method.transfer_from:
-        raise config.UserError(
-            "--config.method.transfer_from: transfer wants the workdir of the run whose controller it takes"
+    if method.name in FROZEN and not method.transfer_from:
+        raise settings.UserError(
+            f"--config.method.transfer_from: {method.name} wants the workdir of the run whose controller it takes"
         )
-    if method.name == "transfer" and method.policy == "mean":
+    if method.name in FROZEN and method.policy == "mean":
         row = dataclasses.replace(row, weights=selection.alpha_weights)
     if method.hard and row.weights is selection.gumbel_softmax:
         row = dataclasses.replace(row, weights=functools.partial(selection.gumbel_softmax, hard=True))
-    return row, losses.parse_pool(method.pool)
+    pool = losses.parse_pool(method.pool)
+    weights = method.static
+    if row.controller is Static and (len(weights) != len(pool) or min(weights) < 0 or not sum(weights) > 0):
+        raise settings.UserError(
+            f"--config.method.static={weights!r}: {method.name} wants a weight for each of {', '.join(pool)}, none "
+            "negative and not all zero"
+        )
+    return row, pool
 
 
 def controller(method: config.Method, row: Method, num_losses: int) -> nn.Module:
     """The controller module of a row."""
     if row.controller is Controller:
         return Controller(num_losses, hidden=method.hidden, dropout=method.dropout)
+    if row.controller is Static:
+        return Static(method.static)
     return row.controller(num_losses)
 
 
@@ -61,7 +70,11 @@ METHODS = {
     "al1": Method(selection.alpha_weights, Uniform, "never"),
     "al2": Method(selection.alpha_weights, Controller, "val"),
     "darts": Method(selection.alpha_weights, SharedVector, "val"),
+    "static": Method(selection.alpha_weights, Static, "never"),
+    "bohb": Method(selection.alpha_weights, Static, "never"),  # searched by search/bohb.py
     "slf": Method(selection.gumbel_softmax, Controller, "train"),
     "autoloss": Method(selection.gumbel_softmax, Controller, "val"),
     "transfer": Method(selection.gumbel_softmax, Controller, "never"),
+    "retrain": Method(selection.gumbel_softmax, Controller, "never"),  # searched by search/retrain.py
 }
+FROZEN = ("transfer", "retrain")  # whose controller comes from another run

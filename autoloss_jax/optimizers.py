@@ -15,8 +15,8 @@ from flax import struct
 from jax import lax
 
 from autoloss_jax import catchup, config, rows
-from autoloss_jax.config import UserError
 from autoloss_jax.rules import B1, B2, EPS, RULES, RowState, Rule, adam_scale
+from autoloss_jax.settings import UserError
 
 CHUNK = 8192  # rows at a time on a CPU, where work beyond the rows in use costs time; a GPU takes them all at once
 

@@ -94,10 +94,10 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 class Bar:
-    """A live bar on a terminal; elsewhere a plain line per evaluation."""
+    """A live bar on a terminal; elsewhere a plain line per evaluation; not shown, neither."""
 
-    def __init__(self, title: str, total: int, step: int):
-        self.live = sys.stderr.isatty()
+    def __init__(self, title: str, total: int, step: int, *, shown: bool = True):
+        self.shown, self.live = shown, shown and sys.stderr.isatty()
         self.title = title
         self.bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
@@ -124,7 +124,7 @@ class Bar:
     def note(self, text: str, *, line: bool = False) -> None:
         """Show `text` beside the bar; with `line`, as a line of its own when there is no bar."""
         self.bar.update(self.task, note=text)
-        if line and not self.live:
+        if line and self.shown and not self.live:
             print(f"{self.title}: {text}", file=sys.stderr, flush=True)
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from autoloss_jax import autoloss, checkpoint, config, evaluate, sharding
+from autoloss_jax import autoloss, checkpoint, config, evaluate, settings, sharding
 from autoloss_jax.checkpoint import Loaded
-from autoloss_jax.config import UserError
 from autoloss_jax.data import prepare, store
+from autoloss_jax.settings import UserError
 
 MAY_CHANGE = ("data.path", "data.cache", "data.on_bad_row", "train.eval_batch_size")
 
@@ -28,7 +28,7 @@ def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Load
             raise UserError(
                 f"--config.{name}: fixed by the checkpoint; only {', '.join(MAY_CHANGE)} may change after training"
             )
-    return dataclasses.replace(loaded, cfg=config.check(config.with_keys(loaded.cfg, overrides)))
+    return dataclasses.replace(loaded, cfg=config.check(settings.with_keys(loaded.cfg, overrides)))
 
 
 def evaluate_run(

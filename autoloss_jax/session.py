@@ -9,12 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from autoloss_jax import autoloss, config, evaluate, methods, programs, report, sharding
+from autoloss_jax import autoloss, evaluate, methods, programs, report, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
-from autoloss_jax.config import Config, UserError
+from autoloss_jax.config import Config
 from autoloss_jax.data import device, host, prepare, store
 from autoloss_jax.data.shuffle import Order
+from autoloss_jax.settings import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
     """Prepare the data and compile the steps."""
     data = prepare.prepare(cfg.data, say)
     schema = data.schema
-    report.write_json(workdir / "config.json", json.loads(config.to_json(cfg)))
+    report.write_json(workdir / "config.json", json.loads(settings.to_json(cfg)))
     data.copy_to(workdir)
     method, pool = methods.resolve(cfg.method)
     splits = divide(cfg, data, method)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from autoloss_jax.config import UserError
+from autoloss_jax.settings import UserError
 
 RULES = (
     (r"^batch/", PartitionSpec("data")),  # x [B, F] and y [B]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from autoloss_jax.config import UserError, nearest
+from autoloss_jax.settings import UserError, nearest
 
 T = TypeVar("T")
 Count = Annotated[int, 1]  # whole numbers, and the least that they may be

@@ -13,17 +13,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autoloss_jax import autoloss, checkpoint, config, evaluate, methods, report, sharding
+from autoloss_jax import autoloss, checkpoint, config, evaluate, methods, report, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.autoloss import TrainState
-from autoloss_jax.config import Config, UserError
+from autoloss_jax.config import Config
 from autoloss_jax.progress import Clock, Progress
 from autoloss_jax.session import Session, open_session
+from autoloss_jax.settings import UserError
 
 
-def train(cfg: Config, workdir: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Train one config in `workdir`, or go on where an earlier call was stopped, and return its result.json."""
+class Diverged(UserError):
+    """A loss is not finite any more."""
+
+
+Watch = Callable[[int, dict[str, Any]], None]  # (how many evaluations so far, the figures of the latest)
+
+
+def train(
+    cfg: Config,
+    workdir: Path,
+    say: Callable[[str], None] = print,
+    watch: Watch = lambda evaluations, val: None,
+    *,
+    shown: bool = True,
+) -> dict[str, Any]:
+    """Train one config in `workdir`, or go on where an earlier call was stopped, and return its result.json.
+
+    `watch` sees every evaluation, before its state is saved; what it raises ends the run. `shown`: with a bar.
+    """
     config.check(cfg)
     methods.resolve(cfg.method)
     with workdirs.locked(workdir), workdirs.signals() as interrupted:
@@ -38,7 +56,7 @@ def train(cfg: Config, workdir: Path, say: Callable[[str], None] = print) -> dic
         with contextlib.closing(newest), contextlib.closing(best):
             state, progress = _start(session, newest, say)
             clock = Clock(progress, started)
-            state, progress = _loop(session, state, progress, newest, best, clock, interrupted)
+            state, progress = _loop(session, state, progress, newest, best, clock, interrupted, watch, shown)
             clock.restart()
             result = _result(session, progress, checkpoint.newest(workdir / "best"), int(state.step))
         report.write_json(workdir / "result.json", result)
@@ -62,7 +80,7 @@ def _start(
             )
         state, progress = checkpoint.restore(step, state), Progress(**meta["progress"])
         say(f"going on from step {step.name}")
-    elif cfg.method.name == "transfer":
+    elif cfg.method.name in methods.FROZEN:
         state = state.replace(controller=_transferred(session, state))
     return sharding.put_state(session.mesh, state), progress
 
@@ -89,12 +107,14 @@ def _loop(
     best: checkpoint.Folder,
     clock: Clock,
     interrupted: Callable[[], int],
+    watch: Watch,
+    shown: bool,
 ) -> tuple[TrainState, Progress]:
     """Algorithm 1 from the state's step to convergence or the planned number of steps."""
     cfg, start = session.cfg, int(state.step)
     title = f"{cfg.method.name} {cfg.model.name} {cfg.data.name}"
     log = report.Log(session.workdir, start)
-    with contextlib.closing(log), report.Bar(title, session.total_steps, start) as bar:
+    with contextlib.closing(log), report.Bar(title, session.total_steps, start, shown=shown) as bar:
         bounds = [start] if progress.stopped else _bounds(session, start)
         train_block = None
         profiled = bounds[:3][-1] if cfg.run.profile else None  # the second block, or the only one
@@ -108,6 +128,7 @@ def _loop(
                 state, record = _flush(session, state, progress, clock)
                 if evaluating:
                     state, record["val"] = _evaluate(session, state, progress, best)
+                    watch(-(-done // session.evaluate_every), record["val"])
                     clock.restart()
                 bar.note(_summary(record, progress), line=evaluating)
                 log.write(record)
@@ -195,7 +216,7 @@ def _evaluate(
 def _require_finite(loss: float, which: str, step: int) -> None:
     """The last checkpoint stays: nothing is saved of a run that has diverged."""
     if not np.isfinite(loss):
-        raise UserError(
+        raise Diverged(
             f"the {which} loss is not finite by step {step}; lower --config.optimizer.learning_rate, or clip "
             "with --config.optimizer.clip_norm=10"
         )
@@ -204,7 +225,7 @@ def _require_finite(loss: float, which: str, step: int) -> None:
 def _meta(session: Session, progress: Progress) -> dict[str, Any]:
     """What is saved with a state: enough to evaluate it without any Python of the run's."""
     return {
-        "config": json.loads(config.to_json(session.cfg)),
+        "config": json.loads(settings.to_json(session.cfg)),
         "schema": json.loads(session.store.schema.to_json()),
         "progress": dataclasses.asdict(progress),
         "versions": report.versions(),
@@ -222,7 +243,7 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
     return report.finite(
         {
             "schema": 1,
-            "config": json.loads(config.to_json(cfg)),
+            "config": json.loads(settings.to_json(cfg)),
             "method": cfg.method.name,
             "model": cfg.model.name,
             "dataset": schema.name,

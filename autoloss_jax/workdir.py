@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config
-from autoloss_jax.config import Config, UserError
+from autoloss_jax import config, settings
+from autoloss_jax.config import Config
+from autoloss_jax.settings import UserError
 
 MOVABLE = (  # may differ when a run goes on: the dataset's fingerprint decides, the others change no bit
     "data.path",
@@ -51,7 +52,7 @@ def finished_result(cfg: Config, workdir: Path) -> dict[str, Any] | None:
 
 def refuse_other_config(cfg: Config, saved: Config, workdir: Path) -> None:
     """UserError naming the first key in which a workdir's run differs from this one."""
-    for (name, new, _), (_, old, _) in zip(config.keys(cfg), config.keys(saved), strict=True):
+    for (name, new, _), (_, old, _) in zip(settings.keys(cfg), settings.keys(saved), strict=True):
         if new != old and name not in MOVABLE:
             raise UserError(
                 f"{workdir} holds a run with --config.{name}={old!r}, not {new!r}; use another --workdir"

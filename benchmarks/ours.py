@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autoloss_jax import autoloss, config, programs, sharding
+from autoloss_jax import autoloss, config, programs, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax.data import device
 from autoloss_jax.data.shuffle import Order
@@ -42,7 +42,7 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
         "method.every": work.every,
         "train.batch_size": work.batch_size,
     }
-    cfg = config.with_keys(config.Config(), keys | CONTENDERS[name])
+    cfg = settings.with_keys(config.Config(), keys | CONTENDERS[name])
     sizes = tuple(workload.field_dims(work).tolist())
     al = states.build(cfg, 2, sizes, total_steps=20_000)
     x, y = workload.examples(work)
@@ -50,7 +50,7 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     splits = dict.fromkeys(("train", "val"), device.put(mesh, ((x, y),)))
     feed = device.Resident(mesh, {n: Order(n, len(y), work.batch_size) for n in splits}, splits)
     initial = [
-        states.initial(al, config.with_keys(cfg, {"run.seed": seed}), sizes) for seed in range(int(members))
+        states.initial(al, settings.with_keys(cfg, {"run.seed": seed}), sizes) for seed in range(int(members))
     ]
     if name == "forward":
         full = len(y) // work.batch_size * work.batch_size

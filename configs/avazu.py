@@ -9,7 +9,7 @@ Result: the benchmark Avazu_x4 has DeepFM with CE at .793 / .372 (test AUC / log
 Not measured here on the full data, and L2 is not tuned. `:paper` has the paper's settings; `:quick` one epoch in small batches.
 """
 
-from autoloss_jax import config
+from autoloss_jax import config, settings
 
 VARIANTS = {
     "paper": config.PAPER,
@@ -19,7 +19,7 @@ VARIANTS = {
 
 def get_config(variant: str = "") -> config.Config:
     """Variants: paper, quick."""
-    return config.variant(
+    return settings.variant(
         config.Config(
             data=config.Data(name="avazu", format="avazu", min_count=4),
             optimizer=config.Optimizer(l2=1e-5, decay=0.1),

@@ -10,7 +10,7 @@ Result: the paper gives CE .8056 / .4457 and AutoLoss .8092 / .4416 (test AUC / 
 `:paper`. L2 is that of the board's DeepFM (BARS, Criteo_x1). Not measured here on the full data. `:quick` makes a small file of the same format and takes seconds.
 """
 
-from autoloss_jax import config
+from autoloss_jax import config, settings
 
 VARIANTS = {
     "paper": config.PAPER,
@@ -20,7 +20,7 @@ VARIANTS = {
 
 def get_config(variant: str = "") -> config.Config:
     """Variants: paper, quick."""
-    return config.variant(
+    return settings.variant(
         config.Config(
             data=config.Data(name="criteo", format="criteo", min_count=10),
             optimizer=config.Optimizer(l2=1e-5, decay=0.1),

@@ -12,7 +12,7 @@ Result: DeepFM with CE (--config.method.name=ce) reaches the published .98395 te
 `:paper` has the AutoLoss paper's settings; `:quick` one epoch of a small network.
 """
 
-from autoloss_jax import config
+from autoloss_jax import config, settings
 
 VARIANTS = {
     "ipnn": {"model.name": "ipnn", "model.dropout": 0.3, "model.batch_norm": False, "train.patience": 3},
@@ -23,7 +23,7 @@ VARIANTS = {
 
 def get_config(variant: str = "") -> config.Config:
     """Variants: ipnn, paper, quick."""
-    return config.variant(
+    return settings.variant(
         config.Config(
             data=config.Data(name="frappe", format="libsvm"),
             model=config.Model(embed_dim=10, embed_init_std=1e-4, hidden=(400, 400, 400)),

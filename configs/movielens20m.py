@@ -10,14 +10,14 @@ Not measured here on the full data.
 `:paper` has the paper's settings; `:quick` one epoch of a small network.
 """
 
-from autoloss_jax import config
+from autoloss_jax import config, settings
 
 VARIANTS = {"paper": config.PAPER, "quick": {"model.hidden": (16,), "train.epochs": 1}}
 
 
 def get_config(variant: str = "") -> config.Config:
     """Variants: paper, quick."""
-    return config.variant(
+    return settings.variant(
         config.Config(
             data=config.Data(name="movielens20m", format="ratings", num_classes=5),
             optimizer=config.Optimizer(l2=0.003, decay=0.1),

@@ -10,7 +10,7 @@ value of their own; values seen less than data.min_count times in train share on
 Result: a table of test figures, and DIR/result.json. `:quick` is one epoch of a small network.
 """
 
-from autoloss_jax import config
+from autoloss_jax import config, settings
 
 VARIANTS = {
     "paper": config.PAPER,
@@ -20,7 +20,7 @@ VARIANTS = {
 
 def get_config(variant: str = "") -> config.Config:
     """Variants: paper, quick."""
-    return config.variant(
+    return settings.variant(
         config.Config(
             data=config.Data(name="tabular", format="tabular", min_count=2),
             temperature=config.Temperature(horizon=0),

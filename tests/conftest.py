@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from autoloss_jax import config, train
+from autoloss_jax import config, settings, train
 from autoloss_jax.data import synthetic
 
 
@@ -48,7 +48,7 @@ def small(criteo_file, tmp_path_factory):
             train=config.Train(batch_size=200, epochs=3, log_every=5, eval_batch_size=256),
             temperature=config.Temperature(horizon=0),
         )
-        return config.with_keys(cfg, {k.replace("__", "."): v for k, v in values.items()})
+        return settings.with_keys(cfg, {k.replace("__", "."): v for k, v in values.items()})
 
     return make
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from autoloss_jax import autoloss, config, losses, selection
+from autoloss_jax import autoloss, config, losses, selection, settings
 from autoloss_jax import state as states
 
 VOCAB_SIZES, BATCH = (150, 150, 150, 250), 24
@@ -225,7 +225,7 @@ def test_ce_at_xi_zero_has_no_gradient_and_is_refused(float64):
     al, state, train_batch, val_batch = problem(val_objective="ce")
     al = dataclasses.replace(al, xi=0.0)
     assert np.all(flatten(hypergradient(al, state, train_batch, val_batch)) == 0)
-    with pytest.raises(config.UserError, match="identically zero"):
+    with pytest.raises(settings.UserError, match="identically zero"):
         problem(val_objective="ce", xi=0.0)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from autoloss_jax import config
-from autoloss_jax.config import UserError
+from autoloss_jax import config, settings
+from autoloss_jax.settings import UserError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -24,7 +24,7 @@ def test_every_config_file_and_variant_is_valid_and_a_contract(path):
     loaded = module(path)
     for variant in ("", *loaded.VARIANTS):
         cfg = config.check(loaded.get_config(variant))
-        assert config.from_dict(json.loads(config.to_json(cfg))) == cfg
+        assert config.from_dict(json.loads(settings.to_json(cfg))) == cfg
     assert "quick" in loaded.VARIANTS
     assert all(word in loaded.__doc__ for word in ("Data:", "Result:", "    "))
     with pytest.raises(UserError, match=r"no variant 'quik' here.*did you mean 'quick'"):
@@ -50,7 +50,7 @@ def test_every_config_file_and_variant_is_valid_and_a_contract(path):
 )
 def test_a_bad_value_is_one_line_naming_the_key(key, value, message):
     with pytest.raises(UserError, match=message) as error:
-        config.check(config.with_keys(config.Config(), {key: value}))
+        config.check(settings.with_keys(config.Config(), {key: value}))
     assert f"--config.{key}=" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -62,5 +62,5 @@ def test_json_with_an_unknown_key_is_refused():
 
 def test_with_keys_leaves_the_original_alone():
     original = config.Config()
-    assert config.with_keys(original, {"model.name": "ipnn"}).model.name == "ipnn"
+    assert settings.with_keys(original, {"model.name": "ipnn"}).model.name == "ipnn"
     assert original.model.name == "deepfm"

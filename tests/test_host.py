@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from autoloss_jax import sharding
-from autoloss_jax.config import UserError
 from autoloss_jax.data import device, host
 from autoloss_jax.data.shuffle import Order
+from autoloss_jax.settings import UserError
 
 BLOCK, EVERY = 4, 3
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from autoloss_jax import losses
-from autoloss_jax.config import UserError
+from autoloss_jax.settings import UserError
 
 SPECS = [
     *losses.LOSSES,

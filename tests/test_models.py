@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import config, models
+from autoloss_jax import config, models, settings
 from autoloss_jax import state as states
 from tests import test_autoloss as proof
 
@@ -81,7 +81,7 @@ def test_the_hypergradient_of_every_model_is_exact(spec):
 
 def test_help_names_every_model():
     (text,) = (
-        field.metadata["help"] for name, _, field in config.keys(config.Config()) if name == "model.name"
+        field.metadata["help"] for name, _, field in settings.keys(config.Config()) if name == "model.name"
     )
     assert set(models.MODELS) <= set(re.findall(r"\w+", text))
 
@@ -170,7 +170,7 @@ def test_ncf_without_context_sees_the_user_and_the_item_alone():
     ],
 )
 def test_a_model_that_cannot_be_is_one_line(spec, message):
-    with pytest.raises(config.UserError, match=re.escape(message)) as error:
+    with pytest.raises(settings.UserError, match=re.escape(message)) as error:
         build(spec, 1)
     assert "--config.model.name" in str(error.value)
     assert "\n" not in str(error.value)
@@ -180,7 +180,7 @@ def test_a_model_that_cannot_be_is_one_line(spec, message):
 def test_one_field_is_enough_or_too_few_in_one_line(spec):
     try:
         drs, variables, rows = build(spec, 1, num_fields=1)
-    except config.UserError as error:
+    except settings.UserError as error:
         assert re.search(
             "wants at least [23] fields, and the data has 1|must be two of the data's 1 fields", str(error)
         )
@@ -189,6 +189,6 @@ def test_one_field_is_enough_or_too_few_in_one_line(spec):
 
 
 def test_finalnets_halves_want_even_widths():
-    with pytest.raises(config.UserError, match=re.escape("residual=concat wants even widths")):
+    with pytest.raises(settings.UserError, match=re.escape("residual=concat wants even widths")):
         build("finalnet", 1, hidden=(8, 5))
     build("finalnet(residual=sum)", 1, hidden=(8, 5))

@@ -9,9 +9,9 @@ import pytest
 
 from autoloss_jax import autoloss, catchup, config, optimizers, programs, rows, sharding
 from autoloss_jax import state as states
-from autoloss_jax.config import UserError
 from autoloss_jax.data import device
 from autoloss_jax.data.shuffle import Order
+from autoloss_jax.settings import UserError
 
 NUM_ROWS, DIM, SLOTS = 400, 5, 24
 

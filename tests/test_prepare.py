@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autoloss_jax.config import Data, UserError
+from autoloss_jax.config import Data
 from autoloss_jax.data import prepare, sources, store
+from autoloss_jax.settings import UserError
 
 
 def quiet(_):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, config, programs, sharding
+from autoloss_jax import autoloss, config, programs, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax.data import device
 from autoloss_jax.data.shuffle import Order
@@ -30,8 +30,10 @@ def test_members_of_one_program_train_as_if_alone(embedding):
         feed = device.Resident(mesh, order, dict.fromkeys(order, device.put(mesh, (split,))))
 
         def start(seed, lr_scale, controller_seed):
-            state = states.initial(al, config.with_keys(cfg, {"run.seed": seed}), (150,) * FIELDS)
-            other = states.initial(al, config.with_keys(cfg, {"run.seed": controller_seed}), (150,) * FIELDS)
+            state = states.initial(al, settings.with_keys(cfg, {"run.seed": seed}), (150,) * FIELDS)
+            other = states.initial(
+                al, settings.with_keys(cfg, {"run.seed": controller_seed}), (150,) * FIELDS
+            )
             state = state.replace(controller=other.controller, lr_scale=jnp.asarray(lr_scale))
             return jax.tree.map(
                 lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state

@@ -7,8 +7,9 @@ import random
 import polars as pl
 import pytest
 
-from autoloss_jax.config import Data, UserError
+from autoloss_jax.config import Data
 from autoloss_jax.data import sources, text
+from autoloss_jax.settings import UserError
 
 
 def rows(path, size=1 << 25, labelled=True, **data):

@@ -15,9 +15,9 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import checkpoint, config, methods, report, restore, train
-from autoloss_jax.config import UserError
+from autoloss_jax import checkpoint, config, methods, report, restore, settings, train
 from autoloss_jax.data import prepare, store
+from autoloss_jax.settings import UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -113,7 +113,7 @@ def test_a_finished_run_is_not_run_again(finished, capsys):
 def test_another_config_in_the_same_workdir_is_refused(finished):
     cfg, workdir, _ = finished
     with pytest.raises(UserError, match=r"--config.model.embed_dim=4, not 8"):
-        train.train(config.with_keys(cfg, {"model.embed_dim": 8}), workdir, quiet)
+        train.train(settings.with_keys(cfg, {"model.embed_dim": 8}), workdir, quiet)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(finished, small, tmp_path):
@@ -192,7 +192,7 @@ def config_file(small, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(
         "import json\nfrom autoloss_jax import config\n"
-        f"def get_config(variant=''):\n    return config.from_dict(json.loads({config.to_json(cfg)!r}))\n"
+        f"def get_config(variant=''):\n    return config.from_dict(json.loads({settings.to_json(cfg)!r}))\n"
     )
     return path
 
@@ -311,7 +311,7 @@ def test_transfer_restores_a_controller_and_freezes_it(finished, small, tmp_path
     same = jax.tree.map(np.array_equal, (ours.params, ours.stats), (theirs.params, theirs.stats))
     assert all(jax.tree.leaves(same))
     with pytest.raises(UserError, match="does not fit this run's pool"):
-        train.train(config.with_keys(cfg, {"method.pool": ("ce", "mae")}), tmp_path / "other", quiet)
+        train.train(settings.with_keys(cfg, {"method.pool": ("ce", "mae")}), tmp_path / "other", quiet)
 
 
 @pytest.mark.parametrize("name", ["ce", "focal(gamma=1.0)", "al1", "al2", "darts", "slf"])

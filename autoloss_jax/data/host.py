@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from autoloss_jax import sharding
-from autoloss_jax.config import UserError
 from autoloss_jax.data.shuffle import Order
+from autoloss_jax.settings import UserError
 
 Split = tuple[np.ndarray, np.ndarray]  # x int32[n, F], y int32[n]
 Batch = dict[str, np.ndarray]

@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 
 from autoloss_jax import config
-from autoloss_jax.config import UserError
 from autoloss_jax.data import sources, store
 from autoloss_jax.data.schema import VERSION, Schema
 from autoloss_jax.data.store import SPLITS, Store
+from autoloss_jax.settings import UserError
 
 SETTINGS = [
     "name",

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from autoloss_jax.config import UserError
+from autoloss_jax.settings import UserError
 
 VERSION = 1  # of the layout on disk and of the rules that lead to it
 

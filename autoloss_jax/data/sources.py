@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from autoloss_jax import config
-from autoloss_jax.config import UserError
+from autoloss_jax import config, settings
 from autoloss_jax.data import text
 from autoloss_jax.data.text import Layout, Problem
+from autoloss_jax.settings import UserError
 
 CRITEO_INTEGERS = tuple(f"I{i}" for i in range(1, 14))
 CRITEO = CRITEO_INTEGERS + tuple(f"C{i}" for i in range(1, 27))
@@ -257,7 +257,7 @@ def _tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) 
     for name in wanted:
         if name not in names:
             raise UserError(
-                f"column {name!r} is not in the file, which has {', '.join(names)}{config.nearest(name, list(names))}"
+                f"column {name!r} is not in the file, which has {', '.join(names)}{settings.nearest(name, list(names))}"
             )
     if len(set(wanted)) < len(wanted) or {"line", "problem"} & set(wanted):
         raise UserError(

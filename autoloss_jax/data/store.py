@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from autoloss_jax.config import UserError
 from autoloss_jax.data.schema import Schema
+from autoloss_jax.settings import UserError
 
 SPLITS = ("train", "val", "test")
 SCHEMA, VOCABULARY = "schema.json", "vocabulary.parquet"

@@ -1,12 +1,14 @@
 """A made-up file in Criteo's format, with something to learn: for the quickstart, tests and benchmarks."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from autoloss_jax.config import UserError
+from autoloss_jax import config, settings
+from autoloss_jax.settings import UserError
 
 VOCAB_SIZES = (
     1400,
@@ -37,6 +39,17 @@ VOCAB_SIZES = (
     1600,
 )
 LATENT = 4
+
+
+def generated(cfg: config.Config, folder: Path, say: Callable[[str], None]) -> config.Config:
+    """`cfg` with its data on disk, made up now if it asks for that: in `folder`, unless it names a path."""
+    if not cfg.data.generate:
+        return cfg
+    path = Path(cfg.data.path or folder / "raw" / "criteo.txt")
+    if not path.exists():
+        say(f"writing {cfg.data.generate:,} made-up rows to {path}")
+        write_criteo(path, cfg.data.generate, cfg.data.split_seed)
+    return settings.with_keys(cfg, {"data.path": str(path)})
 
 
 def write_criteo(path: Path, rows: int, seed: int) -> None:

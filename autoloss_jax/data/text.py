@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import polars as pl
 
-from autoloss_jax.config import UserError
+from autoloss_jax.settings import UserError
 
 BLOCK_BYTES = 1 << 25
 LONGEST_LINE = 1 << 20

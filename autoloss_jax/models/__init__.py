@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from autoloss_jax import config, specs
+from autoloss_jax import config, settings, specs
 from autoloss_jax.models.afm import AFM
 from autoloss_jax.models.afn import AFN
 from autoloss_jax.models.autoint import AutoInt
@@ -49,7 +49,7 @@ def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender:
         **options,
     )
     if num_fields < drs.least_fields():
-        raise config.UserError(
+        raise settings.UserError(
             f"--config.model.name={model.name!r}: wants at least {drs.least_fields()} fields, and the data has "
             f"{num_fields}; fnn, lr and others do with one"
         )

@@ -3,8 +3,8 @@
 import jax
 from flax import linen as nn
 
-from autoloss_jax.config import UserError
 from autoloss_jax.models.recommender import Recommender
+from autoloss_jax.settings import UserError
 from autoloss_jax.specs import Index
 
 

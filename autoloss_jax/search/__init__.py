@@ -1,0 +1,1 @@
+"""Loops around whole trainings: they call the training loop, so they live above it."""

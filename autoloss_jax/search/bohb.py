@@ -1,0 +1,30 @@
+"""BOHB (Falkner et al., ICML 2018) over static weights of the pool, as the paper's baseline of that name.
+
+The original models densities of good and bad configurations with kernels and gives budgets by Hyperband; here both
+come from Optuna: multivariate TPE, and Hyperband's brackets as a rule for giving up. Budget: epochs; objective: validation logloss.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from autoloss_jax import losses, settings
+from autoloss_jax.config import Config
+from autoloss_jax.search import trials
+
+
+def weights(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Weights of `cfg.method.pool` that sum to one, as a config key; the first trial's are equal."""
+    pool = losses.parse_pool(cfg.method.pool)
+    names = [f"u{i}" for i in range(len(pool))]
+
+    def suggest(trial: optuna.Trial) -> dict[str, tuple[float, ...]]:
+        """Uniform over the simplex for uniform u."""
+        shares = [-math.log(trial.suggest_float(name, 1e-4, 1 - 1e-4)) for name in names]
+        return {"method.static": tuple(s / sum(shares) for s in shares)}
+
+    plain = settings.with_keys(cfg, {"method.name": "static"})
+    return trials.search(plain, workdir, suggest, say, dict.fromkeys(names, 0.5))

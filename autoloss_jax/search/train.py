@@ -1,0 +1,28 @@
+"""Training by any method: where a method wraps other trainings, those come first."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoloss_jax import settings
+from autoloss_jax import train as loop
+from autoloss_jax.config import Config
+from autoloss_jax.search import bohb, retrain
+
+
+def train(
+    cfg: Config, workdir: Path, say: Callable[[str], None] = print, *, shown: bool = True
+) -> dict[str, Any]:
+    """The result.json of `cfg`; what its method must find first, and is not given, is searched in `workdir/search`."""
+    return loop.train(found(cfg, workdir / "search", say), workdir, say, shown=shown)
+
+
+def found(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Config:
+    """`cfg` with what its method's search finds in `workdir`; as it is, if there is nothing to be found."""
+    if cfg.method.name not in SEARCHES or cfg.method.static or cfg.method.transfer_from:
+        return cfg
+    return settings.with_keys(cfg, SEARCHES[cfg.method.name](cfg, workdir, say))
+
+
+SEARCHES = {"bohb": bohb.weights, "retrain": retrain.controller}
+SHARED = ("bohb",)  # what is found does not belong to a seed

@@ -1,0 +1,113 @@
+"""A search over trainings: Optuna's TPE proposes config keys, Hyperband gives up early, SQLite remembers.
+
+A trial is a run of its own in `workdir/trials/NNN`, judged by the logloss of the early-stopping rows; test decides
+nothing. Proposals are a function of the seed and of the trials before, and a trial that was killed goes on, so
+that a search that was killed ends where it would have ended.
+"""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from autoloss_jax import report, settings, train
+from autoloss_jax.config import Config
+from autoloss_jax.settings import UserError
+
+Suggest = Callable[[optuna.Trial], dict[str, Any]]  # config keys to try
+
+
+def search(
+    cfg: Config,
+    workdir: Path,
+    suggest: Suggest,
+    say: Callable[[str], None],
+    first: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The best of `cfg.search.trials` proposals, as config keys; the budget of a training is `cfg.train.epochs`.
+
+    `first` holds the parameters of the first trial, so that what is found is no worse. The outcome is left in
+    `workdir/best.json` and each trial in `workdir/trials.json`; where the former is there, nothing is run.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    chosen = workdir / "best.json"
+    if chosen.exists():
+        return _tuples(json.loads(chosen.read_text())["keys"])
+    study = _study(cfg, workdir)
+    if first and not study.trials:
+        study.enqueue_trial(first)
+    while (number := len(study.get_trials(states=DONE))) < cfg.search.trials:
+        _run(study, _trial(study, cfg.run.seed, number), cfg, workdir, suggest, say)
+    if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
+        raise UserError(f"{workdir}: every trial was given up; raise --config.search.trials")
+    best = study.best_trial
+    report.write_json(workdir / "trials.json", [_record(t) for t in study.trials])
+    report.write_json(chosen, {"trial": best.number, "logloss": best.value, "keys": best.user_attrs["keys"]})
+    return _tuples(best.user_attrs["keys"])
+
+
+DONE = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
+
+
+def _study(cfg: Config, workdir: Path) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=cfg.train.epochs, reduction_factor=3)
+    storage = f"sqlite:///{(workdir / 'trials.db').absolute()}"
+    # Hyperband draws a trial's bracket from the study's name
+    return optuna.create_study(storage=storage, study_name="trials", pruner=pruner, load_if_exists=True)
+
+
+def _trial(study: optuna.Study, seed: int, number: int) -> optuna.Trial:
+    """The trial that a kill left unfinished, or the next one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # multivariate
+        study.sampler = optuna.samplers.TPESampler(
+            multivariate=True, n_startup_trials=5, seed=seed * 100_003 + number
+        )
+    for left in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        return optuna.Trial(study, left._trial_id)
+    return study.ask()
+
+
+def _run(study, trial, cfg, workdir, suggest, say) -> None:
+    keys = suggest(trial)
+    trial.set_user_attr("keys", keys)
+    here = workdir / "trials" / f"{trial.number:03d}"
+    seen: dict[int, float] = {int(k): v for k, v in study.trials[trial.number].intermediate_values.items()}
+
+    def watch(evaluations: int, val: dict[str, Any]) -> None:
+        if evaluations not in seen:
+            trial.report(val["logloss"], evaluations)
+        seen[evaluations] = val["logloss"]
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        if seen and trial.should_prune():
+            raise optuna.TrialPruned
+        train.train(settings.with_keys(cfg, keys), here, lambda _: None, watch, shown=False)
+        study.tell(trial, min(seen.values()))
+    except optuna.TrialPruned:
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    except train.Diverged:  # a bad proposal, not the end of the search
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    best = min(seen.values(), default=None)
+    figure = "diverged" if best is None else f"logloss {best:.5f} after {len(seen)} evaluations"
+    say(f"trial {trial.number}: {figure}: {', '.join(f'{k}={v}' for k, v in keys.items())}")
+
+
+def _record(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "state": trial.state.name.lower(),
+        "evaluations": len(trial.intermediate_values),
+        "logloss": min(trial.intermediate_values.values(), default=None),
+        "keys": trial.user_attrs.get("keys"),
+    }
+
+
+def _tuples(keys: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in keys.items()}

@@ -1,0 +1,39 @@
+"""Tuning a config's own keys: the same small search for every method, so that no table compares unequal effort."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from autoloss_jax import settings
+from autoloss_jax.config import Config
+from autoloss_jax.search import trials
+from autoloss_jax.settings import UserError
+
+SPACES: dict[str, tuple[float, float, bool]] = {  # key -> least, greatest, on a logarithmic scale
+    "optimizer.l2": (1e-7, 1.0, True),
+    "optimizer.weight_decay": (1e-5, 10.0, True),
+    "optimizer.learning_rate": (1e-4, 1e-2, True),
+    "optimizer.controller_learning_rate": (1e-5, 1e-2, True),
+    "model.dropout": (0.0, 0.6, False),
+    "method.xi": (1e-5, 1e-1, True),
+}
+
+
+def tune(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """The best values of `cfg.search.over`, as config keys. The first trial is the config as it is given."""
+    for name in cfg.search.over:
+        if name not in SPACES:
+            known = list(SPACES)
+            raise UserError(
+                f"--config.search.over: {name!r} is not one of {', '.join(known)}{settings.nearest(name, known)}"
+            )
+    given = {name: value for name, value, _ in settings.keys(cfg)}
+
+    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+        spaces = {name: SPACES[name] for name in cfg.search.over}
+        return {k: trial.suggest_float(k, low, high, log=log) for k, (low, high, log) in spaces.items()}
+
+    first = {k: min(max(given[k], SPACES[k][0]), SPACES[k][1]) for k in cfg.search.over}
+    return trials.search(cfg, workdir, suggest, say, first)

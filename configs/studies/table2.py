@@ -1,0 +1,33 @@
+"""Table 2: fixed losses, static weights, and losses chosen for each example, under the paper's settings.
+
+    python -m autoloss_jax.studies.run --config=configs/studies/table2.py --config.raw=DIR --workdir=runs/table2
+
+Data: a folder with frappe_x1/ and movielens1m/ratings.dat. MeLU's row is not there yet.
+Result: WORKDIR/table2.md and .csv. `:quick` is a grid of minutes on made-up data.
+"""
+
+from autoloss_jax import settings
+from autoloss_jax.studies.grid import Study
+
+VARIANTS = {
+    "quick": {
+        "datasets": ("quickstart:quick",),
+        "models": ("deepfm",),
+        "methods": ("ce", "bohb", "autoloss"),
+        "seeds": 2,
+    }
+}
+
+
+def get_config(variant: str = "") -> Study:
+    """Variants: quick."""
+    return settings.variant(
+        Study(
+            name="table2",
+            datasets=("frappe:paper", "movielens1m:paper"),
+            models=("deepfm", "ipnn"),
+            methods=("focal", "kl", "hinge", "ce", "bohb", "darts", "slf", "autoloss"),
+        ),
+        variant,
+        VARIANTS,
+    )

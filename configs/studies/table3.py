@@ -1,0 +1,33 @@
+"""Table 3: what the controller and the Gumbel-softmax add to the even mixture, under the paper's settings.
+
+    python -m autoloss_jax.studies.run --config=configs/studies/table3.py --config.raw=DIR --workdir=runs/table3
+
+Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
+Result: WORKDIR/table3.md and .csv. `:quick` is a grid of minutes on made-up data.
+"""
+
+from autoloss_jax import settings
+from autoloss_jax.studies.grid import Study
+
+VARIANTS = {
+    "quick": {
+        "datasets": ("quickstart:quick",),
+        "models": ("deepfm",),
+        "methods": ("al1", "al2", "autoloss"),
+        "seeds": 2,
+    }
+}
+
+
+def get_config(variant: str = "") -> Study:
+    """Variants: quick."""
+    return settings.variant(
+        Study(
+            name="table3",
+            datasets=("frappe:paper", "movielens1m:paper"),
+            models=("deepfm", "ipnn"),
+            methods=("al1", "al2", "autoloss"),
+        ),
+        variant,
+        VARIANTS,
+    )

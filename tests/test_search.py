@@ -1,0 +1,123 @@
+"""Searches over trainings: what is found is no worse than what was given, and a kill changes nothing."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from autoloss_jax import checkpoint, losses, methods
+from autoloss_jax.search import bohb, trials, tune
+from autoloss_jax.search import train as searching
+from autoloss_jax.settings import UserError
+
+
+def quiet(_):
+    pass
+
+
+@pytest.fixture(scope="session")
+def searched(small, tmp_path_factory):
+    """A finished BOHB: (config, workdir, result)."""
+    workdir = tmp_path_factory.mktemp("bohb") / "run"
+    cfg = small(method__name="bohb", search__trials=6, train__epochs=4)
+    return cfg, workdir, searching.train(cfg, workdir, quiet)
+
+
+def record(workdir):
+    return json.loads((workdir / "search" / "trials.json").read_text())
+
+
+def test_bohb_trains_the_static_weights_that_it_found(searched):
+    cfg, workdir, result = searched
+    found = json.loads((workdir / "search" / "best.json").read_text())
+    weights = result["config"]["method"]["static"]
+    assert result["method"] == "bohb"
+    assert weights == found["keys"]["method.static"]
+    assert len(weights) == len(losses.parse_pool(cfg.method.pool)) and np.isclose(sum(weights), 1)
+    done = record(workdir)
+    assert [t["trial"] for t in done] == list(range(6))
+    assert np.allclose(done[0]["keys"]["method.static"], 0.25)
+    whole = [t["logloss"] for t in done if t["state"] == "complete"]
+    assert found["logloss"] == min(whole)
+
+
+def test_hyperband_gives_some_trials_up_early(searched):
+    _, workdir, _ = searched
+    assert {t["state"] for t in record(workdir)} == {"complete", "pruned"}
+    assert all(t["evaluations"] < 4 for t in record(workdir) if t["state"] == "pruned")
+
+
+def test_a_search_killed_in_the_middle_of_a_trial_ends_as_if_it_had_not_been(searched, tmp_path, monkeypatch):
+    cfg, workdir, _ = searched
+    plain, calls = trials.train.train, []
+
+    def killed(cfg, here, say, watch, **kwargs):
+        def watching(evaluations, val):
+            watch(evaluations, val)
+            calls.append(evaluations)
+            if len(calls) in (3, 7):
+                raise KeyboardInterrupt
+
+        return plain(cfg, here, say, watching, **kwargs)
+
+    monkeypatch.setattr(trials.train, "train", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            bohb.weights(cfg, tmp_path / "search", quiet)
+    keys = bohb.weights(cfg, tmp_path / "search", quiet)
+    assert keys == bohb.weights(cfg, workdir / "search", quiet)
+    assert record(tmp_path) == record(workdir)
+
+
+def test_a_finished_search_is_not_run_again(searched, monkeypatch):
+    cfg, workdir, result = searched
+    monkeypatch.setattr(trials, "_run", None)
+    assert searching.train(cfg, workdir, quiet) == result
+
+
+def test_retraining_searches_a_controller_and_trains_anew_under_it_on_all_rows(small, tmp_path):
+    cfg = small(method__name="retrain", method__policy="mean", data__fold_in_val=True, train__epochs=1)
+    result = searching.train(cfg, tmp_path, quiet)
+    search = json.loads((tmp_path / "search" / "result.json").read_text())
+    assert (search["method"], result["method"]) == ("autoloss", "retrain")
+    assert result["num_examples"]["train"] > search["num_examples"]["train"]
+    theirs, ours = (
+        checkpoint.load(checkpoint.newest(w / "best")).state.controller
+        for w in (tmp_path / "search", tmp_path)
+    )
+    assert jax.tree.all(jax.tree.map(np.array_equal, theirs.params, ours.params))
+
+
+def test_tuning_begins_with_the_config_as_given_and_ends_no_worse(small, tmp_path):
+    cfg = small(
+        method__name="ce", search__trials=3, train__epochs=1, search__over=("optimizer.l2", "model.dropout")
+    )
+    found = tune.tune(cfg, tmp_path, quiet)
+    assert set(found) == {"optimizer.l2", "model.dropout"}
+    first, *_ = done = json.loads((tmp_path / "trials.json").read_text())
+    assert first["keys"]["model.dropout"] == pytest.approx(cfg.model.dropout)
+    assert json.loads((tmp_path / "best.json").read_text())["logloss"] <= first["logloss"]
+    assert len(done) == 3
+
+
+def test_a_key_that_cannot_be_tuned_is_refused(small, tmp_path):
+    with pytest.raises(UserError, match=r"did you mean 'optimizer\.l2'"):
+        tune.tune(small(search__over=("optimizer.l",)), tmp_path, quiet)
+
+
+@pytest.mark.parametrize("weights", [(), (1.0,), (0.5, 0.5, -0.1, 0.1), (0.0, 0.0, 0.0, 0.0)])
+def test_static_weights_must_be_as_many_as_the_pool_and_not_negative(small, weights):
+    with pytest.raises(UserError, match=r"method\.static"):
+        methods.resolve(small(method__name="static", method__static=weights).method)
+
+
+def test_a_proposal_that_diverges_is_a_failed_trial_and_the_search_goes_on(small, tmp_path):
+    cfg = small(method__name="ce", search__trials=3, train__epochs=1)
+
+    def suggest(trial):
+        return {"optimizer.learning_rate": 1e30 if trial.number == 1 else 1e-3}
+
+    trials.search(cfg, tmp_path, suggest, quiet)
+    done = json.loads((tmp_path / "trials.json").read_text())
+    assert [t["state"] for t in done] == ["complete", "fail", "complete"]

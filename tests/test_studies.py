@@ -1,0 +1,170 @@
+"""A study's table says what its runs say, and a study that was killed ends with the same table."""
+
+import csv
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from autoloss_jax import significance
+from autoloss_jax.settings import UserError
+from autoloss_jax.studies import grid, table
+
+ROOT = Path(__file__).parent.parent
+
+
+def quiet(_):
+    pass
+
+
+def made_up(dataset, method, aucs, loglosses=None):
+    """Results of a method, seed by seed."""
+    loglosses = loglosses or [0.5] * len(aucs)
+    return (dataset, "deepfm", method), [
+        {"seed": i, "test": {"auc": a, "logloss": b, "logloss_calibrated": b - 0.01}}
+        for i, (a, b) in enumerate(zip(aucs, loglosses, strict=True))
+    ]
+
+
+def test_the_paired_t_test_is_its_formula():
+    ours, theirs = np.random.default_rng(0).standard_normal((2, 10)) * 0.01 + 0.8
+    d = ours - theirs
+    t = d.mean() / (d.std(ddof=1) / np.sqrt(10))
+    assert significance.paired_t(ours, theirs) == pytest.approx(2 * scipy.stats.t.sf(abs(t), 9))
+    assert significance.paired_t([0.8], [0.7]) is None
+    assert significance.paired_t([0.8, 0.8], [0.8, 0.8]) == 1.0
+    assert significance.paired_t([0.75, 0.75], [0.5, 0.5]) == 0.0
+
+
+def test_holms_correction_is_the_step_down():
+    assert significance.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}) == pytest.approx(
+        {"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02}
+    )
+    assert significance.holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
+    assert significance.holm({}) == {}
+
+
+def test_a_row_has_means_deviations_and_p_against_the_best_of_the_others():
+    results = dict(
+        [
+            made_up("x", "ce", [0.80, 0.81, 0.82], [0.5, 0.6, 0.7]),
+            made_up("x", "al1", [0.70, 0.71, 0.72]),
+            made_up("x", "autoloss", [0.81, 0.82, 0.84]),
+        ]
+    )
+    ce, al1, ours = table.rows(results, "autoloss")
+    assert ce.auc_mean == pytest.approx(0.81) and ce.auc_std == pytest.approx(0.01)
+    assert ce.logloss_mean == pytest.approx(0.6) and ce.logloss_calibrated_mean == pytest.approx(0.59)
+    assert ce.p_value is al1.p_value is None
+    assert ours.p_value == pytest.approx(significance.paired_t([0.81, 0.82, 0.84], [0.80, 0.81, 0.82]))
+    assert ours.p_holm == ours.p_value
+
+
+def test_bold_marks_the_best_and_stars_what_is_above_beyond_chance():
+    results = dict(
+        [
+            made_up("x", "ce", [0.80, 0.81, 0.82], [0.4, 0.4, 0.4]),
+            made_up("x", "autoloss", [0.8101, 0.8202, 0.8303]),
+            made_up("y", "ce", [0.80, 0.81, 0.82]),
+            made_up("y", "autoloss", [0.801, 0.809, 0.823]),
+            made_up("z", "ce", [0.90, 0.91, 0.92]),
+            made_up("z", "autoloss", [0.8001, 0.8102, 0.8203]),
+        ]
+    )
+    lines = table.to_markdown(table.rows(results, "autoloss")).splitlines()[2:]
+    assert "| **0.82020 ± 0.01010**** |" in lines[1]  # p < .05, and still after Holm
+    assert "| 0.81000 ± 0.01000 | **0.4000 ± 0.0000** | **0.3900** |" in lines[0]
+    assert "** |" in lines[3] and "*** |" not in lines[3]  # the best, by chance
+    assert "| 0.81020 ± 0.01010 |" in lines[5]  # below beyond chance: no star
+
+
+def test_csv_has_its_columns_and_whole_figures():
+    text = table.to_csv(table.rows(dict([made_up("x", "ce", [1 / 3])]), "autoloss"))
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert list(row)[:10] == [
+        "dataset", "model", "method", "seeds", "auc_mean", "auc_std", "logloss_mean", "logloss_std",
+        "logloss_calibrated_mean", "p_value",
+    ]  # fmt: skip
+    assert float(row["auc_mean"]) == 1 / 3
+    assert row["auc_std"] == row["p_value"] == ""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return grid.Study(
+        name="small",
+        datasets=("quickstart:quick",),
+        models=("deepfm",),
+        methods=("ce", "al1"),
+        ours="al1",
+        seeds=2,
+        cache=str(tmp_path_factory.mktemp("cache")),
+    )
+
+
+def written(results):
+    return table.to_csv(table.rows(grid.by_row(results), "al1"))
+
+
+def test_a_study_killed_between_and_within_trainings_ends_with_the_same_table(study, tmp_path, monkeypatch):
+    whole = grid.run(study, tmp_path / "whole", quiet)
+    assert [(c.method, c.seed) for c, _ in whole] == [("ce", 0), ("al1", 0), ("ce", 1), ("al1", 1)]
+    plain, calls = grid.train.train, []
+
+    def killed(cfg, workdir, say, *, shown):
+        calls.append(workdir)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(cfg, workdir, say, shown=shown)
+
+    monkeypatch.setattr(grid.train, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        grid.run(study, tmp_path / "killed", quiet)
+    assert written(grid.run(study, tmp_path / "killed", quiet)) == written(whole)
+    monkeypatch.setattr(grid.train.loop, "open_session", None)  # nothing is trained again
+    assert written(grid.run(study, tmp_path / "killed", quiet)) == written(whole)
+
+
+def test_a_dataset_that_is_not_there_is_one_line(study, tmp_path):
+    for datasets, message in (
+        (("frappee",), "did you mean 'frappe'"),
+        (("frappe",), "frappe_x1 is not there"),
+        (("quickstart:quik",), "did you mean 'quick'"),
+    ):
+        study_of = grid.Study(datasets=datasets, models=("deepfm",), methods=("ce",), raw=str(tmp_path))
+        with pytest.raises(UserError, match=message):
+            grid.run(study_of, tmp_path, quiet)
+
+
+def test_a_dataset_without_a_variant_is_in_the_models(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "RAW", {"frappe": "."})
+    cfg = grid.config_of(grid.Study(raw=str(tmp_path)), grid.Cell("frappe", "ipnn", "ce", 3), tmp_path, quiet)
+    assert (cfg.model.name, cfg.model.batch_norm, cfg.run.seed) == ("ipnn", False, 3)
+    paper = grid.Cell("frappe:paper", "ipnn", "ce", 3)
+    cfg = grid.config_of(grid.Study(raw=str(tmp_path)), paper, tmp_path, quiet)
+    assert (cfg.model.name, cfg.model.batch_norm, cfg.model.hidden) == ("ipnn", True, (128, 128))
+
+
+def test_the_command_writes_the_table(tmp_path):
+    command = [
+        sys.executable, "-m", "autoloss_jax.studies.run", "--config=configs/studies/table3.py:quick",
+        f"--workdir={tmp_path}", f"--config.cache={tmp_path / 'cache'}", "--config.seeds=1",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "table3.md").read_text()
+    assert text.strip() == done.stdout.strip()
+    assert [line.split(" | ")[2] for line in text.splitlines()[2:]] == ["al1", "al2", "autoloss"]
+    assert (tmp_path / "table3.csv").read_text().count("\n") == 4
+    mistaken = subprocess.run(
+        [*command, "--config.sedes=1"], capture_output=True, text=True, cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert mistaken.returncode == 2 and "did you mean 'seeds'" in mistaken.stderr
