@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import checkpoint, losses, methods
+from autoloss_jax import checkpoint, losses, methods, settings
 from autoloss_jax.search import bohb, trials, tune
 from autoloss_jax.search import train as searching
 from autoloss_jax.settings import UserError
@@ -74,6 +74,13 @@ def test_a_finished_search_is_not_run_again(searched, monkeypatch):
     cfg, workdir, result = searched
     monkeypatch.setattr(trials, "_run", None)
     assert searching.train(cfg, workdir, quiet) == result
+
+
+def test_another_search_in_the_same_workdir_is_refused(searched):
+    cfg, workdir, _ = searched
+    other = settings.with_keys(cfg, {"optimizer.learning_rate": 0.01})
+    with pytest.raises(UserError, match=r"holds a run with --config\.optimizer\.learning_rate=0\.001"):
+        bohb.weights(other, workdir / "search", quiet)
 
 
 def test_retraining_searches_a_controller_and_trains_anew_under_it_on_all_rows(small, tmp_path):

@@ -13,7 +13,8 @@ from typing import Any
 
 import optuna
 
-from autoloss_jax import report, settings, train
+from autoloss_jax import config, report, settings, train
+from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
 from autoloss_jax.settings import UserError
 
@@ -30,10 +31,14 @@ def search(
     """The best of `cfg.search.trials` proposals, as config keys; the budget of a training is `cfg.train.epochs`.
 
     `first` holds the parameters of the first trial, so that what is found is no worse. The outcome is left in
-    `workdir/best.json` and each trial in `workdir/trials.json`; where the former is there, nothing is run.
+    `workdir/best.json` and each trial in `workdir/trials.json`; where the former is there, nothing is run. UserError
+    if the search that was begun in `workdir` is another.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    chosen = workdir / "best.json"
+    begun, chosen = workdir / "config.json", workdir / "best.json"
+    if begun.exists():
+        workdirs.refuse_other_config(cfg, config.from_dict(json.loads(begun.read_text())), workdir)
+    report.write_json(begun, json.loads(settings.to_json(cfg)))
     if chosen.exists():
         return _tuples(json.loads(chosen.read_text())["keys"])
     study = _study(cfg, workdir)
