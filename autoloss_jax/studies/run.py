@@ -1,6 +1,6 @@
 """python -m autoloss_jax.studies.run --config=configs/studies/table2.py[:quick] --config.raw=DIR [--workdir=DIR]"""
 
-from autoloss_jax import door, settings
+from autoloss_jax import door, report, settings
 from autoloss_jax.studies import grid, table
 
 
@@ -13,10 +13,7 @@ def main() -> None:
     results = grid.run(study, workdir, door.say)
     found = table.rows(grid.by_row(results), study.ours)
     for suffix, text in (("csv", table.to_csv(found)), ("md", table.to_markdown(found))):
-        path = workdir / f"{study.name}.{suffix}"
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(text)
-        temporary.replace(path)
+        report.write_text(workdir / f"{study.name}.{suffix}", text)
     print(table.to_markdown(found))
     door.say(f"{workdir / study.name}.csv and .md")
 
