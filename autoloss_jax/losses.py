@@ -140,6 +140,43 @@ def asymmetric_ce(
     return jnp.where(labels == 0, negative, positive) * ce(logits, labels)
 
 
+def ordinal(logits: jax.Array, labels: jax.Array, *, spread: float = 0.1) -> jax.Array:
+    """KL(q || p) against q = 1 - 2 spread on the label and `spread` on each neighbouring class; spread in [1e-6, 0.5].
+
+    For classes in an order, as stars are. At an end what has no neighbour stays on the label.
+    """
+    _require("ordinal", 1e-6, 0.5, spread=spread)
+    logp = log_probs(logits)
+    places = jnp.arange(logp.shape[-1])
+    below, above = (jnp.clip(labels + d, 0, logp.shape[-1] - 1)[:, None] == places for d in (-1, 1))
+    q = (1 - 2 * spread) * one_hot(labels, logp) + spread * (below + above.astype(logp.dtype))
+    return jnp.sum(jax.scipy.special.xlogy(q, q) - q * logp, axis=-1)
+
+
+def missing_ce(logits: jax.Array, labels: jax.Array, *, rate: float = 0.3) -> jax.Array:
+    """Cross-entropy where each label above 0 was lost, and reads 0, with probability `rate`; in [0, 0.99].
+
+    The forward correction of Patrini et al., CVPR 2017, for conversions that have not arrived yet: p is of the true label.
+    """
+    _require("missing_ce", 0, 0.99, rate=rate)
+    logp = log_probs(logits)
+    others = jax.nn.logsumexp(logp[..., 1:], axis=-1)
+    lost = -jnp.logaddexp(logp[..., 0], jnp.log(jnp.maximum(rate, 1e-30)) + others)
+    return jnp.where(labels == 0, lost, ce(logits, labels) - jnp.log1p(-rate))
+
+
+def flipped_ce(logits: jax.Array, labels: jax.Array, *, rate: float = 0.1) -> jax.Array:
+    """Cross-entropy where each label was replaced by another class, any alike, with probability `rate`; in [1e-6, 0.99].
+
+    The forward correction of Patrini et al., CVPR 2017: p is of the true label.
+    """
+    _require("flipped_ce", 1e-6, 0.99, rate=rate)
+    logp = log_probs(logits)
+    log_py = log_p(logits, labels)
+    log_others = jax.nn.logsumexp(logp, axis=-1, where=one_hot(labels, logp) == 0)
+    return -jnp.logaddexp(jnp.log1p(-rate) + log_py, jnp.log(rate / (logp.shape[-1] - 1)) + log_others)
+
+
 def _require(loss: str, low: float, high: float, **parameter: float) -> None:
     for name, value in parameter.items():
         if not low <= value <= high:
@@ -195,4 +232,7 @@ LOSSES: dict[str, Loss] = {
     "poly1": poly1,
     "gce": gce,
     "asymmetric_ce": asymmetric_ce,
+    "ordinal": ordinal,
+    "missing_ce": missing_ce,
+    "flipped_ce": flipped_ce,
 }

@@ -17,6 +17,8 @@ SPECS = [
     "kl(epsilon=0.1)",
     "gce(q=0.3)",
     "asymmetric_ce(positive=2, negative=0.5)",
+    "missing_ce(rate=0.6)",
+    "flipped_ce(rate=0.4)",
 ]
 
 
@@ -30,13 +32,21 @@ def crammer_singer(scores, y):
     return np.array([max(0.0, 1 + max(np.delete(s, c)) - s[c]) for s, c in zip(scores, y, strict=True)])
 
 
-def formula(name, z, y, gamma=2.0, epsilon=None, q=0.7, positive=1.0, negative=1.0):
+def formula(name, z, y, gamma=2.0, epsilon=None, q=0.7, positive=1.0, negative=1.0, spread=0.1, rate=None):
     """What the papers write, in numpy."""
     p = probabilities(z)
     k, at = p.shape[1], p[np.arange(len(y)), y]
     hot = np.eye(k)[y]
     smooth = (1 - (epsilon or 0.05)) * hot + (epsilon or 0.05) / k
     scores = np.concatenate([np.zeros_like(z), z], axis=1) if z.shape[1] == 1 else z
+    places = np.arange(k)
+    apart = np.abs(places - y[:, None])
+    near = np.where(apart == 1, spread, 0.0)
+    near[np.arange(len(y)), y] = 1 - near.sum(axis=1)
+    lost, flipped = rate or 0.3, rate or 0.1
+    seen = np.concatenate(
+        [p[:, :1] + lost * p[:, 1:].sum(axis=1, keepdims=True), (1 - lost) * p[:, 1:]], axis=1
+    )
     return {
         "ce": lambda: -np.log(at),
         "focal": lambda: -((1 - at) ** gamma) * np.log(at),
@@ -50,6 +60,9 @@ def formula(name, z, y, gamma=2.0, epsilon=None, q=0.7, positive=1.0, negative=1
         "poly1": lambda: -np.log(at) + (epsilon or 1.0) * (1 - at),
         "gce": lambda: (1 - at**q) / q,
         "asymmetric_ce": lambda: -np.where(y == 0, negative, positive) * np.log(at),
+        "ordinal": lambda: np.sum(near * (np.log(np.maximum(near, 1e-300)) - np.log(p)), axis=1),
+        "missing_ce": lambda: -np.log(seen[np.arange(len(y)), y]),
+        "flipped_ce": lambda: -np.log((1 - flipped) * at + flipped * (1 - at) / (k - 1)),
     }[name]()
 
 
@@ -158,6 +171,9 @@ def test_binary_hinge_prob_is_hinge_on_two_p_minus_one():
         ("kl_reverse(epsilon=0)", "kl_reverse(epsilon=0): wants 1e-06 <= epsilon"),
         ("gce(q=0)", "gce(q=0): wants 0.001 <= q <= 1"),
         ("asymmetric_ce(negative=-2)", "wants 0 <= negative"),
+        ("ordinal(spread=0.6)", "wants 1e-06 <= spread <= 0.5"),
+        ("missing_ce(rate=1)", "wants 0 <= rate <= 0.99"),
+        ("flipped_ce(rate=0)", "wants 1e-06 <= rate"),
         ("poly1(epsilon=-3)", "wants -1 <= epsilon"),
         ("focal(gamma=one)", "'one' is not a finite number"),
         ("focal(gamma=nan)", "not a finite number"),
