@@ -34,7 +34,14 @@ class Data:
         1, "values seen less often than this in train share the field's out-of-vocabulary row", low=1
     )
     split: tuple[float, ...] = key((0.8, 0.1, 0.1), "shares of train, val and test when `path` is one file")
-    split_seed: int = key(0, "seed of the random split, and of the halves of val", low=0)
+    split_seed: int = key(
+        0, "seed of the random split, of the halves of val, and of noise in the labels", low=0
+    )
+    time: str = key(
+        "",
+        "`path` is one file: the column whose numbers say when; train is then the oldest rows, test the newest, and rows "
+        "without a time (blank, negative) are left out. Empty: a random split",
+    )
     on_bad_row: str = key(
         "error", "a malformed row ends the run, or is skipped and counted", choices=("error", "skip")
     )
@@ -51,7 +58,15 @@ class Data:
     controller_share: float = key(
         0.5, "share of val that teaches the controller; the rest decides early stopping", low=0.0, high=0.9
     )
-    fold_in_val: bool = key(False, "methods that do not search train on the controller's share of val too")
+    fold_in_val: bool = key(
+        False, "methods that do not search train on the controller's share of val too, and take its values in"
+    )
+    missing: float = key(
+        0.0, "studies: share of train's labels above 0 that are lost, and read 0", low=0.0, high=1.0
+    )
+    flipped: float = key(
+        0.0, "studies: share of train's labels that are replaced by another class", low=0.0, high=1.0
+    )
 
 
 @dataclasses.dataclass

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from autoloss_jax import autoloss, checkpoint, config, evaluate, settings, sharding
+from autoloss_jax import autoloss, checkpoint, config, evaluate, session, settings, sharding
 from autoloss_jax.checkpoint import Loaded
 from autoloss_jax.data import prepare, store
 from autoloss_jax.settings import UserError
@@ -39,7 +39,7 @@ def evaluate_run(
     if other_file:
         x, y = (np.concatenate(parts) for parts in zip(*_encode(loaded, workdir, labelled=True), strict=True))
     else:
-        prepared = prepare.prepare(data, say)
+        prepared = prepare.prepare(session.data_of(loaded.cfg), say)
         if prepared.schema.fingerprint != loaded.schema.fingerprint:
             raise UserError(
                 f"{data.path}: not the data this checkpoint was trained on; name it as --config.data.path to evaluate another file"

@@ -9,12 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from autoloss_jax import autoloss, evaluate, methods, programs, report, settings, sharding
+from autoloss_jax import autoloss, config, evaluate, methods, programs, report, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config
 from autoloss_jax.data import device, host, prepare, store
 from autoloss_jax.data.shuffle import Order
+from autoloss_jax.data.split import corrupted
 from autoloss_jax.settings import UserError
 
 
@@ -58,7 +59,7 @@ class Session:
 
 def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Session:
     """Prepare the data and compile the steps."""
-    data = prepare.prepare(cfg.data, say)
+    data = prepare.prepare(data_of(cfg), say)
     schema = data.schema
     report.write_json(workdir / "config.json", json.loads(settings.to_json(cfg)))
     data.copy_to(workdir)
@@ -86,6 +87,12 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         settle=jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0),
         evaluate_step=jax.jit(functools.partial(autoloss.evaluate_step, al)),
     )
+
+
+def data_of(cfg: Config) -> config.Data:
+    """The data as this method takes them: one that searches has its controller's rows for that, and not for W."""
+    searches = methods.resolve(cfg.method)[0].searches
+    return dataclasses.replace(cfg.data, fold_in_val=cfg.data.fold_in_val and not searches)
 
 
 def _feed(
@@ -117,9 +124,11 @@ def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
         raise UserError(
             "--config.data.controller_share=0: a method that searches needs rows of val for its controller"
         )
-    fold_in = cfg.data.fold_in_val and not method.searches
+    x, y = data.split("train")
+    if cfg.data.missing or cfg.data.flipped:
+        y = corrupted(y, cfg.data.missing, cfg.data.flipped, cfg.data.num_classes, cfg.data.split_seed)
     return Splits(
-        train=(data.split("train"), controller) if fold_in else (data.split("train"),),
+        train=((x, y), controller) if data_of(cfg).fold_in_val else ((x, y),),
         controller=(controller,) if method.searches else (),
         val=val,
         test=data.split("test"),

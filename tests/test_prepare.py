@@ -173,7 +173,7 @@ def test_skipped_rows_are_counted_in_the_schema(folder, tmp_path):
     prepared = prepare.prepare(data(path, tmp_path / "c", on_bad_row="skip"), said.append)
     assert prepared.schema.num_skipped == 2
     assert prepared.schema.num_examples["train"] == 60
-    assert "2 malformed rows skipped" in said[-1]
+    assert "2 rows left out" in said[-1]
 
 
 @pytest.mark.parametrize(

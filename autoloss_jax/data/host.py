@@ -14,6 +14,7 @@ import numpy as np
 
 from autoloss_jax import sharding
 from autoloss_jax.data.shuffle import Order
+from autoloss_jax.data.split import first_part
 from autoloss_jax.settings import UserError
 
 Split = tuple[np.ndarray, np.ndarray]  # x int32[n, F], y int32[n]
@@ -23,10 +24,8 @@ Batch = dict[str, np.ndarray]
 def halve(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Two random parts of a split: `share` of the rows, and the rest, each in the split's order."""
     x, y = split
-    random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 0, *b"halve"])))
-    order = random.permutation(len(y))
-    first, rest = np.sort(order[: round(share * len(y))]), np.sort(order[round(share * len(y)) :])
-    return (x[first], y[first]), (x[rest], y[rest])
+    mine = first_part(len(y), share, seed)
+    return (x[mine], y[mine]), (x[~mine], y[~mine])
 
 
 def num_rows(parts: tuple[Split, ...]) -> int:

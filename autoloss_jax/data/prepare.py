@@ -18,6 +18,7 @@ import polars as pl
 from autoloss_jax import config
 from autoloss_jax.data import sources, store
 from autoloss_jax.data.schema import VERSION, Schema
+from autoloss_jax.data.split import first_part, moments
 from autoloss_jax.data.store import SPLITS, Store
 from autoloss_jax.settings import UserError
 
@@ -34,7 +35,9 @@ SETTINGS = [
     "numeric",
     "num_buckets",
     "delimiter",
+    "time",
 ]
+FOLDED = ["controller_share"]  # the store depends on it where values of val enter the vocabulary
 Say = Callable[[str], None]
 
 
@@ -125,7 +128,8 @@ def _build(data: config.Data, files: dict[str, Path], fingerprint: str, folder: 
     """Both passes, into a folder that is not yet the store."""
     started = time.monotonic()
     say(f"preparing {data.name or data.path}: counting values")
-    names, vocabulary, buckets, rows, skipped = _count(data, files)
+    edges = _edges(data, files)
+    names, vocabulary, buckets, rows, skipped = _count(data, files, edges)
     _refuse_unusable(data, rows)
     say(f"preparing {data.name or data.path}: encoding {sum(rows.values()):,} rows")
     encoder = Encoder.of(names, vocabulary, buckets)
@@ -135,7 +139,7 @@ def _build(data: config.Data, files: dict[str, Path], fingerprint: str, folder: 
     unknown = {name: np.zeros(len(names)) for name in SPLITS}
     classes: set[int] = set()
     with store.writer(folder, rows, len(names)) as append:
-        for split, frame, _ in _split_rows(data, files):
+        for split, frame, _ in _split_rows(data, files, edges):
             x, y = encoder.ids(frame), frame["label"].to_numpy()
             append(split, x, y)
             unknown[split] += (x == encoder.offsets).sum(axis=0)
@@ -163,25 +167,31 @@ def _build(data: config.Data, files: dict[str, Path], fingerprint: str, folder: 
         f"prepared {schema.name}: "
         + ", ".join(f"{rows[name]:,} {name}" for name in SPLITS)
         + f" rows, {len(names)} fields, {schema.num_rows:,} values"
-        + (f", {skipped:,} malformed rows skipped" if skipped else "")
+        + (f", {skipped:,} rows left out" if skipped else "")
         + f", {time.monotonic() - started:.1f} s"
     )
 
 
 def _count(
-    data: config.Data, files: dict[str, Path]
+    data: config.Data, files: dict[str, Path], edges: np.ndarray
 ) -> tuple[tuple[str, ...], pl.DataFrame, dict[str, list[float]], dict[str, int], int]:
-    """(Fields, vocabulary, cut points, rows per split, skipped rows); values are counted on train alone."""
+    """(Fields, vocabulary, cut points, rows per split, skipped rows); values are counted on the rows that teach W."""
     counts: dict[str, list[pl.DataFrame]] = {}
     numbers: dict[str, list[np.ndarray]] = (
         {name: [] for name in data.numeric} if data.format == "tabular" else {}
     )
     rows, skipped, names = dict.fromkeys(SPLITS, 0), 0, ()
-    for split, frame, left_out in _split_rows(data, files):
+    folded = _folded_in(data, files, edges) if data.fold_in_val else None
+    for split, frame, left_out in _split_rows(data, files, edges):
+        first = rows[split]
         rows[split] += frame.height
         skipped += left_out
         names = tuple(c for c in frame.columns if c != "label")
-        for name in names if split == "train" else ():
+        if split == "val" and folded is not None:
+            frame = frame.filter(pl.Series(folded[first : rows[split]]))
+        elif split != "train":
+            continue
+        for name in names:
             if name in numbers:
                 numbers[name].append(frame[name].drop_nulls().to_numpy())
             else:
@@ -224,13 +234,35 @@ def _cut_points(values: np.ndarray, buckets: int) -> list[float]:
     return np.unique(np.quantile(values, np.linspace(0, 1, buckets + 1)[1:-1])).tolist()
 
 
-def _split_rows(data: config.Data, files: dict[str, Path]) -> Iterator[tuple[str, pl.DataFrame, int]]:
-    """(Split, its rows, rows skipped) block by block; one file is split by a uniform draw per row, in its order."""
+def _folded_in(data: config.Data, files: dict[str, Path], edges: np.ndarray) -> np.ndarray:
+    """bool[rows of val]: those that teach W too."""
+    num_rows = sum(frame.height for split, frame, _ in _split_rows(data, files, edges) if split == "val")
+    return first_part(num_rows, data.controller_share, data.split_seed)
+
+
+def _edges(data: config.Data, files: dict[str, Path]) -> np.ndarray:
+    """Where one file's val and test begin: on a uniform draw per row, or, with data.time, on its time."""
+    if not data.time:
+        return np.cumsum(data.split)[:2]
+    if "all" not in files:
+        raise UserError(
+            f"--config.data.time={data.time}: splits one file by time; {data.path} is a folder with its own splits"
+        )
+    blocks = sources.read(files["all"], data, timed=True)
+    times = np.concatenate([block.frame[sources.TIME].to_numpy() for block in blocks])
+    if not (times >= 0).any():
+        raise UserError(f"--config.data.time={data.time}: no row of {data.path} has a time")
+    return moments(times[times >= 0], data.split)
+
+
+def _split_rows(
+    data: config.Data, files: dict[str, Path], edges: np.ndarray
+) -> Iterator[tuple[str, pl.DataFrame, int]]:
+    """(Split, its rows, rows skipped) block by block, in the order of the files."""
     first: tuple[str, ...] | None = None
     for split, path in files.items():
         random = np.random.Generator(np.random.Philox(data.split_seed))
-        edges = np.cumsum(data.split)[:2]
-        for block in sources.read(path, data):
+        for block in sources.read(path, data, timed=bool(data.time)):
             names = tuple(block.frame.columns)
             if first not in (None, names):
                 raise UserError(
@@ -240,9 +272,13 @@ def _split_rows(data: config.Data, files: dict[str, Path]) -> Iterator[tuple[str
             if split != "all":
                 yield split, block.frame, block.skipped
                 continue
-            drawn = np.searchsorted(edges, random.random(block.frame.height), side="right")
+            frame, skipped, place = block.frame, block.skipped, random.random(block.frame.height)
+            if data.time:
+                place = frame[sources.TIME].to_numpy()
+                frame, skipped = frame.drop(sources.TIME), skipped + int((place < 0).sum())
+            drawn = np.where(place < 0, -1, np.searchsorted(edges, place, side="right"))
             for i, name in enumerate(SPLITS):
-                yield name, block.frame.filter(pl.Series(drawn == i)), block.skipped if i == 0 else 0
+                yield name, frame.filter(pl.Series(drawn == i)), skipped if i == 0 else 0
 
 
 def _refuse_unusable(data: config.Data, rows: dict[str, int]) -> None:
@@ -262,7 +298,8 @@ def _fingerprint(data: config.Data, files: dict[str, Path]) -> str:
                 contents[split] = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    settings = {name: getattr(data, name) for name in SETTINGS} | {"parquet": files[next(iter(files))].suffix}
+    names = SETTINGS + (FOLDED if data.fold_in_val else [])
+    settings = {name: getattr(data, name) for name in names} | {"parquet": files[next(iter(files))].suffix}
     return hashlib.sha256(json.dumps([VERSION, settings, contents], sort_keys=True).encode()).hexdigest()
 
 

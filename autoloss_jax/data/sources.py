@@ -40,12 +40,13 @@ AVAZU = tuple(
     ]
 )
 PARQUET_ROWS = 1 << 18
+TIME = "data.time"
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
     """Rows of a file, in its order: `label` int32 (if labelled), fields as String ("" is a value: blank), or as
-    Float64 with nulls for the numeric columns of `tabular`; and how many rows were left out.
+    Float64 with nulls for the numeric columns of `tabular`; `data.time` Float64, if asked for; and how many rows were left out.
     """
 
     frame: pl.DataFrame
@@ -63,12 +64,17 @@ class Format:
 
 
 def read(
-    path: Path, data: config.Data, *, labelled: bool = True, size: int = text.BLOCK_BYTES
+    path: Path,
+    data: config.Data,
+    *,
+    labelled: bool = True,
+    timed: bool = False,
+    size: int = text.BLOCK_BYTES,
 ) -> Iterator[Block]:
     """Blocks of a file. A bad row is a UserError `file:line: what`, or is skipped and counted (data.on_bad_row)."""
     kind = FORMATS[data.format]
     if data.format == "tabular" and path.name.removesuffix(".gz").endswith((".parquet", ".pq")):
-        pieces = _parquet(path, data, labelled)
+        pieces = _parquet(path, data, labelled, timed)
     else:
         pieces = _text(path, data, kind, labelled, size)
     for frame, layout, problems in pieces:
@@ -76,6 +82,8 @@ def read(
         if labelled:
             name = data.label if data.format == "tabular" else kind.label
             columns["label"], checks[name] = _label(data, name)
+        if timed:
+            columns[TIME] = _time(data, layout)
         found = frame.select("line", problem=pl.coalesce(*_messages(checks))) if checks else None
         if found is not None:
             bad = found.filter(pl.col("problem").is_not_null())
@@ -86,8 +94,18 @@ def read(
             raise UserError(
                 f"{path}:{number}: {what}; mend the row, or leave such rows out with --config.data.on_bad_row=skip"
             )
-        names = (*(("label",) if labelled else ()), *kind.fields(layout, data))
+        names = (*(("label",) if labelled else ()), *((TIME,) if timed else ()), *kind.fields(layout, data))
         yield Block(frame.select(columns.get(n, pl.col(n)).alias(n) for n in names), len(problems))
+
+
+def _time(data: config.Data, layout: Layout) -> pl.Expr:
+    """When a row was, as a number; negative where that is not known."""
+    if data.time not in layout.columns:
+        known = list(layout.columns)
+        raise UserError(
+            f"--config.data.time={data.time!r}: not a column of the file, which has {', '.join(known)}{settings.nearest(data.time, known)}"
+        )
+    return pl.col(data.time).str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None).fill_null(-1.0)
 
 
 def _messages(checks: dict[str, pl.Expr]) -> Iterator[pl.Expr]:
@@ -149,12 +167,13 @@ def _text(
 
 
 def _parquet(
-    path: Path, data: config.Data, labelled: bool
+    path: Path, data: config.Data, labelled: bool, timed: bool
 ) -> Iterator[tuple[pl.DataFrame, Layout, list[Problem]]]:
     try:
         scan = pl.scan_parquet(path)
         names = tuple(scan.collect_schema().names())
         wanted = _tabular_columns(names, data, labelled)
+        wanted = tuple(dict.fromkeys((*wanted, *((data.time,) if timed else ()))))
         rows = scan.select(pl.len()).collect().item()
         for begin in range(0, rows, PARQUET_ROWS):
             frame = scan.select(wanted).slice(begin, PARQUET_ROWS).collect()
@@ -254,7 +273,7 @@ def _tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) 
             f"--config.data.categorical, --config.data.numeric: name the columns to learn from; the file has {', '.join(names)}"
         )
     wanted = (*((data.label,) if labelled else ()), *data.categorical, *data.numeric)
-    for name in wanted:
+    for name in (*wanted, *((data.time,) if data.time and labelled else ())):
         if name not in names:
             raise UserError(
                 f"column {name!r} is not in the file, which has {', '.join(names)}{settings.nearest(name, list(names))}"

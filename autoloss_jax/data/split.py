@@ -1,0 +1,30 @@
+"""Who gets which rows, and what is done to the labels of train where a study wants them worse than they are."""
+
+import numpy as np
+
+
+def first_part(num_rows: int, share: float, seed: int) -> np.ndarray:
+    """bool[num_rows], true for a random `share` of the rows: the controller's part of val."""
+    mine = np.zeros(num_rows, bool)
+    mine[_random(seed, b"halve").permutation(num_rows)[: round(share * num_rows)]] = True
+    return mine
+
+
+def moments(times: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
+    """The times at which val and test begin, float64[2], so that the oldest rows are train and the newest test.
+
+    Rows of one moment stay together.
+    """
+    return np.quantile(times, np.cumsum(shares)[:2], method="higher")
+
+
+def corrupted(labels: np.ndarray, missing: float, flipped: float, num_classes: int, seed: int) -> np.ndarray:
+    """int32[n]: labels of which a share `missing` of those above 0 read 0, and then a share `flipped` another class."""
+    random = _random(seed, b"noise")
+    draws, others = random.random((2, len(labels))), random.integers(1, num_classes, len(labels))
+    labels = np.where((labels > 0) & (draws[0] < missing), 0, labels)
+    return np.where(draws[1] < flipped, (labels + others) % num_classes, labels).astype(np.int32)
+
+
+def _random(seed: int, name: bytes) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 0, *name])))

@@ -1,0 +1,120 @@
+"""Train is the oldest rows where time divides them, W's vocabulary holds what W learns from, and noise is as asked."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from autoloss_jax import methods, session, settings
+from autoloss_jax.config import Config, Data
+from autoloss_jax.data import prepare, split, store
+from autoloss_jax.settings import UserError
+
+
+def quiet(_):
+    pass
+
+
+def ratings(path, rows=400, seed=0):
+    """Users of one rating each, so that an id tells its row; every tenth row's time is not known."""
+    random = np.random.default_rng(seed)
+    times = random.permutation(rows) // 3
+    stars = random.integers(1, 6, rows)
+    lines = [
+        f"{i}::{i % 7}::{s}::{-1 if i % 10 == 0 else t}"
+        for i, (s, t) in enumerate(zip(stars, times, strict=True))
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return np.where(np.arange(rows) % 10 == 0, -1, times)
+
+
+def data(path, cache, **values):
+    base = {"name": "t", "format": "ratings", "num_classes": 5, "path": str(path), "cache": str(cache)}
+    return Data(**base | values)
+
+
+def users(prepared, name):
+    """Raw user ids of a split, where the vocabulary has them."""
+    _, vocabulary = store.load_vocabulary(prepared.path)
+    words = vocabulary.filter(pl.col("field") == "user")["value"].to_list()
+    return [int(words[i - 1]) for i in prepared.split(name)[0][:, 0] if i]
+
+
+def test_the_oldest_rows_are_train_and_rows_without_a_time_are_left_out(tmp_path):
+    times = ratings(tmp_path / "r.dat")
+    prepared = prepare.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
+    rows = prepared.schema.num_examples
+    assert sum(rows.values()) == (times >= 0).sum() and prepared.schema.num_skipped == (times < 0).sum()
+    assert abs(rows["train"] / sum(rows.values()) - 0.8) < 0.02
+    mine = times[users(prepared, "train")]
+    assert len(mine) == rows["train"]
+    rest = np.setdiff1d(times[times >= 0], mine)
+    assert mine.max() < rest.min()  # rows of one moment stay together
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_any_column_of_a_table_may_be_the_time_even_one_that_is_a_field(tmp_path, format):
+    frame = pl.DataFrame({"label": [0, 1] * 50, "site": ["a", "b"] * 50, "day": range(100)})
+    path = tmp_path / f"d.{format}"
+    frame.write_csv(path) if format == "csv" else frame.write_parquet(path)
+    given = Data(path=str(path), cache=str(tmp_path / "cache"), categorical=("site", "day"), time="day")
+    rows = prepare.prepare(given, quiet).schema.num_examples
+    assert rows == {"train": 80, "val": 10, "test": 10}
+
+
+def test_a_time_that_is_not_there_is_one_line(tmp_path):
+    ratings(tmp_path / "r.dat")
+    with pytest.raises(UserError, match=r"data\.time='timestmp'.*did you mean 'timestamp'"):
+        prepare.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestmp"), quiet)
+    (tmp_path / "r.dat").write_text("1::2::3::-1\n" * 20)
+    with pytest.raises(UserError, match=r"no row of .* has a time"):
+        prepare.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
+
+
+@pytest.mark.parametrize("time", ["", "timestamp"])
+def test_values_of_the_rows_that_are_folded_in_enter_the_vocabulary_and_no_others(tmp_path, time):
+    ratings(tmp_path / "r.dat")
+    cfg = settings.with_keys(
+        Config(data=data(tmp_path / "r.dat", tmp_path / "cache", time=time, fold_in_val=True)),
+        {"method.name": "ce"},
+    )
+    prepared = prepare.prepare(session.data_of(cfg), quiet)
+    splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
+    (x, _), (folded, _) = splits.train
+    assert (x[:, 0] > 0).all() and (folded[:, 0] > 0).all()
+    assert (splits.val[0][:, 0] == 0).all() and (splits.test[0][:, 0] == 0).all()  # one rating a user
+    assert prepared.schema.vocab_sizes[0] == 1 + len(x) + len(folded)
+
+
+def test_a_method_that_searches_keeps_its_controllers_rows_out_of_the_vocabulary(tmp_path):
+    given = data(tmp_path / "r.dat", tmp_path / "cache", fold_in_val=True)
+    for name, folds_in in (("autoloss", False), ("darts", False), ("al1", True), ("slf", True)):
+        cfg = settings.with_keys(Config(data=given), {"method.name": name})
+        assert session.data_of(cfg).fold_in_val == folds_in, name
+
+
+def test_noise_is_as_much_as_asked_and_the_same_every_time():
+    labels = np.random.default_rng(0).integers(0, 5, 100_000).astype(np.int32)
+    lost = split.corrupted(labels, 0.4, 0.0, 5, seed=3)
+    assert (lost[labels == 0] == 0).all()
+    assert abs((lost[labels > 0] == 0).mean() - 0.4) < 0.01
+    assert (lost[lost > 0] == labels[lost > 0]).all()
+    flipped = split.corrupted(labels, 0.0, 0.2, 5, seed=3)
+    shares = np.bincount((flipped - labels) % 5, minlength=5) / len(labels)
+    assert np.allclose(shares, [0.8, 0.05, 0.05, 0.05, 0.05], atol=0.005)
+    assert np.array_equal(flipped, split.corrupted(labels, 0.0, 0.2, 5, seed=3))
+    assert not np.array_equal(flipped, split.corrupted(labels, 0.0, 0.2, 5, seed=4))
+
+
+def test_noise_is_in_train_alone(tmp_path):
+    ratings(tmp_path / "r.dat")
+    given = data(tmp_path / "r.dat", tmp_path / "cache", fold_in_val=True)
+    clean, noisy = (
+        settings.with_keys(Config(data=given), {"method.name": "ce", "data.missing": rate})
+        for rate in (0.0, 0.9)
+    )
+    method, _ = methods.resolve(clean.method)
+    prepared = prepare.prepare(session.data_of(clean), quiet)
+    theirs, ours = (session.divide(cfg, prepared, method) for cfg in (clean, noisy))
+    assert (ours.train[0][1] == 0).mean() > 0.8 > (theirs.train[0][1] == 0).mean()
+    for a, b in ((theirs.train[1], ours.train[1]), (theirs.val, ours.val), (theirs.test, ours.test)):
+        assert np.array_equal(a[1], b[1])
