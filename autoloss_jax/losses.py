@@ -1,5 +1,7 @@
 """Candidate losses l_i(y, y_hat) of Eq. (8): (logits, labels int[B]) -> [B], unreduced, entropies in nats.
 
+The last three rank: an example's loss looks at the others of its batch, and it is still the example's own to weigh.
+
 One logit [B, 1] is a binary task (sigmoid), C >= 3 logits [B, C] are C classes (softmax). Each loss is
 written once for both, over K classes (K = 2 for one logit), and is finite with its first two derivatives
 for logits in [-100, 100] in float32: every logarithm goes through log_sigmoid or log_softmax. A parameter
@@ -177,6 +179,38 @@ def flipped_ce(logits: jax.Array, labels: jax.Array, *, rate: float = 0.1) -> ja
     return -jnp.logaddexp(jnp.log1p(-rate) + log_py, jnp.log(rate / (logp.shape[-1] - 1)) + log_others)
 
 
+def pairwise(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean over the batch's members j of another label of softplus(-(s_i - s_j)), s the score of i's label; 0 without any.
+
+    RankNet's pairs (Burges et al., 2005), as combined with cross-entropy by Lin et al., KDD 2024. O(B^2).
+    """
+    own, theirs = _batch_scores(logits, labels)
+    other = labels[:, None] != labels
+    pairs = jnp.where(other, jax.nn.softplus(theirs - own[:, None]), 0.0)
+    return jnp.sum(pairs, axis=1) / jnp.maximum(jnp.sum(other, axis=1), 1)
+
+
+def generative(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """-log of the softmax over the batch's members of the score of i's label, at i: JRC's second term.
+
+    Sheng et al., KDD 2023, with the whole batch as context.
+    """
+    own, theirs = _batch_scores(logits, labels)
+    return jax.nn.logsumexp(theirs, axis=1) - own
+
+
+def listwise(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """`generative` where the label is above 0, else 0: the softmax loss of a list with several positives."""
+    return jnp.where(labels > 0, generative(logits, labels), 0.0)
+
+
+def _batch_scores(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """([B] the score of i's label at i, [B, B] at j); one logit scores its two labels -z and z."""
+    scores = jnp.concatenate([-logits, logits], axis=-1) if logits.shape[-1] == 1 else logits
+    y = one_hot(labels, scores)
+    return jnp.sum(y * scores, axis=-1), y @ scores.T
+
+
 def _require(loss: str, low: float, high: float, **parameter: float) -> None:
     for name, value in parameter.items():
         if not low <= value <= high:
@@ -235,4 +269,7 @@ LOSSES: dict[str, Loss] = {
     "ordinal": ordinal,
     "missing_ce": missing_ce,
     "flipped_ce": flipped_ce,
+    "pairwise": pairwise,
+    "generative": generative,
+    "listwise": listwise,
 }

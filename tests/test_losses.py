@@ -47,7 +47,16 @@ def formula(name, z, y, gamma=2.0, epsilon=None, q=0.7, positive=1.0, negative=1
     seen = np.concatenate(
         [p[:, :1] + lost * p[:, 1:].sum(axis=1, keepdims=True), (1 - lost) * p[:, 1:]], axis=1
     )
+    marks = np.concatenate([-z, z], axis=1) if z.shape[1] == 1 else z
+    softmax = np.exp(marks) / np.exp(marks).sum(axis=0)
+    nearer = [
+        np.mean([np.log1p(np.exp(marks[j, c] - marks[i, c])) for j in range(len(y)) if y[j] != c])
+        for i, c in enumerate(y)
+    ]
     return {
+        "pairwise": lambda: np.array(nearer),
+        "generative": lambda: -np.log(softmax[np.arange(len(y)), y]),
+        "listwise": lambda: np.where(y > 0, -np.log(softmax[np.arange(len(y)), y]), 0),
         "ce": lambda: -np.log(at),
         "focal": lambda: -((1 - at) ** gamma) * np.log(at),
         "kl": lambda: np.sum(smooth * np.log(smooth / p), axis=1),
