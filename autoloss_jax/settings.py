@@ -32,6 +32,21 @@ def with_keys(config: T, values: Mapping[str, Any]) -> T:
     return config
 
 
+def parsed(config: Any, values: Mapping[str, str]) -> dict[str, Any]:
+    """Dotted keys with values as text, which is JSON or a plain word: 0.4, ["ce","focal"], adam; UserError for no such key."""
+    known = [name for name, _, _ in keys(config)]
+    found: dict[str, Any] = {}
+    for name, text in values.items():
+        if name not in known:
+            raise UserError(f"{name}={text}: no such config key{nearest(name, known)}")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found[name] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
 def variant(config: T, name: str, variants: Mapping[str, Mapping[str, Any]]) -> T:
     """`config` in the variant that follows the colon in --config=FILE:name; UserError for an unknown one."""
     if name and name not in variants:

@@ -31,6 +31,10 @@ class Preempted(Exception):
         self.number = number
 
 
+class Busy(UserError):
+    """Another process holds the workdir."""
+
+
 def finished_result(cfg: Config, workdir: Path) -> dict[str, Any] | None:
     """The result.json of a complete run of the same config, or None; UserError if the workdir holds another run."""
     for name in ("result.json", "config.json"):
@@ -61,7 +65,7 @@ def refuse_other_config(cfg: Config, saved: Config, workdir: Path) -> None:
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Hold the workdir; UserError if another process does, or if it cannot be written. The kernel frees it after a kill."""
+    """Hold the workdir; Busy if another process does, UserError if it cannot be written. The kernel frees it after a kill."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with (workdir / ".lock").open("a+") as file:
@@ -69,7 +73,7 @@ def locked(workdir: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise UserError(
+                raise Busy(
                     f"{workdir}: process {file.read().strip()} is training here; wait, or use another --workdir"
                 ) from None
             file.seek(0)

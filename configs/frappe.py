@@ -9,12 +9,18 @@ the whole table, gradient norm clipped at 10, embeddings N(0, 1e-4^2), validatio
 epoch without improvement, stop after two. IPNN there: dropout .3, no batch norm, patience 3: `:ipnn`.
 
 Result: DeepFM with CE (--config.method.name=ce) reaches the published .98395 test AUC; the README has the table.
-`:paper` has the AutoLoss paper's settings; `:quick` one epoch of a small network.
+`:paper` has the AutoLoss paper's settings; `:quick` one epoch of a small network; `:missing` and `:flipped` have
+candidates that reckon with lost positives (data.missing) or wrong labels (data.flipped) in train.
 """
 
 from autoloss_jax import config, settings
 
+NOISY = {"model.hidden": (128, 128), "method.every": 3, "data.controller_share": 0.1}
 VARIANTS = {
+    "missing": NOISY
+    | {"method.pool": ("ce", "missing_ce(rate=0.2)", "missing_ce(rate=0.4)", "missing_ce(rate=0.6)")},
+    "flipped": NOISY
+    | {"method.pool": ("ce", "flipped_ce(rate=0.1)", "flipped_ce(rate=0.2)", "flipped_ce(rate=0.4)")},
     "ipnn": {"model.name": "ipnn", "model.dropout": 0.3, "model.batch_norm": False, "train.patience": 3},
     "paper": config.PAPER,
     "quick": {"model.hidden": (32,), "train.epochs": 1},
@@ -22,7 +28,7 @@ VARIANTS = {
 
 
 def get_config(variant: str = "") -> config.Config:
-    """Variants: ipnn, paper, quick."""
+    """Variants: missing, flipped, ipnn, paper, quick."""
     return settings.variant(
         config.Config(
             data=config.Data(name="frappe", format="libsvm"),

@@ -6,16 +6,22 @@ Data: ratings.dat (`user::movie::rating::timestamp`; .gz is read too).
 Split 8:1:1 at random. AUC is one-vs-rest, macro.
 
 Result: the README has the table.
-`:paper` has the paper's settings; `:quick` one epoch of a small network.
+`:paper` has the paper's settings, `:binary` these with more than three stars as positive; `:time` trains on the oldest
+ratings and tests on the newest; `:quick` is one epoch of a small network.
 """
 
 from autoloss_jax import config, settings
 
-VARIANTS = {"paper": config.PAPER, "quick": {"model.hidden": (16,), "train.epochs": 1}}
+VARIANTS = {
+    "paper": config.PAPER,
+    "binary": config.PAPER | {"data.name": "movielens1m_binary", "data.num_classes": 2},
+    "time": {"data.name": "movielens1m_time", "data.time": "timestamp"},
+    "quick": {"model.hidden": (16,), "train.epochs": 1},
+}
 
 
 def get_config(variant: str = "") -> config.Config:
-    """Variants: paper, quick."""
+    """Variants: paper, binary, time, quick."""
     return settings.variant(
         config.Config(
             data=config.Data(name="movielens1m", format="ratings", num_classes=5),

@@ -1,19 +1,27 @@
 """A study's table says what its runs say, and a study that was killed ends with the same table."""
 
+import base64
 import csv
+import dataclasses
+import gzip
 import io
+import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import scipy.stats
 
-from autoloss_jax import significance
+from autoloss_jax import settings, significance
+from autoloss_jax import workdir as workdirs
 from autoloss_jax.settings import UserError
-from autoloss_jax.studies import grid, table
+from autoloss_jax.studies import grid, page, raw, table
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +34,7 @@ def made_up(dataset, method, aucs, loglosses=None):
     """Results of a method, seed by seed."""
     loglosses = loglosses or [0.5] * len(aucs)
     return (dataset, "deepfm", method), [
-        {"seed": i, "test": {"auc": a, "logloss": b, "logloss_calibrated": b - 0.01}}
+        {"seed": i, "seconds": 2.0 + i, "test": {"auc": a, "logloss": b, "logloss_calibrated": b - 0.01}}
         for i, (a, b) in enumerate(zip(aucs, loglosses, strict=True))
     ]
 
@@ -60,6 +68,7 @@ def test_a_row_has_means_deviations_and_p_against_the_best_of_the_others():
     ce, al1, ours = table.rows(results, "autoloss")
     assert ce.auc_mean == pytest.approx(0.81) and ce.auc_std == pytest.approx(0.01)
     assert ce.logloss_mean == pytest.approx(0.6) and ce.logloss_calibrated_mean == pytest.approx(0.59)
+    assert ce.seconds_mean == 3.0
     assert ce.p_value is al1.p_value is None
     assert ours.p_value == pytest.approx(significance.paired_t([0.81, 0.82, 0.84], [0.80, 0.81, 0.82]))
     assert ours.p_holm == ours.p_value
@@ -108,7 +117,9 @@ def study(tmp_path_factory):
 
 
 def written(results):
-    return table.to_csv(table.rows(grid.by_row(results), "al1"))
+    """The table, without what the clock says."""
+    rows = table.rows(grid.by_row(results), "al1")
+    return table.to_csv([dataclasses.replace(row, seconds_mean=None) for row in rows])
 
 
 def test_a_study_killed_between_and_within_trainings_ends_with_the_same_table(study, tmp_path, monkeypatch):
@@ -142,12 +153,106 @@ def test_a_dataset_that_is_not_there_is_one_line(study, tmp_path):
 
 
 def test_a_dataset_without_a_variant_is_in_the_models(tmp_path, monkeypatch):
-    monkeypatch.setattr(grid, "RAW", {"frappe": "."})
+    monkeypatch.setattr(raw, "RAW", {"frappe": "."})
     cfg = grid.config_of(grid.Study(raw=str(tmp_path)), grid.Cell("frappe", "ipnn", "ce", 3), tmp_path, quiet)
     assert (cfg.model.name, cfg.model.batch_norm, cfg.run.seed) == ("ipnn", False, 3)
     paper = grid.Cell("frappe:paper", "ipnn", "ce", 3)
     cfg = grid.config_of(grid.Study(raw=str(tmp_path)), paper, tmp_path, quiet)
     assert (cfg.model.name, cfg.model.batch_norm, cfg.model.hidden) == ("ipnn", True, (128, 128))
+
+
+def test_config_keys_may_follow_a_dataset_and_a_method(tmp_path):
+    cell = grid.Cell(
+        "quickstart:quick data.missing=0.4", "deepfm", 'autoloss method.every=3 method.pool=["ce","mae"]', 0
+    )
+    cfg = grid.config_of(grid.Study(), cell, tmp_path, quiet)
+    assert (cfg.data.missing, cfg.method.name, cfg.method.every, cfg.method.pool) == (
+        0.4,
+        "autoloss",
+        3,
+        ("ce", "mae"),
+    )
+    assert "/" not in cell.folder and " " not in cell.folder
+    assert table.short(cell.method) == 'autoloss every=3 pool=["ce","mae"]'
+    for method, message in (
+        ("ce method.evry=3", "did you mean 'method.every'"),
+        ("ce method.every=x", "wants int"),
+    ):
+        with pytest.raises(UserError, match=message):
+            grid.config_of(grid.Study(), dataclasses.replace(cell, method=method), tmp_path, quiet)
+
+
+def test_two_processes_share_the_trainings(study, tmp_path, monkeypatch):
+    plain, mine, theirs = grid.train.train, [], []
+
+    def other(results):
+        theirs.extend(results)
+
+    def training(cfg, workdir, say, *, shown):
+        mine.append(workdir.name)
+        if len(mine) == 1:  # while this one holds its cell, another process comes and does what is left
+            with workdirs.locked(workdir):
+                monkeypatch.setattr(grid.train, "train", plain)
+                monkeypatch.setattr(grid.time, "sleep", lambda _: (_ for _ in ()).throw(InterruptedError))
+                with pytest.raises(InterruptedError):  # then it waits for the cell that is held
+                    grid.run(study, tmp_path, quiet, other)
+                monkeypatch.setattr(grid.train, "train", training)
+        return plain(cfg, workdir, say, shown=shown)
+
+    monkeypatch.setattr(grid.train, "train", training)
+    results = grid.run(study, tmp_path, quiet)
+    assert len(theirs) == 1 + 2 + 3  # seen after each of three
+    assert [cell.seed for cell, _ in results] == [0, 0, 1, 1]
+
+
+def test_a_frozen_controller_comes_from_the_run_of_the_same_seed_that_is_named(study, tmp_path):
+    transfer = dataclasses.replace(
+        study,
+        models=("nfm",),
+        methods=("transfer method.transfer_from=slf",),
+        searched_on="quickstart:quick deepfm",
+        seeds=1,
+    )
+    ((_, result),) = grid.run(transfer, tmp_path, quiet)
+    source = tmp_path / "runs" / "quickstart_quick-deepfm-slf-0"
+    assert result["config"]["method"]["transfer_from"] == str(source)
+    assert json.loads((source / "result.json").read_text())["method"] == "slf"
+    with pytest.raises(UserError, match="searched_on"):
+        grid.run(dataclasses.replace(transfer, searched_on=""), tmp_path / "other", quiet)
+
+
+def test_every_row_is_tuned_once_on_the_same_budget(study, tmp_path):
+    tuned = dataclasses.replace(study, methods=("ce",), over=("model.dropout",), trials=2)
+    results = grid.run(tuned, tmp_path, quiet)
+    best = json.loads((tmp_path / "tune" / "quickstart_quick-deepfm-ce-0" / "best.json").read_text())
+    assert {r["config"]["model"]["dropout"] for _, r in results} == {best["keys"]["model.dropout"]}
+    assert (
+        len(json.loads((tmp_path / "tune" / "quickstart_quick-deepfm-ce-0" / "trials.json").read_text())) == 2
+    )
+
+
+def test_the_study_of_drift_takes_users_of_whom_every_rating_has_a_time(tmp_path):
+    (tmp_path / "movielens1m").mkdir()
+    with gzip.open(tmp_path / "movielens1m" / "ratings.dat.gz", "wt") as file:
+        file.write("1::10::5::100\n1::11::4::101\n2::10::3::-1\n2::12::1::99\n3::10::2::50\n")
+    made = raw.path(str(tmp_path), "movielens1m:time", tmp_path / "work", quiet)
+    assert made.read_text() == "1::10::5::100\n1::11::4::101\n3::10::2::50\n"
+    assert raw.path(str(tmp_path), "movielens1m:paper", tmp_path, quiet).name == "ratings.dat.gz"
+
+
+def test_every_study_has_a_quick_one_that_ends_with_a_page(tmp_path, study):
+    # those with the same rows share a workdir, and there their trainings
+    for path in sorted((ROOT / "configs" / "studies").glob("*.py")):
+        quick = runpy.run_path(str(path))["get_config"]("quick")
+        quick = settings.check(dataclasses.replace(quick, cache=study.cache, seeds=1))
+        rows = table.rows(grid.by_row(grid.run(quick, tmp_path / str(quick.fold_in_val), quiet)), quick.ours)
+        assert quick.name == path.stem and quick.ours in {row.method for row in rows}
+        page.write_pictures(tmp_path, quick.name, rows, quick.ours, "python <it>", {})
+        text = (tmp_path / "report.html").read_text()
+        assert "<script" not in text and "http" not in text and "python &lt;it&gt;" in text
+        assert text.count("<tr>") == 1 + len(rows)
+        for tag in re.findall(r'src="([^"]*)"', text):
+            assert base64.b64decode(tag.removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
 
 
 def test_the_command_writes_the_table(tmp_path):
@@ -160,9 +265,14 @@ def test_the_command_writes_the_table(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "table3.md").read_text()
-    assert text.strip() == done.stdout.strip()
-    assert [line.split(" | ")[2] for line in text.splitlines()[2:]] == ["al1", "al2", "autoloss"]
+    assert text.endswith(done.stdout.rstrip("\n") + "\n")
+    assert (
+        "table3.py:quick --workdir=DIR --config.cache=DIR --config.seeds=1\n" in text
+        and f"jax {jax.__version__}" in text
+    )
+    assert [line.split(" | ")[2] for line in text.splitlines()[-3:]] == ["al1", "al2", "autoloss"]
     assert (tmp_path / "table3.csv").read_text().count("\n") == 4
+    assert (tmp_path / "table3.png").exists() and (tmp_path / "report.html").exists()
     mistaken = subprocess.run(
         [*command, "--config.sedes=1"], capture_output=True, text=True, cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},

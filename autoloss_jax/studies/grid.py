@@ -1,18 +1,27 @@
-"""A study is a grid of trainings, (dataset, model, method, seed), and a table of what they gave."""
+"""A study is a grid of trainings, (dataset, model, method, seed), and a table of what they gave.
 
+A dataset is a file of configs/ with :variant, a method a name; either may be followed by config keys, as
+"frappe:paper data.missing=0.4" or "autoloss method.every=3". Several processes may work on one study at the same time.
+"""
+
+import contextlib
 import dataclasses
 import itertools
+import json
 import re
 import runpy
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from autoloss_jax import config, report, settings
+from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
-from autoloss_jax.search import train
+from autoloss_jax.search import train, tune
 from autoloss_jax.settings import UserError, key
+from autoloss_jax.studies import raw
 
 
 @dataclasses.dataclass
@@ -28,6 +37,12 @@ class Study:
     ours: str = key("autoloss", "the method that is tested against the best of the others")
     seeds: int = key(10, "seeds 0, 1, ... of every row", low=1)
     fold_in_val: bool = key(False, "methods that do not search train on the controller's share of val too")
+    searched_on: str = key(
+        "",
+        "dataset and model; there method.transfer_from=METHOD takes the controller of METHOD's run of the same seed",
+    )
+    over: tuple[str, ...] = key((), "config keys that are tuned for every row, as search.over of a training")
+    trials: int = key(10, "trainings for that, by validation logloss, with seed 0", low=1)
     raw: str = key("", "the folder of the raw data, a file or folder in it for each dataset")
     cache: str = key("", "folder of prepared datasets, as data.cache of a training")
 
@@ -44,34 +59,135 @@ class Cell:
     @property
     def folder(self) -> str:
         """Its name among the runs."""
-        return re.sub(r"[^A-Za-z0-9_.=-]", "_", f"{self.dataset}-{self.model}-{self.method}-{self.seed}")
+        return re.sub(r"[^A-Za-z0-9_.=-]+", "_", f"{self.dataset}-{self.model}-{self.method}-{self.seed}")
+
+
+Results = list[tuple[Cell, dict[str, Any]]]
+Say = Callable[[str], None]
 
 
 def cells(study: Study) -> Iterator[Cell]:
-    """All of them, in the order of a table; seed by seed within, so that every row fills evenly."""
-    for dataset, model in itertools.product(study.datasets, study.models):
-        for seed, method in itertools.product(range(study.seeds), study.methods):
-            yield Cell(dataset, model, method, seed)
+    """All of them, seed by seed, so that every row of the table fills evenly."""
+    for seed, dataset, model, method in itertools.product(
+        range(study.seeds), study.datasets, study.models, study.methods
+    ):
+        yield Cell(dataset, model, method, seed)
 
 
-def config_of(study: Study, cell: Cell, workdir: Path, say: Callable[[str], None]) -> Config:
+def run(
+    study: Study, workdir: Path, say: Say, watch: Callable[[Results], None] = lambda results: None
+) -> Results:
+    """The result of every cell. Finished ones are read, a killed one goes on where it was.
+
+    One that another process is training is left to it, and waited for at the end. `watch` sees the results so far
+    after each training.
+    """
+    order = list(cells(study))
+    found: dict[Cell, dict[str, Any]] = {}
+    with report.Bar(f"{study.name}, trainings", len(order), 0) as bar:
+        while left := [cell for cell in order if cell not in found]:
+            before = len(found)
+            for cell in left:
+                bar.note(f"{cell.dataset} {cell.model} {cell.method} seed {cell.seed}")
+                with contextlib.suppress(workdirs.Busy):
+                    found[cell] = _result(study, cell, workdir, say)
+                    bar.step(len(found))
+                    watch([(c, found[c]) for c in order if c in found])
+            if len(found) == before:
+                time.sleep(1)  # all that is left is in other hands
+    return [(cell, found[cell]) for cell in order]
+
+
+def _result(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
+    """Of one cell, and before it whatever belongs to all seeds, or to another cell that it builds upon."""
+    cfg, first = config_of(study, cell, workdir, say), dataclasses.replace(cell, seed=0)
+    if study.over:
+        cfg = settings.with_keys(cfg, _tuned(study, cell, workdir, say))
+    if cfg.method.transfer_from:
+        source = _source(study, cell, cfg.method.transfer_from)
+        _result(study, source, workdir, say)
+        cfg = settings.with_keys(cfg, {"method.transfer_from": str(workdir / "runs" / source.folder)})
+    if cfg.method.name in train.SHARED:  # the search of the first seed serves all
+        with _locked(workdir / "search" / first.folder) as here:
+            given = train.found(settings.with_keys(cfg, {"run.seed": 0}), here, say)
+        cfg = dataclasses.replace(cfg, method=given.method)
+    folder = workdir / "runs" / cell.folder
+    result = train.train(cfg, folder, lambda _: None, shown=False)
+    searched = workdir / "search" / first.folder if cfg.method.name in train.SHARED else folder / "search"
+    return result | {"seconds": _seconds(result, result["best_step"]) + _search_seconds(result, searched)}
+
+
+def _seconds(result: dict[str, Any], steps: int) -> float:
+    """Of that many training steps of a run."""
+    return steps * result["config"]["train"]["batch_size"] / result["examples_per_second"]
+
+
+def _search_seconds(result: dict[str, Any], folder: Path) -> float:
+    """Of the training, or of the epochs of all trials, that came before; 0 without a search."""
+    if (folder / "result.json").exists():
+        searched = json.loads((folder / "result.json").read_text())
+        return _seconds(searched, searched["steps"])
+    if (folder / "trials.json").exists():
+        evaluations = sum(t["evaluations"] for t in json.loads((folder / "trials.json").read_text()))
+        return evaluations * _seconds(result, result["steps"]) / result["epochs"]
+    return 0.0
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[Path]:
+    with workdirs.locked(folder):
+        yield folder
+
+
+def _tuned(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
+    """The best of `study.over`, for the method's training itself where it wraps one: its static or searched loss."""
+    first = dataclasses.replace(cell, seed=0)
+    cfg = config_of(study, first, workdir, say)
+    keys = {"search.over": study.over, "search.trials": study.trials, "run.seed": 0}
+    inner = TUNED_AS.get(cfg.method.name, cfg.method.name)
+    with _locked(workdir / "tune" / first.folder) as here:
+        return tune.tune(settings.with_keys(cfg, keys | {"method.name": inner}), here, say)
+
+
+TUNED_AS = {"retrain": "autoloss", "bohb": "al1"}
+
+
+def _source(study: Study, cell: Cell, method: str) -> Cell:
+    """The cell whose controller a cell takes."""
+    dataset, _, model = study.searched_on.rpartition(" ")
+    if not dataset:
+        raise UserError(
+            f"--config.searched_on={study.searched_on!r}: {cell.method} takes the controller of {method} from a dataset "
+            "and a model; name them, as 'frappe:paper deepfm'"
+        )
+    return Cell(dataset, model, method, cell.seed)
+
+
+def config_of(study: Study, cell: Cell, workdir: Path, say: Say) -> Config:
     """The config that trains a cell."""
-    name, _, variant = cell.dataset.partition(":")
+    dataset, data_keys = _spec(cell.dataset)
+    method, method_keys = _spec(cell.method)
+    name, _, variant = dataset.partition(":")
     cfg = _load(name, variant, cell.model)
-    chosen = {
+    chosen: dict[str, Any] = {
         "data.cache": study.cache,
         "data.fold_in_val": study.fold_in_val,
         "model.name": cell.model,
-        "method.name": cell.method,
+        "method.name": method,
         "run.seed": cell.seed,
         "run.compare": (),
     }
     if not cfg.data.generate:
-        path = Path(study.raw) / RAW.get(name, name)
-        if not study.raw or not path.exists():
-            raise UserError(f"--config.raw={study.raw}: {path} is not there; name the folder that holds it")
-        chosen["data.path"] = str(path)
-    return config.check(synthetic.generated(settings.with_keys(cfg, chosen), workdir / name, say))
+        chosen["data.path"] = str(raw.path(study.raw, dataset, workdir, say))
+    cfg = settings.with_keys(cfg, chosen)
+    cfg = settings.with_keys(cfg, settings.parsed(cfg, data_keys | method_keys))
+    return config.check(synthetic.generated(cfg, workdir / name, say))
+
+
+def _spec(text: str) -> tuple[str, dict[str, str]]:
+    """A name and the config keys after it."""
+    name, *keys = text.split()
+    return name, {k: value for k, _, value in (key.partition("=") for key in keys)}
 
 
 def _load(name: str, variant: str, model: str) -> Config:
@@ -87,36 +203,10 @@ def _load(name: str, variant: str, model: str) -> Config:
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-RAW = {
-    "frappe": "frappe_x1",
-    "movielens1m": "movielens1m/ratings.dat",
-}  # where a dataset is in the raw folder
 
 
-def run(study: Study, workdir: Path, say: Callable[[str], None]) -> list[tuple[Cell, dict[str, Any]]]:
-    """The result of every cell. Finished ones are read, a killed one goes on where it was."""
-    todo, results = list(cells(study)), []
-    with report.Bar(f"{study.name}, trainings", len(todo), 0) as bar:
-        for number, cell in enumerate(todo):
-            bar.note(f"{cell.dataset} {cell.model} {cell.method} seed {cell.seed}")
-            results.append((cell, _result(study, cell, workdir, say)))
-            bar.step(number + 1)
-    return results
-
-
-def _result(study: Study, cell: Cell, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    cfg = config_of(study, cell, workdir, say)
-    if cell.method in train.SHARED:  # the search of the first seed serves all
-        first = dataclasses.replace(cell, seed=0)
-        given = train.found(config_of(study, first, workdir, say), workdir / "search" / first.folder, say)
-        cfg = dataclasses.replace(cfg, method=given.method)
-    return train.train(cfg, workdir / "runs" / cell.folder, lambda _: None, shown=False)
-
-
-def by_row(
-    results: Sequence[tuple[Cell, dict[str, Any]]],
-) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """(dataset, model, method) -> results, seed by seed."""
+def by_row(results: Results) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """(dataset, model, method) -> results, seed by seed, in the order of a table."""
     rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for cell, result in results:
         rows.setdefault((cell.dataset, cell.model, cell.method), []).append(result)

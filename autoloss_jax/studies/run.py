@@ -1,21 +1,39 @@
-"""python -m autoloss_jax.studies.run --config=configs/studies/table2.py[:quick] --config.raw=DIR [--workdir=DIR]"""
+"""python -m autoloss_jax.studies.run --config=configs/studies/table2.py[:quick] --config.raw=DIR [--workdir=DIR]
 
-from autoloss_jax import door, report, settings
-from autoloss_jax.studies import grid, table
+Begun several times with the same --workdir, the processes share the trainings.
+"""
+
+import re
+import sys
+
+from autoloss_jax import door, settings
+from autoloss_jax.studies import grid, page, table
 
 
 def main() -> None:
-    """Train what is not trained yet, and write the table."""
+    """Train what is not trained yet, and write the table after each training; pictures and the page at the end."""
     workdir, study = door.folder(), door.CONFIG.value
     if not isinstance(study, grid.Study):
         raise settings.UserError("--config: not a study; name a file of configs/studies")
     settings.check(study)
-    results = grid.run(study, workdir, door.say)
-    found = table.rows(grid.by_row(results), study.ours)
-    for suffix, text in (("csv", table.to_csv(found)), ("md", table.to_markdown(found))):
-        report.write_text(workdir / f"{study.name}.{suffix}", text)
-    print(table.to_markdown(found))
-    door.say(f"{workdir / study.name}.csv and .md")
+
+    def write(results: grid.Results) -> None:
+        page.write(workdir, study.name, table.rows(grid.by_row(results), study.ours), command())
+
+    results = grid.run(study, workdir, door.say, write)
+    rows = table.rows(grid.by_row(results), study.ours)
+    write(results)
+    page.write_pictures(workdir, study.name, rows, study.ours, command(), {})
+    print(table.to_markdown(rows))
+    door.say(f"{workdir / study.name}.csv, .md and .png; {workdir / 'report.html'}")
+
+
+def command() -> str:
+    """The command line as another would give it."""
+    flags = [
+        re.sub(r"^(--(?:config\.raw|config\.cache|workdir))=.*", r"\1=DIR", flag) for flag in sys.argv[1:]
+    ]
+    return " ".join(["python -m autoloss_jax.studies.run", *flags])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What a study found: a row for each (dataset, model, method), as CSV and as Markdown with the best in bold."""
+"""What a study found: a row for each (dataset, model, method), as CSV, and as text with the best in bold."""
 
 import csv
 import dataclasses
 import io
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ class Row:
     logloss_calibrated_mean: float
     p_value: float | None = None  # of AUC, paired by seed; of `ours` alone
     p_holm: float | None = None  # corrected for the number of (dataset, model) pairs
+    seconds_mean: float | None = None  # of training up to the best validation, and of the search before it
 
 
 def rows(results: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]], ours: str) -> list[Row]:
@@ -63,6 +65,7 @@ def _row(key: tuple[str, str, str], runs: Sequence[dict[str, Any]]) -> Row:
         logloss_mean=statistics.mean(logloss),
         logloss_std=_deviation(logloss),
         logloss_calibrated_mean=statistics.mean(run["test"]["logloss_calibrated"] for run in runs),
+        seconds_mean=statistics.mean(run["seconds"] for run in runs),
     )
 
 
@@ -80,26 +83,46 @@ def to_csv(table: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def to_markdown(table: Sequence[Row]) -> str:
-    """Best means in bold; a star where ours is above the best of the others at p < .05, two where Holm's p is too."""
-    lines = [
-        "| dataset | model | method | seeds | test AUC | logloss | logloss, calibrated | p (Holm) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+HEAD = ("dataset", "model", "method", "seeds", "test AUC", "logloss", "logloss, calibrated", "p (Holm)", "s")
+
+
+def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The cells under `HEAD`: best means between **; a star where ours is above the best of the others at p < .05.
+
+    Two stars where Holm's p is below it too.
+    """
+    lines: list[tuple[str, ...]] = []
     for row in table:
         rivals = [r for r in table if (r.dataset, r.model) == (row.dataset, row.model)]
-        auc = _cell(row.auc_mean, row.auc_std, 5, max(r.auc_mean for r in rivals))
-        logloss = _cell(row.logloss_mean, row.logloss_std, 4, min(r.logloss_mean for r in rivals))
-        calibrated = _cell(
-            row.logloss_calibrated_mean, None, 4, min(r.logloss_calibrated_mean for r in rivals)
+        best_auc = max(r.auc_mean for r in rivals)
+        stars = sum(
+            row.auc_mean == best_auc and p is not None and p < ALPHA for p in (row.p_value, row.p_holm)
         )
-        above = row.auc_mean == max(r.auc_mean for r in rivals)
-        stars = sum(above and p is not None and p < ALPHA for p in (row.p_value, row.p_holm)) * "*"
-        p = "" if row.p_value is None else f"{row.p_value:.3g} ({row.p_holm:.3g})"
         lines.append(
-            f"| {row.dataset} | {row.model} | {row.method} | {row.seeds} | {auc}{stars} | {logloss} | {calibrated} | {p} |"
+            (
+                short(row.dataset),
+                row.model,
+                short(row.method),
+                str(row.seeds),
+                _cell(row.auc_mean, row.auc_std, 5, best_auc) + stars * "*",
+                _cell(row.logloss_mean, row.logloss_std, 4, min(r.logloss_mean for r in rivals)),
+                _cell(row.logloss_calibrated_mean, None, 4, min(r.logloss_calibrated_mean for r in rivals)),
+                "" if row.p_value is None else f"{row.p_value:.3g} ({row.p_holm:.3g})",
+                "" if row.seconds_mean is None else f"{row.seconds_mean:.0f}",
+            )
         )
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def to_markdown(table: Sequence[Row]) -> str:
+    """`to_text` as a Markdown table."""
+    lines = [HEAD, ("---",) * len(HEAD), *to_text(table)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def short(spec: str) -> str:
+    """A dataset or a method with the config keys after it, without the sections of these."""
+    return re.sub(r" \w+\.(?=\w+=)", " ", spec)
 
 
 def _cell(mean: float, deviation: float | None, digits: int, best: float) -> str:

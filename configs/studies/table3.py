@@ -3,7 +3,7 @@
     python -m autoloss_jax.studies.run --config=configs/studies/table3.py --config.raw=DIR --workdir=runs/table3
 
 Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
-Result: WORKDIR/table3.md and .csv. `:quick` is a grid of minutes on made-up data.
+Result: WORKDIR/table3.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
 """
 
 from autoloss_jax import settings

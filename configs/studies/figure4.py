@@ -1,0 +1,40 @@
+"""Figure 4: what each search costs in time, and what f, the recommender's updates per controller update, is worth.
+
+    python -m autoloss_jax.studies.run --config=configs/studies/figure4.py --config.raw=DIR --workdir=runs/figure4
+
+Seconds are of training up to the best validation, with the search before it where there is one; run it alone on a
+machine for them to mean something.
+Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
+Result: WORKDIR/figure4.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
+"""
+
+from autoloss_jax import settings
+from autoloss_jax.studies.grid import Study
+
+VARIANTS = {
+    "quick": {
+        "datasets": ("quickstart:quick",),
+        "methods": ("slf", "autoloss method.every=1", "autoloss method.every=7"),
+        "seeds": 2,
+    }
+}
+
+
+def get_config(variant: str = "") -> Study:
+    """Variants: quick."""
+    return settings.variant(
+        Study(
+            name="figure4",
+            datasets=("frappe:paper", "movielens1m:paper"),
+            models=("deepfm",),
+            methods=(
+                "bohb",
+                "darts",
+                "slf",
+                *(f"autoloss method.every={f}" for f in (1, 3, 5, 7, 9, 11, 13)),
+            ),
+            ours="autoloss method.every=7",
+        ),
+        variant,
+        VARIANTS,
+    )
