@@ -32,15 +32,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: it is old or new, never half."""
+    """Write text atomically."""
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """The same for bytes."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically: it is old or new, never half."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
-        file.write(data)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -13,7 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autoloss_jax import autoloss, checkpoint, config, evaluate, methods, report, settings, sharding
+from autoloss_jax import (
+    autoloss,
+    checkpoint,
+    config,
+    evaluate,
+    methods,
+    report,
+    settings,
+    sharding,
+    snapshots,
+)
 from autoloss_jax import state as states
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.autoloss import TrainState
@@ -127,6 +137,8 @@ def _loop(
             if evaluating or done % cfg.train.log_every == 0:
                 state, record = _flush(session, state, progress, clock)
                 if evaluating:
+                    if session.al.taught_by != "never":
+                        snapshots.write(session.workdir, done, state.controller)
                     state, record["val"] = _evaluate(session, state, progress, best)
                     watch(-(-done // session.evaluate_every), record["val"])
                     clock.restart()

@@ -320,6 +320,8 @@ def test_every_method_trains(small, tmp_path, name):
     assert result["method"] == name
     assert 0.45 < result["test"]["auc"] < 1
     assert sum(result["selection"].values()) == pytest.approx(1)
+    learns = methods.resolve(config.Method(name=name))[0].taught_by != "never"
+    assert (tmp_path / "controllers").is_dir() == learns
 
 
 @pytest.mark.parametrize("model", ["deepfm", "ipnn"])
