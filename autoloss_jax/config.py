@@ -120,8 +120,9 @@ class Method:
     )
     policy: str = key(
         "sample",
-        "transfer, retrain: sample with Gumbel noise, or use the mean policy alpha",
-        choices=("sample", "mean"),
+        "transfer, retrain: sample with Gumbel noise, or use the mean policy alpha of the source's best controller, or of "
+        "its snapshots in turn, one an evaluation",
+        choices=("sample", "mean", "replay"),
     )
 
 

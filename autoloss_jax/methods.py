@@ -43,7 +43,7 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
         raise settings.UserError(
             f"--config.method.transfer_from: {method.name} wants the workdir of the run whose controller it takes"
         )
-    if method.name in FROZEN and method.policy == "mean":
+    if method.name in FROZEN and method.policy in ("mean", "replay"):
         row = dataclasses.replace(row, weights=selection.alpha_weights)
     if method.hard and row.weights is selection.gumbel_softmax:
         row = dataclasses.replace(row, weights=functools.partial(selection.gumbel_softmax, hard=True))

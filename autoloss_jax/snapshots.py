@@ -7,6 +7,7 @@ A run that goes on from a checkpoint writes those after it again, with equal bit
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import traverse_util
@@ -21,7 +22,9 @@ Snapshot = tuple[Params, Params]  # parameters, batch statistics
 def write(workdir: Path, step: int, controller: Network) -> None:
     """Leave the controller of a step; the file appears whole or not at all."""
     tree = {"params": controller.params, "stats": controller.stats}
-    arrays = {name: np.asarray(a) for name, a in traverse_util.flatten_dict(tree, sep="/").items()}
+    arrays: dict[str, Any] = {
+        name: np.asarray(a) for name, a in traverse_util.flatten_dict(tree, sep="/").items()
+    }
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     folder = workdir / "controllers"

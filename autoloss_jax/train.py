@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from autoloss_jax import (
-    autoloss,
     checkpoint,
     config,
     evaluate,
@@ -23,6 +22,7 @@ from autoloss_jax import (
     settings,
     sharding,
     snapshots,
+    transfer,
 )
 from autoloss_jax import state as states
 from autoloss_jax import workdir as workdirs
@@ -91,22 +91,8 @@ def _start(
         state, progress = checkpoint.restore(step, state), Progress(**meta["progress"])
         say(f"going on from step {step.name}")
     elif cfg.method.name in methods.FROZEN:
-        state = state.replace(controller=_transferred(session, state))
+        state = transfer.start(session, state)
     return sharding.put_state(session.mesh, state), progress
-
-
-def _transferred(session: Session, state: TrainState) -> autoloss.Network:
-    """The controller of another run's best checkpoint, with its statistics, for good."""
-    source = Path(session.cfg.method.transfer_from)
-    step = checkpoint.newest(source / "best")
-    loaded = checkpoint.load(step)
-    theirs, ours = (checkpoint.signature(s.controller.params) for s in (loaded.state, state))
-    if theirs != ours or loaded.pool != session.pool:
-        raise UserError(
-            f"--config.method.transfer_from={source}: its controller ({loaded.pool}, {loaded.cfg.method.hidden}, "
-            f"{loaded.schema.num_classes} classes) does not fit this run's pool, method.hidden or number of classes"
-        )
-    return loaded.state.controller
 
 
 def _loop(
@@ -126,9 +112,11 @@ def _loop(
     log = report.Log(session.workdir, start)
     with contextlib.closing(log), report.Bar(title, session.total_steps, start, shown=shown) as bar:
         bounds = [start] if progress.stopped else _bounds(session, start)
-        train_block = None
+        in_force, train_block = transfer.in_force(session, state), None
         profiled = bounds[:3][-1] if cfg.run.profile else None  # the second block, or the only one
-        for done, source in zip(bounds[1:], session.feed.sources(bounds), strict=True):
+        for begin, done, source in zip(bounds, bounds[1:], session.feed.sources(bounds), strict=False):
+            if begin == start or begin % session.evaluate_every == 0:
+                state = in_force(state, begin)
             train_block = train_block or clock.compile(session.train_block, state, source, np.int32(done))
             run = _traced(train_block, session.workdir / "profile") if done == profiled else train_block
             state = run(state, source, np.int32(done))

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import checkpoint, report, snapshots, train
+from autoloss_jax import checkpoint, report, settings, snapshots, train
 from autoloss_jax.settings import UserError
+from tests.test_train import digest, log
 
 
 def quiet(_):
@@ -66,3 +67,66 @@ def test_one_flipped_bit_of_a_snapshot_is_found(finished, tmp_path):
     )
     with pytest.raises(UserError, match="a damaged snapshot"):
         snapshots.read(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def replayed(finished, small, tmp_path_factory):
+    """A run of two evaluations more than its source: (config, workdir, {step: the controller of its checkpoint})."""
+    workdir, seen = tmp_path_factory.mktemp("replayed") / "run", {}
+    cfg = small(
+        method__name="transfer",
+        method__policy="replay",
+        method__transfer_from=str(finished[1]),
+        train__epochs=5,
+        train__patience=9,
+    )
+    save = checkpoint.Folder.save
+
+    def saved(self, step, state, meta):
+        seen[step] = jax.tree.map(np.array, (state.controller.params, state.controller.stats))
+        save(self, step, state, meta)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint.Folder, "save", saved)
+        train.train(cfg, workdir, quiet)
+    return cfg, workdir, seen
+
+
+def test_the_controller_in_force_is_the_sources_snapshot_of_the_same_evaluation(finished, replayed):
+    source, (_, workdir, seen) = list(snapshots.read(finished[1]).values()), replayed
+    assert sorted(seen) == evaluations(workdir) and len(seen) == len(source) + 2
+    for number, step in enumerate(sorted(seen)):
+        assert equal(seen[step], source[min(number, len(source) - 1)])
+
+
+def test_a_killed_replay_ends_in_the_same_bits(replayed, tmp_path):
+    cfg, workdir, _ = replayed
+    killed(cfg, tmp_path, 3)
+    train.train(cfg, tmp_path, quiet)
+    assert digest(tmp_path) == digest(workdir)
+    assert log(tmp_path) == log(workdir)
+
+
+def test_replaying_the_best_controller_alone_is_the_mean_policy(finished, replayed, tmp_path):
+    cfg, source = replayed[0], tmp_path / "source"
+    best = checkpoint.newest(finished[1] / "best")
+    shutil.copytree(finished[1] / "best", source / "best")
+    (source / "controllers").mkdir()
+    shutil.copy(finished[1] / "controllers" / f"{int(best.name):09d}.npz", source / "controllers")
+    shutil.copy(finished[1] / "result.json", source)
+    bits = set()
+    for policy in ("replay", "mean"):
+        keys = {"method.policy": policy, "method.transfer_from": str(source), "train.epochs": 1}
+        train.train(settings.with_keys(cfg, keys), tmp_path / policy, quiet)
+        state = checkpoint.load(checkpoint.newest(tmp_path / policy / "checkpoints")).state
+        bits.add(b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(state.drs.params)))
+    assert len(bits) == 1
+
+
+@pytest.mark.parametrize("lacking", ["controllers", "result.json"])
+def test_a_source_without_snapshots_or_unfinished_cannot_be_replayed(replayed, tmp_path, lacking):
+    cfg, _, _ = replayed
+    source = tmp_path / "source"
+    shutil.copytree(cfg.method.transfer_from, source, ignore=shutil.ignore_patterns(lacking))
+    with pytest.raises(UserError, match=r"wants a finished run with snapshots .*policy=mean"):
+        train.train(settings.with_keys(cfg, {"method.transfer_from": str(source)}), tmp_path / "run", quiet)
