@@ -197,6 +197,11 @@ class Run:
         (), "methods trained next, on the same budget, for a table beside this run"
     )
     seed: int = key(0, "everything random in training derives from it", low=0)
+    signal: bool = key(
+        False,
+        "at each evaluation of a method that searches, log the cosine between its hypergradients on two batches of val; "
+        "changes no result",
+    )
     profile: bool = key(False, "write a trace of some steps to WORKDIR/profile, for TensorBoard or Perfetto")
 
 

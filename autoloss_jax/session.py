@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from autoloss_jax import autoloss, config, evaluate, methods, programs, report, settings, sharding
+from autoloss_jax import autoloss, config, evaluate, methods, programs, report, settings, sharding, signal
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config
@@ -45,6 +45,7 @@ class Session:
     train_block: Callable[..., TrainState]  # (state, source, stop) -> state
     settle: Callable[[TrainState], TrainState]
     evaluate_step: evaluate.Evaluate
+    signal: Callable[[TrainState], float] | None  # of V's gradient, where it is asked for
 
     @property
     def total_steps(self) -> int:
@@ -86,6 +87,9 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         train_block=programs.train_block(al, feed, cfg.method.every),
         settle=jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0),
         evaluate_step=jax.jit(functools.partial(autoloss.evaluate_step, al)),
+        signal=signal.meter(al, mesh, splits.train, splits.controller, cfg.train.batch_size)
+        if cfg.run.signal and method.searches
+        else None,
     )
 
 

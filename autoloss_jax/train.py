@@ -128,6 +128,8 @@ def _loop(
                     if session.al.taught_by != "never":
                         snapshots.write(session.workdir, done, state.controller)
                     state, record["val"] = _evaluate(session, state, progress, best)
+                    if session.signal:
+                        record["signal"] = session.signal(state)
                     watch(-(-done // session.evaluate_every), record["val"])
                     clock.restart()
                 bar.note(_summary(record, progress), line=evaluating)

@@ -21,6 +21,7 @@ MOVABLE = (  # may differ when a run goes on: the dataset's fingerprint decides,
     "data.residence",
     "train.block",
     "run.profile",
+    "run.signal",
 )
 
 

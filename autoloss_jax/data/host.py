@@ -112,6 +112,16 @@ def padded(split: Split, batch_size: int) -> Iterator[tuple[Batch, int]]:
         yield {"x": x[index], "y": y[index]}, min(batch_size, len(y) - begin)
 
 
+def gather(parts: tuple[Split, ...], rows: np.ndarray) -> Batch:
+    """The rows of these numbers, counted through all parts."""
+    batch = {
+        "x": np.zeros((len(rows), parts[0][0].shape[1]), np.int32),
+        "y": np.zeros(len(rows), np.int32),
+    }
+    _fill(parts, rows, batch["x"], batch["y"])
+    return batch
+
+
 def _fill(parts: tuple[Split, ...], rows: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
     begin = 0
     for part_x, part_y in parts:

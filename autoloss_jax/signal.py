@@ -1,0 +1,75 @@
+"""The signal in what teaches V: how far two batches of validation agree on where the controller should go."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+from autoloss_jax import autoloss, sharding
+from autoloss_jax.autoloss import AutoLoss, Batch, TrainState
+from autoloss_jax.data import host
+from autoloss_jax.data.shuffle import Order
+
+
+def cosine(al: AutoLoss, state: TrainState, batch: Batch, first: Batch, second: Batch) -> jax.Array:
+    """Cosine between V's hypergradients on two batches of val at one train batch, in [-1, 1]; NaN if one is zero.
+
+    1 is a direction that any batch would give, 0 is noise. Each batch of val has dropout of its own.
+    """
+    drs_key, key = jax.random.split(autoloss.stream(state.key, state.step, "train"))
+
+    def train_loss(logits, V):
+        return autoloss.mixture(al, logits, V, state, batch["y"], key, detach=al.detach)
+
+    def measure(W, opt_state, x, *val_x):
+        train_pass = autoloss.forward_pass(al, W, state, x, drs_key)
+        directions = []
+        for number, val in enumerate((first, second)):
+            own = state.replace(key=autoloss.stream(state.key, number, "signal"))
+            val = {**val, "x": val_x[number]}
+            directions.append(
+                autoloss.hypergradient(
+                    state.controller.params, al, W, own, opt_state, train_pass, train_loss, val
+                )
+            )
+        agreement = optax.losses.cosine_similarity(*(ravel_pytree(g)[0] for g in directions))
+        return jax.tree.map(jnp.zeros_like, W), agreement
+
+    *_, agreement = al.drs_tx.step(  # for its rows alone: what it moves is not looked at
+        state.drs.params, state.drs.opt_state, state.lr_scale, measure, batch["x"], first["x"], second["x"]
+    )
+    return agreement
+
+
+def meter(
+    al: AutoLoss,
+    mesh: jax.sharding.Mesh,
+    train: tuple[host.Split, ...],
+    controller: tuple[host.Split, ...],
+    batch_size: int,
+) -> Callable[[TrainState], float]:
+    """State -> `cosine` on batches that its key and step draw; the two of val share no row."""
+    half = min(batch_size, host.num_rows(controller) // 2) // mesh.size * mesh.size
+    orders = (
+        Order("signal train", host.num_rows(train), batch_size),
+        Order("signal val", host.num_rows(controller), 2 * half),
+    )
+    jitted = jax.jit(functools.partial(cosine, al))
+
+    def measure(state: TrainState) -> float:
+        root, step = np.asarray(jax.random.key_data(state.key)), int(state.step)
+        batch, val = (
+            host.gather(parts, order.rows(root, step))
+            for parts, order in zip((train, controller), orders, strict=True)
+        )
+        first, second = (
+            {name: a[part] for name, a in val.items()} for part in (slice(half), slice(half, None))
+        )
+        placed = (sharding.put_batch(mesh, b) for b in (batch, first, second))
+        return float(jitted(state, *placed))
+
+    return measure
