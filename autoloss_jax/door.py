@@ -59,6 +59,15 @@ def folder() -> Path:
     return Path(WORKDIR.value or Path("runs") / "-".join(filter(None, (Path(name).stem, variant))))
 
 
+def existing_folder() -> Path:
+    """The folder that --workdir names; UserError if there is none."""
+    if not WORKDIR.value:
+        raise UserError("--workdir: name the folder of a finished training run")
+    if not Path(WORKDIR.value).is_dir():
+        raise UserError(f"--workdir={WORKDIR.value}: no such folder")
+    return Path(WORKDIR.value)
+
+
 def say(text: str) -> None:
     """A line for people."""
     print(text, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from ml_collections import config_flags
 from autoloss_jax import config, door, report, restore, settings
 from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
-from autoloss_jax.door import CONFIG, WORKDIR, say
+from autoloss_jax.door import CONFIG, say
 from autoloss_jax.search import train, tune
 from autoloss_jax.settings import UserError
 
@@ -65,7 +65,7 @@ def _tune() -> None:
 
 def _evaluate() -> None:
     """Print the figures of a checkpoint as JSON."""
-    overrides, workdir = _overrides(), _existing_workdir()
+    overrides, workdir = _overrides(), door.existing_folder()
     loaded = restore.load(workdir, Path(CHECKPOINT.value) if CHECKPOINT.value else None, overrides)
     figures = report.finite(restore.evaluate_run(loaded, workdir, "data.path" in overrides, lambda _: None))
     if OUTPUT.value:
@@ -77,7 +77,7 @@ def _predict() -> None:
     """Score the rows of a file."""
     if not OUTPUT.value:
         raise UserError("--output: name the Parquet file to write, as --output=scores.parquet")
-    overrides, workdir = _overrides(), _existing_workdir()
+    overrides, workdir = _overrides(), door.existing_folder()
     if "data.path" not in overrides:
         raise UserError("--config.data.path: name the file of rows to score")
     loaded = restore.load(workdir, Path(CHECKPOINT.value) if CHECKPOINT.value else None, overrides)
@@ -87,14 +87,6 @@ def _predict() -> None:
 
 def _overrides() -> dict[str, Any]:
     return dict(config_flags.get_override_values(flags.FLAGS["config"]))
-
-
-def _existing_workdir() -> Path:
-    if not WORKDIR.value:
-        raise UserError("--workdir: name the folder of a finished training run")
-    if not Path(WORKDIR.value).is_dir():
-        raise UserError(f"--workdir={WORKDIR.value}: no such folder")
-    return Path(WORKDIR.value)
 
 
 if __name__ == "__main__":

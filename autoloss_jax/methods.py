@@ -23,6 +23,11 @@ class Method:
         """Whether V learns on the controller's share of validation."""
         return self.taught_by == "val"
 
+    @property
+    def has_controller(self) -> bool:
+        """Whether weights come from something learnt, here or in another run; else they are given."""
+        return self.controller in (Controller, SharedVector)
+
 
 def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
     """The row and the candidate losses that a config names. A loss's name is a method: a pool of one, uniformly weighted."""

@@ -1,0 +1,66 @@
+"""What a controller makes of its candidates: weights, loss and gradient as curves over the prediction.
+
+Shapes: K points, C logits, N candidate losses.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from autoloss_jax import autoloss
+from autoloss_jax.autoloss import AutoLoss, Loss, Params
+
+
+class Path(NamedTuple):
+    """A way through predictions, for examples of one label."""
+
+    label: int
+    z: np.ndarray  # [K], the logit; for several classes, the label's above the others', which are equal
+    probability: np.ndarray  # [K], y_hat; for several classes, p_y
+    logits: np.ndarray  # [K, C]
+
+
+class Mixture(NamedTuple):
+    """What the recommender descends, example by example; alpha is held fixed in the gradient, as with method.detach."""
+
+    weights: jax.Array  # [K, N], alpha
+    value: jax.Array  # [K], sum_i alpha_i l_i
+    gradient: jax.Array  # [K, C], sum_i alpha_i dl_i/dz
+
+
+def weights(al: AutoLoss, V: Params, stats: Params, logits: Any, labels: Any) -> jax.Array:
+    """Alpha [K, N] of a controller in evaluation mode, at logits [K, C] and labels int[K]."""
+    variables = {"params": V, "batch_stats": stats}
+    return jnp.exp(
+        al.controller.apply(variables, jnp.asarray(labels), autoloss.probabilities(logits), train=False)
+    )
+
+
+def mixture(losses: Sequence[Loss], alpha: Any, logits: Any, labels: Any) -> Mixture:
+    """The mixture of losses at weights alpha [K, N]; its gradient is not that of its value, where alpha moves with z."""
+    alpha, logits, labels = (jnp.asarray(a) for a in (alpha, logits, labels))
+    candidates, pull = jax.vjp(lambda z: jnp.stack([loss(z, labels) for loss in losses], axis=-1), logits)
+    alpha = alpha.astype(candidates.dtype)
+    return Mixture(alpha, autoloss.mixed_loss(alpha, candidates), pull(alpha)[0])
+
+
+def paths(num_classes: int, num_points: int = 401, reach: float = 6.0) -> tuple[Path, ...]:
+    """For labels 0 and 1, y_hat from near 0 to near 1; of C classes, for the lowest, middle and highest label, p_y so.
+
+    The other classes share the rest evenly.
+    """
+    z = np.linspace(-reach, reach, num_points)
+    if num_classes == 2:
+        return tuple(Path(label, z, _sigmoid(z), z[:, None]) for label in (0, 1))
+    above = z + np.log(num_classes - 1)
+    return tuple(
+        Path(label, above, _sigmoid(z), above[:, None] * (np.arange(num_classes) == label))
+        for label in (0, (num_classes - 1) // 2, num_classes - 1)
+    )
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
