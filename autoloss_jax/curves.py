@@ -26,9 +26,9 @@ class Path(NamedTuple):
 class Mixture(NamedTuple):
     """What the recommender descends, example by example; alpha is held fixed in the gradient, as with method.detach."""
 
-    weights: jax.Array  # [K, N], alpha
-    value: jax.Array  # [K], sum_i alpha_i l_i
-    gradient: jax.Array  # [K, C], sum_i alpha_i dl_i/dz
+    weights: Any  # [K, N], alpha
+    value: Any  # [K], sum_i alpha_i l_i
+    gradient: Any  # [K, C], sum_i alpha_i dl_i/dz
 
 
 def weights(al: AutoLoss, V: Params, stats: Params, logits: Any, labels: Any) -> jax.Array:
