@@ -27,16 +27,17 @@ def cosine(al: AutoLoss, state: TrainState, batch: Batch, first: Batch, second: 
 
     def measure(W, opt_state, x, *val_x):
         train_pass = autoloss.forward_pass(al, W, state, x, drs_key)
-        directions = []
-        for number, val in enumerate((first, second)):
+
+        def direction(of):
+            number, val = of
             own = state.replace(key=autoloss.stream(state.key, number, "signal"))
-            val = {**val, "x": val_x[number]}
-            directions.append(
-                autoloss.hypergradient(
-                    state.controller.params, al, W, own, opt_state, train_pass, train_loss, val
-                )
-            )
-        agreement = optax.losses.cosine_similarity(*(ravel_pytree(g)[0] for g in directions))
+            V = state.controller.params
+            return ravel_pytree(
+                autoloss.hypergradient(V, al, W, own, opt_state, train_pass, train_loss, val)
+            )[0]
+
+        pair = {"x": jnp.stack(val_x), "y": jnp.stack([first["y"], second["y"]])}
+        agreement = optax.losses.cosine_similarity(*jax.lax.map(direction, (jnp.arange(2), pair)))
         return jax.tree.map(jnp.zeros_like, W), agreement
 
     *_, agreement = al.drs_tx.step(  # for its rows alone: what it moves is not looked at
