@@ -260,7 +260,7 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch |
     Both look at one forward pass of the train batch, over the rows of these batches alone. SLF's V descends L_train too.
     The running batch statistics of both networks move here: once a step, whatever f is.
     """
-    drs, looked_at = state.drs, () if val_batch is None else (val_batch["x"],)
+    looked_at = () if val_batch is None else (val_batch["x"],)
     drs_key, key = jax.random.split(stream(state.key, state.step, "train"))
 
     def train_loss(logits, V):
@@ -272,16 +272,21 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch |
         if val_batch is not None:
             val = {**val_batch, "x": val_x[0]}
             grad_V = hypergradient(controller.params, al, W, state, opt_state, train_pass, train_loss, val)
-            controller = _descend(al.controller_tx, controller, grad_V)
+            controller = descend(al.controller_tx, controller, grad_V)
         (r, grad_V), (stats, metrics) = jax.grad(train_loss, argnums=(0, 1), has_aux=True)(
             train_pass.logits, controller.params
         )
         if al.taught_by == "train":
-            controller = _descend(al.controller_tx, controller, grad_V)
+            controller = descend(al.controller_tx, controller, grad_V)
         return train_pass.back(r)[0], (train_pass.stats, controller.replace(stats=stats), metrics)
 
+    return advance(al, state, gradient, batch["x"], *looked_at)
+
+
+def advance(al: AutoLoss, state: TrainState, gradient: Callable[..., Any], x, *looked_at) -> TrainState:
+    """The state after one step of W along `gradient`, whose aux is (statistics of W, the controller, Metrics)."""
     W, opt_state, (stats, controller, metrics) = al.drs_tx.step(
-        drs.params, drs.opt_state, state.lr_scale, gradient, batch["x"], *looked_at
+        state.drs.params, state.drs.opt_state, state.lr_scale, gradient, x, *looked_at
     )
     return state.replace(
         step=state.step + 1,
@@ -291,7 +296,8 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch |
     )
 
 
-def _descend(tx: optax.GradientTransformation, network: Network, gradient: Params) -> Network:
+def descend(tx: optax.GradientTransformation, network: Network, gradient: Params) -> Network:
+    """The network after one step of its optimiser along `gradient`."""
     updates, opt_state = tx.update(gradient, network.opt_state, network.params)
     return network.replace(params=optax.apply_updates(network.params, updates), opt_state=opt_state)
 
@@ -306,12 +312,6 @@ def evaluate_step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Ar
     """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha, without noise."""
     logits, _ = forward(al, state.drs.params, state.drs.stats, batch["x"])
     candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
-    log_alpha, _ = _apply(
-        al.controller,
-        state.controller.params,
-        state.controller.stats,
-        None,
-        batch["y"],
-        probabilities(logits),
-    )
+    V, stats = state.controller.params, state.controller.stats
+    log_alpha, _ = _apply(al.controller, V, stats, None, batch["y"], probabilities(logits))
     return logits, mixed_loss(jnp.exp(log_alpha), candidates)

@@ -96,7 +96,7 @@ class Method:
 
     name: str = key(
         "autoloss",
-        "autoloss, al1, al2, darts, slf, bohb, static, transfer, retrain, or one loss, as ce or focal(gamma=1.0)",
+        "autoloss, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one loss, as ce or focal(gamma=1.0)",
     )
     pool: tuple[str, ...] = key(("focal", "kl", "hinge", "ce"), "the candidate losses")
     every: int = key(7, "f: recommender updates per controller update", low=1)
@@ -112,7 +112,7 @@ class Method:
     hidden: tuple[int, ...] = key((128, 128), "widths of the controller's layers")
     dropout: float = key(0.2, "dropout rate of the controller", low=0.0, high=0.99)
     static: tuple[float, ...] = key(
-        (), "static: the weights of the pool; bohb: those found, searched first where there are none"
+        (), "static: the weights of the pool; bohb, melu: those found, searched first where there are none"
     )
     transfer_from: str = key(
         "",

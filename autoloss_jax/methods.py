@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flax import linen as nn
 
-from autoloss_jax import autoloss, config, losses, selection, settings
+from autoloss_jax import autoloss, config, losses, melu, selection, settings
 from autoloss_jax.controller import Controller, SharedVector, Static, Uniform
 
 
@@ -17,6 +17,7 @@ class Method:
     weights: Callable
     controller: type[nn.Module]
     taught_by: str
+    step: Callable = autoloss.train_step
 
     @property
     def searches(self) -> bool:
@@ -38,7 +39,7 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
                 f"--config.method.name={method.name!r}: not a method or a loss: {', '.join(known)}{settings.nearest(method.name, known)}"
             )
         return METHODS["al1"], losses.parse_pool((method.name,))
-    row = METHODS[method.name]
+    row = METHODS["static" if method.name == "melu" and method.static else method.name]
     if row.searches and method.val_objective == "ce" and method.xi == 0:
         raise settings.UserError(
             "--config.method.xi=0 with val_objective='ce': the validation loss then depends on V through nothing, and the "
@@ -77,6 +78,8 @@ METHODS = {
     "darts": Method(selection.alpha_weights, SharedVector, "val"),
     "static": Method(selection.alpha_weights, Static, "never"),
     "bohb": Method(selection.alpha_weights, Static, "never"),  # searched by search/bohb.py
+    # this row is its search; with the weights that it found it is `static`
+    "melu": Method(selection.alpha_weights, SharedVector, "val", melu.train_step),
     "slf": Method(selection.gumbel_softmax, Controller, "train"),
     "autoloss": Method(selection.gumbel_softmax, Controller, "val"),
     "transfer": Method(selection.gumbel_softmax, Controller, "never"),

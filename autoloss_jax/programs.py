@@ -28,11 +28,16 @@ class Feed(Protocol):
         ...
 
 
-def train_block(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainState]:
+Step = Callable[..., TrainState]  # (AutoLoss, state, W's batch, V's batch or none) -> state
+
+
+def train_block(
+    al: AutoLoss, feed: Feed, every: int, step: Step = autoloss.train_step
+) -> Callable[..., TrainState]:
     """Algorithm 1 over a feed, jitted: (state, source, stop) -> the state at step `stop`. The state is given away."""
 
     def block(state, source, stop):
-        state = algorithm1(al, feed, every, state, source, stop)
+        state = algorithm1(al, feed, every, step, state, source, stop)
         return jax.lax.with_sharding_constraint(state, sharding.shardings(feed.mesh, "state", state))
 
     return jax.jit(block, donate_argnums=0)
@@ -47,14 +52,17 @@ def train_members(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainSt
 
     def block(states, source, stop):
         axes = jax.tree_util.tree_map_with_path(lambda path, _: None if _shared(path) else 0, states)
-        one = jax.vmap(lambda s: algorithm1(al, feed, every, s, source, stop), in_axes=(axes,), out_axes=axes)
-        return one(states)
+
+        def one(state):
+            return algorithm1(al, feed, every, autoloss.train_step, state, source, stop)
+
+        return jax.vmap(one, in_axes=(axes,), out_axes=axes)(states)
 
     return jax.jit(block, donate_argnums=0)
 
 
 def algorithm1(
-    al: AutoLoss, feed: Feed, every: int, state: TrainState, source: Any, stop: jax.Array
+    al: AutoLoss, feed: Feed, every: int, step: Step, state: TrainState, source: Any, stop: jax.Array
 ) -> TrainState:
     """From the state's step to `stop`, in one program: V moves before W in every `every`-th step.
 
@@ -62,16 +70,16 @@ def algorithm1(
     are loops, never branches, which would copy the table.
     """
 
-    def step(state):
-        return autoloss.train_step(al, state, feed.train_batch(source, state.key, state.step))
+    def train(state):
+        return step(al, state, feed.train_batch(source, state.key, state.step))
 
     def until(end, state):
-        return jax.lax.while_loop(lambda s: s.step < end, step, state)
+        return jax.lax.while_loop(lambda s: s.step < end, train, state)
 
     def search(_, state):
         train_batch = feed.train_batch(source, state.key, state.step)
         val_batch = feed.val_batch(source, state.key, state.step // every)
-        return autoloss.train_step(al, state, train_batch, val_batch)
+        return step(al, state, train_batch, val_batch)
 
     def period(state):
         due = (state.step % every == 0).astype(jnp.int32)

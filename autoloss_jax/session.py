@@ -84,7 +84,7 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         pool=tuple(pool),
         epoch_steps=epoch_steps,
         feed=feed,
-        train_block=programs.train_block(al, feed, cfg.method.every),
+        train_block=programs.train_block(al, feed, cfg.method.every, method.step),
         settle=jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0),
         evaluate_step=jax.jit(functools.partial(autoloss.evaluate_step, al)),
         signal=signal.meter(al, mesh, splits.train, splits.controller, cfg.train.batch_size)

@@ -7,7 +7,7 @@ from typing import Any
 from autoloss_jax import settings
 from autoloss_jax import train as loop
 from autoloss_jax.config import Config
-from autoloss_jax.search import bohb, retrain
+from autoloss_jax.search import bohb, melu, retrain
 
 
 def train(
@@ -24,5 +24,5 @@ def found(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Config:
     return settings.with_keys(cfg, SEARCHES[cfg.method.name](cfg, workdir, say))
 
 
-SEARCHES = {"bohb": bohb.weights, "retrain": retrain.controller}
+SEARCHES = {"bohb": bohb.weights, "melu": melu.weights, "retrain": retrain.controller}
 SHARED = ("bohb",)  # what is found does not belong to a seed

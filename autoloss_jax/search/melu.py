@@ -1,0 +1,21 @@
+"""MeLU-style static weights of the pool: one training by `autoloss_jax/melu.py` finds them, another uses them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from autoloss_jax import checkpoint, train
+from autoloss_jax.config import Config
+
+
+def weights(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Weights of `cfg.method.pool` that sum to one, as a config key: softmax(theta) at the best evaluation of the search.
+
+    The search is a run of its own, left in `workdir`. It ends as every run ends, by the early-stopping rows; nothing in
+    it is learnt from them.
+    """
+    train.train(cfg, workdir, say)
+    searched = checkpoint.load(checkpoint.newest(workdir / "best")).state
+    return {"method.static": tuple(jax.nn.softmax(searched.controller.params["theta"]).tolist())}
