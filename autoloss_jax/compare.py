@@ -35,8 +35,8 @@ def label(result: dict[str, Any]) -> str:
     if row is None:  # one loss: nothing else is chosen
         return result["method"]
     ignored = {"name"} if row.searches else {"name", "every", "xi", "virtual_step", "val_objective"}
-    if result["method"] != "static":  # found by the run itself, for each seed anew
-        ignored.add("static")
+    if result["method"] in ("bohb", "melu", "retrain"):  # found by the run itself, for each seed anew
+        ignored |= {"static", "transfer_from"}
     defaults, changed = config.Method(), []
     for name, value, _ in settings.keys(config.from_dict(result["config"]).method):
         if name not in ignored and value != getattr(defaults, name):

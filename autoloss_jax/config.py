@@ -96,7 +96,8 @@ class Method:
 
     name: str = key(
         "autoloss",
-        "autoloss, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one loss, as ce or focal(gamma=1.0)",
+        "autoloss, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one loss, as ce or focal(gamma=1.0); "
+        "auto: the best on validation of ce, al1, retrain and bohb",
     )
     pool: tuple[str, ...] = key(("focal", "kl", "hinge", "ce"), "the candidate losses")
     every: int = key(7, "f: recommender updates per controller update", low=1)
@@ -181,9 +182,14 @@ class Train:
 
 @dataclasses.dataclass
 class Search:
-    """A search over whole trainings: --mode=tune, and the method bohb."""
+    """A search over whole trainings: --mode=tune, and the methods bohb and auto."""
 
-    trials: int = key(20, "trainings tried, of train.epochs each or fewer", low=1)
+    trials: int = key(
+        20,
+        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 for ce, 2 with al1, 4 with retrain, "
+        "7 with bohb, whose search gets the rest",
+        low=1,
+    )
     over: tuple[str, ...] = key(
         ("optimizer.l2", "model.dropout", "optimizer.learning_rate"), "tune: the config keys that are tuned"
     )

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -197,11 +197,7 @@ def _evaluate(
     )
     val = evaluate.figures(session.splits.val[1], logits) | {"loss": float(losses.mean())}
     _require_finite(val["logloss"], "validation", step)
-    value = val["auc"] if cfg.train.monitor == "auc" else -val["logloss"]
-    if value is None:
-        raise UserError(
-            f"validation AUC is undefined ({val['auc_undefined']}); set --config.train.monitor=logloss"
-        )
+    value = monitored(cfg, val)
     share = {name: s / progress.share_steps for name, s in zip(session.pool, progress.share, strict=True)}
     progress.share, progress.share_steps = [0.0] * len(session.pool), 0.0
     if progress.best_value is None or value > progress.best_value + 1e-6:
@@ -213,6 +209,17 @@ def _evaluate(
         state = state.replace(lr_scale=state.lr_scale * cfg.optimizer.decay)
     progress.stopped = progress.stalled >= cfg.train.patience
     return state, val
+
+
+def monitored(cfg: Config, val: Mapping[str, Any]) -> float:
+    """The validation figure that decides, greater is better; UserError where it is undefined."""
+    if cfg.train.monitor == "logloss":
+        return -val["logloss"]
+    if val["auc"] is None:
+        raise UserError(
+            f"validation AUC is undefined ({val['auc_undefined']}); set --config.train.monitor=logloss"
+        )
+    return val["auc"]
 
 
 def _require_finite(loss: float, which: str, step: int) -> None:

@@ -22,6 +22,18 @@ def test_runs_are_grouped_and_averaged_over_seeds(finished):
     assert "| ce | 1 | undefined |" in second
 
 
+def test_weights_that_runs_found_for_themselves_do_not_part_their_seeds(finished):
+    _, _, result = finished
+    for method, rows in (("bohb", 1), ("melu", 1), ("static", 2)):
+        runs = []
+        for seed, weight in enumerate((0.2, 0.3)):
+            changed = result["config"]["method"] | {"static": [weight, 1 - weight]}
+            runs.append(
+                result | {"seed": seed, "method": method, "config": result["config"] | {"method": changed}}
+            )
+        assert len(compare.table(runs).splitlines()) - 2 == rows
+
+
 def test_the_command_reads_result_json_and_names_what_is_missing(finished, tmp_path):
     def call(*runs):
         return subprocess.run(

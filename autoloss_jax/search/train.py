@@ -7,13 +7,15 @@ from typing import Any
 from autoloss_jax import settings
 from autoloss_jax import train as loop
 from autoloss_jax.config import Config
-from autoloss_jax.search import bohb, melu, retrain
+from autoloss_jax.search import auto, bohb, melu, retrain
 
 
 def train(
     cfg: Config, workdir: Path, say: Callable[[str], None] = print, *, shown: bool = True
 ) -> dict[str, Any]:
     """The result.json of `cfg`; what its method must find first, and is not given, is searched in `workdir/search`."""
+    if cfg.method.name == "auto":
+        return auto.train(train, cfg, workdir, say)
     return loop.train(found(cfg, workdir / "search", say), workdir, say, shown=shown)
 
 

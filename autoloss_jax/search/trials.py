@@ -5,9 +5,11 @@ nothing. Proposals are a function of the seed and of the trials before, and a tr
 that a search that was killed ends where it would have ended.
 """
 
+import contextlib
 import json
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ import optuna
 from autoloss_jax import config, report, settings, train
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
-from autoloss_jax.settings import UserError
 
 Suggest = Callable[[optuna.Trial], dict[str, Any]]  # config keys to try
 
@@ -47,7 +48,7 @@ def search(
     while (number := len(study.get_trials(states=DONE))) < cfg.search.trials:
         _run(study, _trial(study, cfg.run.seed, number), cfg, workdir, suggest, say)
     if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
-        raise UserError(f"{workdir}: every trial was given up; raise --config.search.trials")
+        raise train.Diverged(f"{workdir}: every trial was given up; raise --config.search.trials")
     best = study.best_trial
     report.write_json(workdir / "trials.json", [_record(t) for t in study.trials])
     report.write_json(chosen, {"trial": best.number, "logloss": best.value, "keys": best.user_attrs["keys"]})
@@ -93,7 +94,8 @@ def _run(study, trial, cfg, workdir, suggest, say) -> None:
     try:
         if seen and trial.should_prune():
             raise optuna.TrialPruned
-        train.train(settings.with_keys(cfg, keys), here, lambda _: None, watch, shown=False)
+        with _timed(trial):
+            train.train(settings.with_keys(cfg, keys), here, lambda _: None, watch, shown=False)
         study.tell(trial, min(seen.values()))
     except optuna.TrialPruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
@@ -104,6 +106,17 @@ def _run(study, trial, cfg, workdir, suggest, say) -> None:
     say(f"trial {trial.number}: {figure}: {', '.join(f'{k}={v}' for k, v in keys.items())}")
 
 
+@contextlib.contextmanager
+def _timed(trial: optuna.Trial) -> Iterator[None]:
+    """Adds to a trial's seconds, whatever ends it."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = trial.user_attrs.get("seconds", 0.0) + time.monotonic() - started
+        trial.set_user_attr("seconds", seconds)
+
+
 def _record(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     return {
         "trial": trial.number,
@@ -111,6 +124,7 @@ def _record(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "evaluations": len(trial.intermediate_values),
         "logloss": min(trial.intermediate_values.values(), default=None),
         "keys": trial.user_attrs.get("keys"),
+        "seconds": trial.user_attrs.get("seconds", 0.0),
     }
 
 

@@ -1,0 +1,159 @@
+"""Method `auto`: the best on validation is shipped as it is, whatever test says, and a kill changes nothing."""
+
+import json
+
+import pytest
+
+from autoloss_jax import report, restore, settings
+from autoloss_jax import train as loop
+from autoloss_jax.search import auto
+from autoloss_jax.search import train as searching
+from autoloss_jax.settings import UserError
+from tests.test_train import digest
+
+
+def quiet(_):
+    pass
+
+
+@pytest.fixture(scope="module")
+def chosen(small, tmp_path_factory):
+    """A finished run of all contenders: (config, workdir, result)."""
+    workdir = tmp_path_factory.mktemp("auto") / "run"
+    cfg = small(method__name="auto", search__trials=7, train__epochs=1, data__fold_in_val=True)
+    return cfg, workdir, searching.train(cfg, workdir, quiet)
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def rows(workdir):
+    """The table of auto.md as heads -> cells, one of each method."""
+    lines = [line for line in (workdir / "auto.md").read_text().splitlines() if line.startswith("| ")]
+    heads, _, *cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(heads, c, strict=True)) for c in cells]
+
+
+def test_the_best_on_validation_is_shipped_as_it_is(chosen):
+    _, workdir, result = chosen
+    results = {name: read(workdir / "search" / name / "result.json") for name in auto.COSTS}
+    best = max(results, key=lambda name: results[name]["val"]["auc"])
+    assert result == results[best] == read(workdir / "result.json")
+    assert result["method"] == best and result["val"]["auc"] >= results["ce"]["val"]["auc"]
+    assert digest(workdir) == digest(workdir / "search" / best)
+    assert len(read(workdir / "search" / "bohb" / "search" / "trials.json")) == 2
+    assert {r["num_examples"]["train"] for r in results.values()} == {result["num_examples"]["train"]}
+    loaded = restore.load(workdir, None, {})
+    assert restore.evaluate_run(loaded, workdir, False, quiet)["auc"] == pytest.approx(
+        result["test"]["auc"], abs=1e-9
+    )
+
+
+def test_the_report_says_what_the_results_say(chosen):
+    _, workdir, result = chosen
+    text = (workdir / "auto.md").read_text()
+    names = [line["method"] for line in rows(workdir)]
+    assert [name.strip("*") for name in names] == list(auto.COSTS)
+    assert [name for name in names if "**" in name] == [f"**{result['method']}**"]
+    assert f"**{result['method']}** was chosen: its validation AUC is the best of 4" in text
+    for line in rows(workdir):
+        name = line["method"].strip("*")
+        theirs = read(workdir / "search" / name / "result.json")
+        assert line["val AUC"] == f"{theirs['val']['auc']:.5f}"
+        assert line["val logloss"] == f"{theirs['val']['logloss']:.5f}"
+        assert float(line["best epoch"]) == 1
+        assert float(line["seconds"]) >= round(theirs["wall_seconds"])
+        weights = theirs["config"]["method"]["static"] or ([0.25] * 4 if name == "al1" else [])
+        shown = [line[f"weight of {loss}"] for loss in theirs["config"]["method"]["pool"]]
+        assert not weights or [float(w) for w in shown] == pytest.approx(weights, abs=1e-3)
+    assert len(text.splitlines()) < 60
+
+
+def test_validation_decides_by_the_monitored_figure_and_a_tie_is_the_formers(small):
+    vals = {
+        "ce": {"auc": 0.7, "logloss": 0.5},
+        "al1": {"auc": 0.8, "logloss": 0.6},
+        "bohb": {"auc": 0.8, "logloss": 0.5},
+    }
+    assert auto.winner(small(train__monitor="auc"), vals) == "al1"
+    assert auto.winner(small(train__monitor="logloss"), vals) == "ce"
+
+
+@pytest.mark.parametrize("trials", range(1, 12))
+def test_all_trainings_together_are_within_the_budget_and_ce_is_always_there(small, trials):
+    found = auto.contenders(small(search__trials=trials))
+    assert next(iter(found)) == "ce"
+    searched = found.get("bohb", {}).get("search.trials", 0)
+    spent = len(found) + ("retrain" in found) + searched
+    assert spent <= trials and (spent == trials or trials < 7)
+    assert searched != 1  # the first trial is al1
+
+
+def test_killed_in_each_contender_and_while_shipping_it_ends_the_same(chosen, tmp_path, monkeypatch):
+    """As each training is a run that resumes to the same bits, trainings are killed here where they begin."""
+    cfg, workdir, result = chosen
+    calls = []
+
+    def killed_at(plain, numbers):
+        def call(*args, **kwargs):
+            calls.append(None)
+            if len(calls) in numbers:
+                raise KeyboardInterrupt
+            return plain(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(loop, "open_session", killed_at(loop.open_session, {2, 4, 6, 8}))
+    monkeypatch.setattr(auto.shutil, "copytree", killed_at(auto.shutil.copytree, {12}))
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            searching.train(cfg, tmp_path, quiet)
+        assert not (tmp_path / "result.json").exists()
+    again = searching.train(cfg, tmp_path, quiet)
+    assert (again["method"], again["val"], again["test"]) == (
+        result["method"],
+        result["val"],
+        result["test"],
+    )
+    assert digest(tmp_path) == digest(workdir)
+    shown = [[row | {"seconds": ""} for row in rows(w)] for w in (tmp_path, workdir)]
+    assert shown[0] == shown[1]
+
+
+def test_a_finished_run_is_not_run_again(chosen, monkeypatch):
+    cfg, workdir, result = chosen
+    monkeypatch.setattr(loop, "open_session", None)
+    assert searching.train(cfg, workdir, quiet) == result
+
+
+def test_another_runs_folder_is_refused_before_anything_is_trained(chosen, finished, monkeypatch):
+    monkeypatch.setattr(loop, "open_session", None)
+    cfg, workdir, _ = chosen
+    with pytest.raises(UserError, match=r"--config\.search\.trials=7, not 8"):
+        searching.train(settings.with_keys(cfg, {"search.trials": 8}), workdir, quiet)
+    with pytest.raises(UserError, match=r"holds a run with --config\.data\.fold_in_val=False"):
+        searching.train(cfg, finished[1], quiet)
+    assert not (finished[1] / "search").exists()
+    with pytest.raises(UserError, match=r"leave method\.static and transfer_from out"):
+        searching.train(settings.with_keys(cfg, {"method.static": (1.0,)}), workdir, quiet)
+
+
+def test_a_contender_that_diverges_loses(small, finished, tmp_path):
+    _, _, result = finished
+    cfg = small(method__name="auto", search__trials=4)
+
+    def train(cfg, workdir, say):
+        if cfg.method.name == "al1":
+            raise loop.Diverged("not finite")
+        workdir.mkdir(parents=True)
+        aucs = {"ce": 0.8, "retrain": 0.7}
+        val = {"auc": aucs[cfg.method.name], "logloss": 0.5}
+        report.write_json(workdir / "result.json", result | {"val": val})
+        log = json.dumps({"step": result["best_step"], "alpha": {"ce": 1.0}})
+        (workdir / "metrics.jsonl").write_text(log + "\n")
+        return result | {"val": val}
+
+    assert auto.train(train, cfg, tmp_path, quiet)["val"]["auc"] == 0.8
+    text = (tmp_path / "auto.md").read_text()
+    assert "`al1` diverged" in text and "`bohb` is not here: raise `--config.search.trials`" in text
