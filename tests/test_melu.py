@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, checkpoint, losses, melu, methods, session
+from autoloss_jax import autoloss, checkpoint, losses, melu, methods
 from autoloss_jax import train as loop
+from autoloss_jax.data import host, store
 from autoloss_jax.search import train as searching
 from tests import test_autoloss as proof
 from tests.test_train import digest
@@ -125,14 +126,20 @@ def test_killed_in_the_search_and_after_it_a_run_ends_in_the_same_bits(searched,
 
 def test_nothing_is_learnt_from_early_stopping_or_test_rows(searched, small, tmp_path, monkeypatch):
     cfg, workdir, _ = searched
-    plain = session.divide
+    halve, split = host.halve, store.Store.split
 
-    def scrambled(*args):
-        splits = plain(*args)
-        val, test = ((x[::-1], 1 - y) for x, y in (splits.val, splits.test))
-        return dataclasses.replace(splits, val=val, test=test)
+    def scrambled(rows):
+        return rows[0][::-1], 1 - rows[1]
 
-    monkeypatch.setattr(session, "divide", scrambled)
+    def halve_scrambled(*args):
+        controller, val = halve(*args)
+        return controller, scrambled(val)
+
+    def split_scrambled(self, name):
+        return scrambled(split(self, name)) if name == "test" else split(self, name)
+
+    monkeypatch.setattr(host, "halve", halve_scrambled)
+    monkeypatch.setattr(store.Store, "split", split_scrambled)
     loop.train(cfg, tmp_path, quiet)
     ends = [
         checkpoint.load(checkpoint.newest(w / "checkpoints")).state for w in (workdir / "search", tmp_path)
