@@ -12,8 +12,15 @@ from autoloss_jax.data import synthetic
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory):
-    """What several tests compile is compiled by the first of them."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    """What several tests compile is compiled by the first of them, in whatever process: workers and programs share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    for name, value in {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }.items():
+        os.environ[name.upper()] = str(value)  # of the programs that tests start
+        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

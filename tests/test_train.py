@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import random
 import signal
@@ -185,46 +186,60 @@ def train_command(cfg_path, workdir, *flags):
     return [sys.executable, "-m", "autoloss_jax.main", f"--config={cfg_path}", f"--workdir={workdir}", *flags]
 
 
+@pytest.fixture(scope="module")
+def steady(small):
+    """A config with checkpoints between evaluations, which goes on to its last step."""
+    return small(train__epochs=6, train__patience=6, train__checkpoint_every=4, train__log_every=3)
+
+
 @pytest.fixture
-def config_file(small, tmp_path):
-    """A config file of a run of some seconds, with checkpoints between evaluations."""
-    cfg = small(train__epochs=12, train__patience=12, train__checkpoint_every=4, train__log_every=3)
+def config_file(steady, tmp_path):
+    """The same as a file."""
     path = tmp_path / "config.py"
     path.write_text(
         "import json\nfrom autoloss_jax import config\n"
-        f"def get_config(variant=''):\n    return config.from_dict(json.loads({settings.to_json(cfg)!r}))\n"
+        f"def get_config(variant=''):\n    return config.from_dict(json.loads({settings.to_json(steady)!r}))\n"
     )
     return path
 
 
-def test_killed_at_ten_random_moments_a_run_resumes_to_the_same_bits(config_file, tmp_path):
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    whole = tmp_path / "whole"
-    begun = time.monotonic()
-    subprocess.run(train_command(config_file, whole), env=env, check=True, capture_output=True)
-    seconds = time.monotonic() - begun
-    expected, moments = digest(whole), random.Random(0)
+@pytest.fixture(scope="module")
+def whole(steady, tmp_path_factory):
+    """The workdir of a run that nothing stopped."""
+    workdir = tmp_path_factory.mktemp("whole")
+    train.train(steady, workdir, quiet)
+    return workdir
+
+
+def started(cfg, workdir):
+    """A process that trains, forked from one that holds what training imports: only the import is spared."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["autoloss_jax.train", "tests.test_train"])
+    process = processes.Process(target=train.train, args=(cfg, workdir, quiet), kwargs={"shown": False})
+    process.start()
+    return process
+
+
+def test_killed_at_ten_random_moments_a_run_resumes_to_the_same_bits(steady, whole, tmp_path):
+    expected, moments, last = digest(whole), random.Random(0), log(whole)[-1]["step"]
     for trial in range(2):  # five kills on the way to each end
         killed = tmp_path / f"killed-{trial}"
-        for _ in range(5):
-            process = subprocess.Popen(
-                train_command(config_file, killed),
-                env=env,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            time.sleep(seconds * moments.uniform(0.3, 0.9))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        subprocess.run(train_command(config_file, killed), env=env, check=True, capture_output=True)
+        for step in sorted(moments.sample(range(last // 2), 5)):
+            process = started(steady, killed)
+            while max((r["step"] for r in log(killed)), default=0) < step and process.is_alive():
+                time.sleep(0.01)
+            process.join(moments.uniform(0, 0.5))
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+        train.train(steady, killed, quiet)
         assert digest(killed) == expected
         assert log(killed) == log(whole)
 
 
-def test_sigterm_saves_and_the_run_goes_on_to_the_same_bits(config_file, tmp_path):
+def test_sigterm_saves_and_the_run_goes_on_to_the_same_bits(config_file, whole, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    subprocess.run(train_command(config_file, whole), env=env, check=True, capture_output=True)
+    stopped = tmp_path / "stopped"
     process = subprocess.Popen(
         train_command(config_file, stopped), env=env, stderr=subprocess.PIPE, text=True
     )
@@ -351,19 +366,15 @@ def test_ratings_in_five_classes_are_learnt_and_scored(tmp_path, model):
     assert np.mean(scores.to_numpy().argmax(axis=1) + 1 == stars[:50]) > 0.4
 
 
-def test_four_devices_train_as_one(finished, config_file, tmp_path):
+def test_four_devices_train_as_one(steady, config_file, tmp_path):
     """The same losses to rounding: batch statistics and means are over the whole batch, wherever its parts are."""
-    logs = {}
-    for devices in (1, 4):
-        env = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        }
-        workdir = tmp_path / str(devices)
-        flags = ("--config.train.epochs=1", "--config.model.dropout=0.0")
-        subprocess.run(train_command(config_file, workdir, *flags), env=env, check=True, capture_output=True)
-        logs[devices] = log(workdir)
+    changes = {"train.epochs": 1, "model.dropout": 0.0}
+    train.train(settings.with_keys(steady, changes), tmp_path / "1", quiet)
+    env = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    flags = (f"--config.{name}={value}" for name, value in changes.items())
+    command = train_command(config_file, tmp_path / "4", *flags)
+    subprocess.run(command, env=env, check=True, capture_output=True)
+    logs = {devices: log(tmp_path / str(devices)) for devices in (1, 4)}
     for one, four in zip(logs[1], logs[4], strict=True):
         assert one["loss"] == pytest.approx(four["loss"], rel=1e-4)
         assert one["alpha"] == pytest.approx(four["alpha"], rel=1e-3)
