@@ -6,7 +6,8 @@ from typing import Any
 
 from absl import flags
 
-from autoloss_jax import checkpoint, door, methods, report, searched_loss, tabulation
+from autoloss_jax import checkpoint, door, losses, methods, report
+from autoloss_jax.learned import searched_loss, tabulation
 from autoloss_jax.settings import UserError
 
 OUTPUT = flags.DEFINE_string("output", "", "the folder to write searched_loss.json and searched_loss.py to")
@@ -25,6 +26,12 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
             f"{workdir}: {loaded.schema.num_classes} classes: the weights of a table are a function of one probability; "
             "export the loss of a binary run"
         )
+    for name, loss in zip(loaded.pool, loaded.al.losses, strict=True):
+        if losses.ranks(loss):
+            raise UserError(
+                f"{workdir}: {name} looks at a whole batch, so that the searched loss is no function of one prediction; export "
+                "the loss of a pool without it"
+            )
     controller, labels, errors = loaded.state.controller, {}, {}
     for label in (0, 1):
         at = tabulation.exact(loaded.al, controller.params, controller.stats, label)

@@ -204,6 +204,11 @@ def listwise(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.where(labels > 0, generative(logits, labels), 0.0)
 
 
+def ranks(loss: Loss) -> bool:
+    """Whether a loss looks at the other examples of the batch."""
+    return getattr(loss, "func", loss) in (pairwise, generative, listwise)
+
+
 def _batch_scores(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """([B] the score of i's label at i, [B, B] at j); one logit scores its two labels -z and z."""
     scores = jnp.concatenate([-logits, logits], axis=-1) if logits.shape[-1] == 1 else logits

@@ -1,112 +1,17 @@
 """python -m autoloss_jax.picture --workdir=RUN: pictures of a run's controller, as PNG files in RUN/pictures."""
 
-import functools
-import io
-from pathlib import Path
-
-import jax
-import numpy as np
-from matplotlib.figure import Figure
-
-from autoloss_jax import checkpoint, curves, door, losses, methods, plots, report, snapshots
-from autoloss_jax.checkpoint import Loaded
-from autoloss_jax.plots import Curves
-from autoloss_jax.settings import UserError
-from autoloss_jax.snapshots import Snapshot
-
-
-def pictures(workdir: Path) -> dict[str, Figure]:
-    """Name -> figure of a run: weights, loss, movement, and signal if it was measured. UserError without a controller."""
-    loaded = checkpoint.load(checkpoint.newest(workdir / "best"))
-    if not methods.resolve(loaded.cfg.method)[0].has_controller:
-        raise UserError(f"{workdir}: its method, {loaded.cfg.method.name}, has no controller to picture")
-    figures = _curves(loaded, _some(snapshots.read(workdir)) or _frozen(loaded))
-    records = report.read_log(workdir / "metrics.jsonl")
-    if records:
-        step = np.array([r["step"] for r in records])
-        panels = [
-            Curves(what, step, {loss: np.array([r[key][loss] for r in records]) for loss in loaded.pool})
-            for what, key in (
-                ("mean weight alpha of a batch", "alpha"),
-                ("how often a loss had the largest weight", "share"),
-            )
-        ]
-        figures["movement"] = plots.movement(f"{_name(loaded)}: what the controller prefers", panels)
-    measured = [(r["step"], r["signal"]) for r in records if r.get("signal") is not None]
-    if measured:
-        title = f"{_name(loaded)}: cosine between hypergradients on two batches of validation"
-        figures["signal"] = plots.signal(title, *(np.array(column) for column in zip(*measured, strict=True)))
-    return figures
-
-
-def _some(left: dict[int, Snapshot]) -> dict[int, Snapshot]:
-    """The early, the midway and the last snapshot."""
-    steps = list(left)
-    return {steps[i]: left[steps[i]] for i in (0, (len(steps) - 1) // 2, -1)} if steps else {}
-
-
-def _frozen(loaded: Loaded) -> dict[int, Snapshot]:
-    return {int(loaded.state.step): (loaded.state.controller.params, loaded.state.controller.stats)}
-
-
-def _name(loaded: Loaded) -> str:
-    return f"{loaded.cfg.method.name}, {loaded.cfg.model.name}, {loaded.schema.name}"
-
-
-def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figure]:
-    """Weights over the prediction, and the loss and the gradient that they make, beside cross-entropy's."""
-    al, classes = loaded.al, loaded.schema.num_classes
-    weigh, mix = (
-        jax.jit(functools.partial(f, a)) for f, a in ((curves.weights, al), (curves.mixture, al.losses))
-    )
-    binary, weights, values, gradients = classes == 2, [], [], []
-    for path in curves.paths(classes):
-        labels, mixtures = np.full(len(path.z), path.label), {}
-        for step, (V, stats) in controllers.items():
-            alpha = weigh(V, stats, path.logits, labels)
-            mixtures[f"step {step}"] = mix(alpha, path.logits, labels)
-        weights.append(
-            [
-                Curves(
-                    f"y = {path.label}, {at}",
-                    path.probability,
-                    dict(zip(loaded.pool, np.asarray(m.weights).T, strict=True)),
-                )
-                for at, m in mixtures.items()
-            ]
-        )
-        mixtures["cross-entropy"] = curves.mixture(
-            [losses.ce], np.ones((len(labels), 1)), path.logits, labels
-        )
-        column = 0 if binary else path.label
-        title = f"y = {path.label}"
-        values.append(Curves(title, path.z, {at: m.value for at, m in mixtures.items()}))
-        gradients.append(Curves(title, path.z, {at: m.gradient[:, column] for at, m in mixtures.items()}))
-    rest = "" if binary else f"\nfrom wrong to right: the other {classes - 1} classes share the rest evenly"
-    return {
-        "weights": plots.weights(
-            f"{_name(loaded)}: weights of the candidates{rest}",
-            "prediction y_hat = P(label 1)" if binary else "probability of the label, p_y",
-            weights,
-        ),
-        "loss": plots.losses(
-            f"{_name(loaded)}: the loss that the weights make, and its gradient with the weights held fixed{rest}",
-            "logit z" if binary else "logit of the label above the others'",
-            ("loss per example", "gradient in z" if binary else "gradient in z_y"),
-            [values, gradients],
-        ),
-    }
+from autoloss_jax import door, report
+from autoloss_jax.learned import pictures, plots
 
 
 def main() -> None:
     """Write the pictures of the run in --workdir."""
     workdir = door.existing_folder()
     (workdir / "pictures").mkdir(exist_ok=True)
-    for name, figure in pictures(workdir).items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-        report.write_bytes(workdir / "pictures" / f"{name}.png", buffer.getvalue())
-        door.say(str(workdir / "pictures" / f"{name}.png"))
+    for name, figure in pictures.of(workdir).items():
+        path = workdir / "pictures" / f"{name}.png"
+        report.write_bytes(path, plots.png(figure))
+        door.say(str(path))
 
 
 if __name__ == "__main__":

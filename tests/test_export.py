@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import PchipInterpolator
 
-from autoloss_jax import checkpoint, export_loss, settings
+from autoloss_jax import checkpoint, export_loss, losses, settings
 from autoloss_jax.settings import UserError
 
 LABELS = (0, 1)
@@ -176,7 +176,14 @@ def test_torchfms_deepfm_trains_with_it(searched, torch):
 def test_a_loss_that_is_no_table_is_one_line(finished, loaded, monkeypatch, tmp_path):
     ce = dataclasses.replace(loaded, cfg=settings.with_keys(loaded.cfg, {"method.name": "ce"}))
     five = dataclasses.replace(loaded, schema=dataclasses.replace(loaded.schema, num_classes=5))
-    for other, said in ((ce, "ce, has no controller"), (five, "5 classes")):
+    ranks = dataclasses.replace(
+        loaded, al=dataclasses.replace(loaded.al, losses=(losses.generative, *loaded.al.losses[1:]))
+    )
+    for other, said in (
+        (ce, "ce, has no controller"),
+        (five, "5 classes"),
+        (ranks, f"{loaded.pool[0]} looks at a whole batch"),
+    ):
         monkeypatch.setattr(checkpoint, "load", lambda step, other=other: other)
         with pytest.raises(UserError, match=said):
             export_loss.export(finished[1], tmp_path / "nothing")

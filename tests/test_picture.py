@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, checkpoint, curves, losses, picture, settings, snapshots
+from autoloss_jax import autoloss, checkpoint, losses, settings, snapshots
+from autoloss_jax.learned import curves, pictures
 from autoloss_jax.settings import UserError
 
 
@@ -55,7 +56,7 @@ def test_a_path_takes_the_label_from_one_end_to_the_other(num_classes):
 
 
 def test_a_run_is_pictured_early_midway_and_last(finished, tmp_path):
-    figures = picture.pictures(finished[1])
+    figures = pictures.of(finished[1])
     assert set(figures) == {"weights", "loss", "movement"}
     steps, drawn = list(snapshots.read(finished[1])), figures["weights"].axes
     titles = [ax.get_title() for ax in drawn]
@@ -70,4 +71,10 @@ def test_a_method_without_a_controller_is_one_line(finished, loaded, monkeypatch
     cfg = settings.with_keys(loaded.cfg, {"method.name": "ce"})
     monkeypatch.setattr(checkpoint, "load", lambda step: dataclasses.replace(loaded, cfg=cfg))
     with pytest.raises(UserError, match="ce, has no controller"):
-        picture.pictures(finished[1])
+        pictures.of(finished[1])
+
+
+def test_no_loss_is_drawn_of_a_pool_that_looks_at_a_whole_batch(finished, loaded, monkeypatch):
+    ranks = dataclasses.replace(loaded.al, losses=(losses.pairwise, *loaded.al.losses[1:]))
+    monkeypatch.setattr(checkpoint, "load", lambda step: dataclasses.replace(loaded, al=ranks))
+    assert set(pictures.of(finished[1])) == {"weights", "movement"}

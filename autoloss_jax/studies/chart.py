@@ -1,12 +1,9 @@
 """A study's table as a picture: for each dataset and model, the methods below one another, with their deviations."""
 
-import io
 from collections.abc import Sequence
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from autoloss_jax.studies.table import Row, short
 
@@ -17,27 +14,22 @@ FIGURES = {
 }
 
 
-def png(table: Sequence[Row], ours: str) -> bytes:
+def draw(table: Sequence[Row], ours: str) -> Figure:
     """A line of three panels for each (dataset, model); `ours` stands out, the bar is one standard deviation."""
     pairs = list(dict.fromkeys((row.dataset, row.model) for row in table))
     heights = [1.1 + 0.26 * sum((r.dataset, r.model) == pair for r in table) for pair in pairs]
-    figure, grid = pyplot.subplots(
-        len(pairs), len(FIGURES), figsize=(12, sum(heights)), squeeze=False, layout="constrained",
-        gridspec_kw={"height_ratios": heights},
-    )  # fmt: skip
+    figure = Figure(figsize=(12, sum(heights)), dpi=110, layout="constrained")
+    grid = figure.subplots(len(pairs), len(FIGURES), squeeze=False, height_ratios=heights)
     for axes, pair in zip(grid, pairs, strict=True):
         rows = [row for row in table if (row.dataset, row.model) == pair][::-1]
         axes[0].set_title(f"{short(pair[0])}, {pair[1]}", loc="left", fontsize=10, fontweight="bold")
         for axis, (name, figures) in zip(axes, FIGURES.items(), strict=True):
             _panel(axis, rows, name, figures, ours)
             axis.set_yticks(range(len(rows)), [short(r.method) for r in rows] if axis is axes[0] else [])
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
-    return data.getvalue()
+    return figure
 
 
-def _panel(axis, rows: Sequence[Row], name: str, figures, ours: str) -> None:
+def _panel(axis: Axes, rows: Sequence[Row], name: str, figures, ours: str) -> None:
     for place, row in enumerate(rows):
         mean, deviation = figures(row)
         if mean is not None:

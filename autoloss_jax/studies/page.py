@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from autoloss_jax import report
+from autoloss_jax.learned import plots
 from autoloss_jax.studies import chart, table
 from autoloss_jax.studies.table import Row
 
@@ -27,10 +30,10 @@ NOTE = (
 
 
 def write_pictures(
-    folder: Path, name: str, rows: Sequence[Row], ours: str, command: str, more: Mapping[str, bytes]
+    folder: Path, name: str, rows: Sequence[Row], ours: str, command: str, more: Mapping[str, Figure]
 ) -> None:
-    """`name`.png, and report.html with the table, this picture, and more of them (title -> PNG)."""
-    pictures = {name: chart.png(rows, ours)} | dict(more)
+    """`name`.png, and report.html with the table, this picture, and more of them by title."""
+    pictures = {title: plots.png(figure) for title, figure in {name: chart.draw(rows, ours), **more}.items()}
     report.write_bytes(folder / f"{name}.png", pictures[name])
     report.write_text(folder / "report.html", _page(name, rows, command, pictures))
 

@@ -3,10 +3,15 @@
 Begun several times with the same --workdir, the processes share the trainings.
 """
 
+import contextlib
 import re
 import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from autoloss_jax import door, settings
+from autoloss_jax.learned import pictures
 from autoloss_jax.studies import grid, page, table
 
 
@@ -23,9 +28,24 @@ def main() -> None:
     results = grid.run(study, workdir, door.say, write)
     rows = table.rows(grid.by_row(results), study.ours)
     write(results)
-    page.write_pictures(workdir, study.name, rows, study.ours, command(), {})
+    page.write_pictures(workdir, study.name, rows, study.ours, command(), _learned(study, workdir))
     print(table.to_markdown(rows))
     door.say(f"{workdir / study.name}.csv, .md and .png; {workdir / 'report.html'}")
+
+
+def _learned(study: grid.Study, workdir: Path) -> dict[str, Figure]:
+    """Of each dataset's first run of the study's own method, what its controller learned."""
+    found = {}
+    for cell in grid.cells(study):
+        run = workdir / "runs" / cell.folder
+        run = (
+            run / "search" if (run / "search" / "result.json").exists() else run
+        )  # where the controller learned
+        if (cell.model, cell.method, cell.seed) == (study.models[0], study.ours, 0):
+            with contextlib.suppress(settings.UserError):  # a method without a controller
+                for name, figure in pictures.of(run).items():
+                    found[f"{table.short(cell.dataset)}: {name}"] = figure
+    return found
 
 
 def command() -> str:

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from autoloss_jax import curves, losses, searched_loss
+from autoloss_jax import losses
 from autoloss_jax.autoloss import AutoLoss, Params
+from autoloss_jax.learned import curves, searched_loss
 from autoloss_jax.settings import UserError
 
 BOUND = 1e-4  # on the error, relative to max(1, |what is tabulated|)

@@ -3,6 +3,7 @@
 Shapes: K points along a panel's axis, N candidate losses, S steps.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,13 @@ class Curves(NamedTuple):
     title: str
     x: np.ndarray  # [K]
     y: Mapping[str, np.ndarray]  # name -> [K]
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def _figure(title: str, rows: int, columns: int, **shared: Any) -> tuple[Figure, np.ndarray]:
