@@ -184,9 +184,9 @@ def pairwise(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     RankNet's pairs (Burges et al., 2005), as combined with cross-entropy by Lin et al., KDD 2024. O(B^2).
     """
-    own, theirs = _batch_scores(logits, labels)
+    scores, y, own = _scores(logits, labels)
     other = labels[:, None] != labels
-    pairs = jnp.where(other, jax.nn.softplus(theirs - own[:, None]), 0.0)
+    pairs = jnp.where(other, jax.nn.softplus(y @ scores.T - own[:, None]), 0.0)
     return jnp.sum(pairs, axis=1) / jnp.maximum(jnp.sum(other, axis=1), 1)
 
 
@@ -195,8 +195,8 @@ def generative(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Sheng et al., KDD 2023, with the whole batch as context.
     """
-    own, theirs = _batch_scores(logits, labels)
-    return jax.nn.logsumexp(theirs, axis=1) - own
+    scores, y, own = _scores(logits, labels)
+    return y @ jax.nn.logsumexp(scores, axis=0) - own
 
 
 def listwise(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -209,11 +209,11 @@ def ranks(loss: Loss) -> bool:
     return getattr(loss, "func", loss) in (pairwise, generative, listwise)
 
 
-def _batch_scores(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """([B] the score of i's label at i, [B, B] at j); one logit scores its two labels -z and z."""
+def _scores(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(Scores of the K labels [B, K], one-hot labels [B, K], the label's score [B]); one logit scores its labels -z and z."""
     scores = jnp.concatenate([-logits, logits], axis=-1) if logits.shape[-1] == 1 else logits
     y = one_hot(labels, scores)
-    return jnp.sum(y * scores, axis=-1), y @ scores.T
+    return scores, y, jnp.sum(y * scores, axis=-1)
 
 
 def _require(loss: str, low: float, high: float, **parameter: float) -> None:

@@ -4,7 +4,8 @@
 
 AutoLoss searches its controller on train and its share of val, freezes it, and trains anew on both (`retrain`). L2,
 dropout and learning rate are tuned for every row, by ten trainings of seed 0 judged by validation logloss; of `bohb`
-they are those of the even mixture, of `retrain` those of its search. MovieLens 1M has a candidate that knows its classes' order.
+they are those of the even mixture, of `retrain` those of its search. The candidates are those that validation preferred among a
+few tried one by one (docs/research.md).
 Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
 Result: WORKDIR/equal_data.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
 """
@@ -29,7 +30,10 @@ def get_config(variant: str = "") -> Study:
     return settings.variant(
         Study(
             name="equal_data",
-            datasets=("frappe", 'movielens1m method.pool=["ce","ordinal"]'),
+            datasets=(
+                'frappe method.pool=["ce","focal(gamma=0.5)","focal(gamma=1.0)"]',
+                'movielens1m method.pool=["ce","generative"]',
+            ),
             models=("deepfm", "ipnn"),
             methods=("ce", "al1", "bohb", "retrain method.policy=replay"),
             ours="retrain method.policy=replay",
