@@ -23,6 +23,14 @@ def compiled_once(tmp_path_factory):
         jax.config.update(name, value)
 
 
+@pytest.fixture
+def compiled_fast():
+    """For programs that run once on little: most of the time would go into optimising them."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """The folder of real datasets: $AUTOLOSS_DATA, or ../shared/data beside the checkout."""

@@ -17,6 +17,9 @@ NUM_ROWS, NUM_FIELDS = sum(VOCAB_SIZES), len(VOCAB_SIZES)
 CASES = [(model, num_classes) for model in ("deepfm", "ipnn") for num_classes in (2, 5)]
 
 
+pytestmark = pytest.mark.usefixtures("compiled_fast")
+
+
 @pytest.fixture
 def float64():
     with jax.enable_x64(True):

@@ -36,12 +36,7 @@ SPECS = [
 NUM_FIELDS = 4
 
 
-@pytest.fixture(autouse=True)
-def compiled_fast():
-    """The programs here run once on little: most of the time would go into optimising them."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_fast")
 
 
 def build(spec, num_outputs, num_fields=NUM_FIELDS, **model):

@@ -13,6 +13,7 @@ from autoloss_jax.data.shuffle import Order
 FIELDS, BATCH, EXAMPLES, EVERY, STEPS = 4, 32, 320, 3, 140
 
 
+@pytest.mark.usefixtures("compiled_fast")
 @pytest.mark.parametrize("embedding", ["adam", "sparse_adam"])
 def test_members_of_one_program_train_as_if_alone(embedding):
     with jax.enable_x64(True):  # where a difference would not drown in rounding

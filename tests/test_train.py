@@ -126,19 +126,26 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(finished, small,
     assert digest(tmp_path / "other") != digest(workdir)
 
 
-@pytest.mark.parametrize("embedding", ["adam", "sparse_adam"])
+@pytest.fixture(scope="module", params=["adam", "sparse_adam"])
+def undivided(request, small, tmp_path_factory):
+    """Config keys, and the workdir of a run in blocks as long as they come, from the device's memory."""
+    keys = {"optimizer__embedding": request.param, "train__log_every": 4, "train__epochs": 2}
+    workdir = tmp_path_factory.mktemp("undivided")
+    train.train(small(**keys), workdir, quiet)
+    return keys, workdir
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"train__block": 1}, {"train__block": 7}, {"data__residence": "host"}],
     ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()),
 )
-def test_blocks_and_residence_change_no_bit(small, tmp_path, embedding, changes):
+def test_blocks_and_residence_change_no_bit(small, tmp_path, undivided, changes):
     """Steps between words from the host, and where the splits lie: neither divides the intervals nor matters."""
-    keys = {"optimizer__embedding": embedding, "train__log_every": 4, "train__epochs": 2}
-    train.train(small(**keys), tmp_path / "whole", quiet)
-    train.train(small(**keys, **changes), tmp_path / "other", quiet)
-    assert digest(tmp_path / "other") == digest(tmp_path / "whole")
-    assert log(tmp_path / "other") == log(tmp_path / "whole")
+    keys, workdir = undivided
+    train.train(small(**keys, **changes), tmp_path, quiet)
+    assert digest(tmp_path) == digest(workdir)
+    assert log(tmp_path) == log(workdir)
 
 
 def test_a_profile_is_written_on_demand(small, tmp_path):
