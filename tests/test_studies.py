@@ -72,6 +72,11 @@ def test_a_row_has_means_deviations_and_p_against_the_best_of_the_others():
     assert ce.p_value is al1.p_value is None
     assert ours.p_value == pytest.approx(significance.paired_t([0.81, 0.82, 0.84], [0.80, 0.81, 0.82]))
     assert ours.p_holm == ours.p_value
+    results["x", "deepfm", "autoloss"].reverse()
+    results["x", "deepfm", "ce"].append(
+        results["x", "deepfm", "ce"][0] | {"seed": 3}
+    )  # a row ahead of another
+    assert table.rows(results, "autoloss")[2].p_value == ours.p_value
 
 
 def test_bold_marks_the_best_and_stars_what_is_above_beyond_chance():

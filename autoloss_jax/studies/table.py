@@ -39,9 +39,7 @@ def rows(results: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]], ours:
         others = [row for key, row in found.items() if key[:2] == (dataset, model) and key[2] != ours]
         if (dataset, model, ours) in found and others:
             best = max(others, key=lambda row: row.auc_mean)
-            p = significance.paired_t(
-                _aucs(results[dataset, model, ours]), _aucs(results[dataset, model, best.method])
-            )
+            p = _p_value(results[dataset, model, ours], results[dataset, model, best.method])
             if p is not None:
                 p_values[dataset, model, ours] = p
     corrected = significance.holm(p_values)
@@ -51,17 +49,20 @@ def rows(results: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]], ours:
     ]
 
 
-def _aucs(runs: Sequence[dict[str, Any]]) -> list[float]:
-    return [run["test"]["auc"] for run in sorted(runs, key=lambda r: r["seed"])]
+def _p_value(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> float | None:
+    """Of AUC, paired by the seeds that both have; while a study runs a row may be ahead of another."""
+    a, b = ({run["seed"]: run["test"]["auc"] for run in runs} for runs in (ours, theirs))
+    both = sorted(a.keys() & b.keys())
+    return significance.paired_t([a[seed] for seed in both], [b[seed] for seed in both])
 
 
 def _row(key: tuple[str, str, str], runs: Sequence[dict[str, Any]]) -> Row:
-    logloss = [run["test"]["logloss"] for run in runs]
+    aucs, logloss = ([run["test"][figure] for run in runs] for figure in ("auc", "logloss"))
     return Row(
         *key,
         seeds=len(runs),
-        auc_mean=statistics.mean(_aucs(runs)),
-        auc_std=_deviation(_aucs(runs)),
+        auc_mean=statistics.mean(aucs),
+        auc_std=_deviation(aucs),
         logloss_mean=statistics.mean(logloss),
         logloss_std=_deviation(logloss),
         logloss_calibrated_mean=statistics.mean(run["test"]["logloss_calibrated"] for run in runs),
