@@ -114,6 +114,8 @@ def test_tuning_begins_with_the_config_as_given_and_ends_no_worse(small, tmp_pat
 def test_a_key_that_cannot_be_tuned_is_refused(small, tmp_path):
     with pytest.raises(UserError, match=r"did you mean 'optimizer\.l2'"):
         tune.tune(small(search__over=("optimizer.l",)), tmp_path, quiet)
+    with pytest.raises(UserError, match="tune one method"):
+        tune.tune(small(method__name="auto"), tmp_path, quiet)
 
 
 @pytest.mark.parametrize("weights", [(), (1.0,), (0.5, 0.5, -0.1, 0.1), (0.0, 0.0, 0.0, 0.0)])

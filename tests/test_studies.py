@@ -226,6 +226,18 @@ def test_a_frozen_controller_comes_from_the_run_of_the_same_seed_that_is_named(s
         grid.run(dataclasses.replace(transfer, searched_on=""), tmp_path / "other", quiet)
 
 
+def test_a_study_shows_no_bar_but_its_own(study, tmp_path, monkeypatch):
+    bars = []
+
+    def training(cfg, workdir, say, *, shown=True):
+        bars.append((cfg.method.name, shown))
+        return {"best_step": 1, "examples_per_second": 1.0, "config": {"train": {"batch_size": 1}}}
+
+    monkeypatch.setattr(grid.train.loop, "train", training)
+    grid.run(dataclasses.replace(study, methods=("retrain",), seeds=1), tmp_path, quiet)
+    assert bars == [("autoloss", False), ("retrain", False)]
+
+
 def test_every_row_is_tuned_once_on_the_same_budget(study, tmp_path):
     tuned = dataclasses.replace(study, methods=("ce",), over=("model.dropout",), trials=2)
     results = grid.run(tuned, tmp_path, quiet)

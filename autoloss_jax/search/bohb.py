@@ -16,8 +16,9 @@ from autoloss_jax.config import Config
 from autoloss_jax.search import trials
 
 
-def weights(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def weights(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True) -> dict[str, Any]:
     """Weights of `cfg.method.pool` that sum to one, as a config key; the first trial's are equal."""
+    del shown  # a line a trial is all there is
     pool = losses.parse_pool(cfg.method.pool)
     names = [f"u{i}" for i in range(len(pool))]
 

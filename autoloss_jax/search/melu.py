@@ -10,12 +10,12 @@ from autoloss_jax import checkpoint, train
 from autoloss_jax.config import Config
 
 
-def weights(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def weights(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True) -> dict[str, Any]:
     """Weights of `cfg.method.pool` that sum to one, as a config key: softmax(theta) at the best evaluation of the search.
 
     The search is a run of its own, left in `workdir`. It ends as every run ends, by the early-stopping rows; nothing in
     it is learnt from them.
     """
-    train.train(cfg, workdir, say)
+    train.train(cfg, workdir, say, shown=shown)
     searched = checkpoint.load(checkpoint.newest(workdir / "best")).state
     return {"method.static": tuple(jax.nn.softmax(searched.controller.params["theta"]).tolist())}

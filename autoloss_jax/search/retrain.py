@@ -8,11 +8,12 @@ from autoloss_jax import settings, train
 from autoloss_jax.config import Config
 
 
-def controller(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def controller(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True) -> dict[str, Any]:
     """A controller searched on train and its share of val, left in `workdir`; as config keys.
 
     The recommender is then trained from its start under the frozen controller, with `data.fold_in_val` on the rows that
     taught it too.
     """
-    train.train(settings.with_keys(cfg, {"method.name": "autoloss", "data.fold_in_val": False}), workdir, say)
+    searching = settings.with_keys(cfg, {"method.name": "autoloss", "data.fold_in_val": False})
+    train.train(searching, workdir, say, shown=shown)
     return {"method.transfer_from": str(workdir)}

@@ -23,6 +23,10 @@ SPACES: dict[str, tuple[float, float, bool]] = {  # key -> least, greatest, on a
 
 def tune(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The best values of `cfg.search.over`, as config keys. The first trial is the config as it is given."""
+    if cfg.method.name == "auto":
+        raise UserError(
+            "--config.method.name=auto: tune one method, as ce, and give auto the flags that are found"
+        )
     for name in cfg.search.over:
         if name not in SPACES:
             known = list(SPACES)

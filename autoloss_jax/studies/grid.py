@@ -109,7 +109,7 @@ def _result(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]
         cfg = settings.with_keys(cfg, {"method.transfer_from": str(workdir / "runs" / source.folder)})
     if cfg.method.name in train.SHARED:  # the search of the first seed serves all
         with _locked(workdir / "search" / first.folder) as here:
-            given = train.found(settings.with_keys(cfg, {"run.seed": 0}), here, say)
+            given = train.found(settings.with_keys(cfg, {"run.seed": 0}), here, say, shown=False)
         cfg = dataclasses.replace(cfg, method=given.method)
     folder = workdir / "runs" / cell.folder
     result = train.train(cfg, folder, lambda _: None, shown=False)
