@@ -14,7 +14,7 @@ FIGURES = {
 }
 
 
-def draw(table: Sequence[Row], ours: str) -> Figure:
+def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
     """A line of three panels for each (dataset, model); `ours` stands out, the bar is one standard deviation."""
     pairs = list(dict.fromkeys((row.dataset, row.model) for row in table))
     heights = [1.1 + 0.26 * sum((r.dataset, r.model) == pair for r in table) for pair in pairs]
@@ -29,11 +29,11 @@ def draw(table: Sequence[Row], ours: str) -> Figure:
     return figure
 
 
-def _panel(axis: Axes, rows: Sequence[Row], name: str, figures, ours: str) -> None:
+def _panel(axis: Axes, rows: Sequence[Row], name: str, figures, ours: Sequence[str]) -> None:
     for place, row in enumerate(rows):
         mean, deviation = figures(row)
         if mean is not None:
-            color = "tab:red" if row.method == ours else "tab:blue"
+            color = "tab:red" if row.method in ours else "tab:blue"
             axis.errorbar(mean, place, xerr=deviation, fmt="o", color=color, markersize=5, capsize=2)
     axis.set_xlabel(name, fontsize=9)
     axis.tick_params(labelsize=8)

@@ -34,7 +34,7 @@ class Study:
     )
     models: tuple[str, ...] = key((), "recommenders")
     methods: tuple[str, ...] = key((), "ways of choosing a loss")
-    ours: str = key("autoloss", "the method that is tested against the best of the others")
+    ours: tuple[str, ...] = key(("autoloss",), "the methods that are tested against the best of the others")
     seeds: int = key(10, "seeds 0, 1, ... of every row", low=1)
     fold_in_val: bool = key(False, "methods that do not search train on the controller's share of val too")
     searched_on: str = key(

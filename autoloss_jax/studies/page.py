@@ -23,14 +23,20 @@ def write(folder: Path, name: str, rows: Sequence[Row], command: str) -> None:
 
 
 NOTE = (
-    "mean ± standard deviation over seeds of test figures at the best validation step; best in bold; * where the tested method "
-    "is above the best of the others in AUC at p < .05 in a paired t-test, ** where it is so after Holm's correction too; s: "
+    "mean ± standard deviation over seeds of test figures at the best validation step; best in bold; * where a tested method "
+    "is above the best of the others in AUC at p < .05 in a paired t-test, ** where it is so after Holm's correction too; p of "
+    "calibrated: the same against the best of the others in calibrated logloss; s: "
     "seconds of training up to the best step, and of the search before it"
 )
 
 
 def write_pictures(
-    folder: Path, name: str, rows: Sequence[Row], ours: str, command: str, more: Mapping[str, Figure]
+    folder: Path,
+    name: str,
+    rows: Sequence[Row],
+    ours: Sequence[str],
+    command: str,
+    more: Mapping[str, Figure],
 ) -> None:
     """`name`.png, and report.html with the table, this picture, and more of them by title."""
     pictures = {title: plots.png(figure) for title, figure in {name: chart.draw(rows, ours), **more}.items()}

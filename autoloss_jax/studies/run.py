@@ -41,7 +41,7 @@ def _learned(study: grid.Study, workdir: Path) -> dict[str, Figure]:
         run = (
             run / "search" if (run / "search" / "result.json").exists() else run
         )  # where the controller learned
-        if (cell.model, cell.method, cell.seed) == (study.models[0], study.ours, 0):
+        if (cell.model, cell.method, cell.seed) == (study.models[0], study.ours[-1], 0):
             with contextlib.suppress(settings.UserError):  # a method without a controller
                 for name, figure in pictures.of(run).items():
                     found[f"{table.short(cell.dataset)}: {name}"] = figure

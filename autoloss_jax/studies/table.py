@@ -26,32 +26,35 @@ class Row:
     logloss_mean: float
     logloss_std: float | None
     logloss_calibrated_mean: float
-    p_value: float | None = None  # of AUC, paired by seed; of `ours` alone
-    p_holm: float | None = None  # corrected for the number of (dataset, model) pairs
+    p_value: float | None = None  # of AUC against the best of the others, paired by seed; of `ours` alone
+    p_holm: float | None = None  # corrected for how many were tested
+    p_calibrated: float | None = None  # of calibrated logloss against the best of the others in that
     seconds_mean: float | None = None  # of training up to the best validation, and of the search before it
 
 
-def rows(results: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]], ours: str) -> list[Row]:
-    """The rows of a study's table, from results seed by seed."""
+def rows(results: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]], ours: Sequence[str]) -> list[Row]:
+    """The rows of a study's table, from results seed by seed; the methods in `ours` are tested."""
     found = {key: _row(key, runs) for key, runs in results.items()}
-    p_values = {}
-    for dataset, model in dict.fromkeys(key[:2] for key in found):
-        others = [row for key, row in found.items() if key[:2] == (dataset, model) and key[2] != ours]
-        if (dataset, model, ours) in found and others:
-            best = max(others, key=lambda row: row.auc_mean)
-            p = _p_value(results[dataset, model, ours], results[dataset, model, best.method])
-            if p is not None:
-                p_values[dataset, model, ours] = p
-    corrected = significance.holm(p_values)
+    auc, calibrated = {}, {}
+    for key in found:
+        rivals = [row for (*pair, method), row in found.items() if (*pair,) == key[:2] and method not in ours]
+        if key[2] in ours and rivals:
+            best = max(rivals, key=lambda row: row.auc_mean)
+            auc[key] = _p_value("auc", results[key], results[*key[:2], best.method])
+            best = min(rivals, key=lambda row: row.logloss_calibrated_mean)
+            calibrated[key] = _p_value("logloss_calibrated", results[key], results[*key[:2], best.method])
+    corrected = significance.holm({key: p for key, p in auc.items() if p is not None})
     return [
-        dataclasses.replace(row, p_value=p_values.get(key), p_holm=corrected.get(key))
+        dataclasses.replace(
+            row, p_value=auc.get(key), p_holm=corrected.get(key), p_calibrated=calibrated.get(key)
+        )
         for key, row in found.items()
     ]
 
 
-def _p_value(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> float | None:
-    """Of AUC, paired by the seeds that both have; while a study runs a row may be ahead of another."""
-    a, b = ({run["seed"]: run["test"]["auc"] for run in runs} for runs in (ours, theirs))
+def _p_value(figure: str, ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> float | None:
+    """Paired by the seeds that both have: while a study runs a row may be ahead of another."""
+    a, b = ({run["seed"]: run["test"][figure] for run in runs} for runs in (ours, theirs))
     both = sorted(a.keys() & b.keys())
     return significance.paired_t([a[seed] for seed in both], [b[seed] for seed in both])
 
@@ -84,7 +87,18 @@ def to_csv(table: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-HEAD = ("dataset", "model", "method", "seeds", "test AUC", "logloss", "logloss, calibrated", "p (Holm)", "s")
+HEAD = (
+    "dataset",
+    "model",
+    "method",
+    "seeds",
+    "test AUC",
+    "logloss",
+    "logloss, calibrated",
+    "p of AUC (Holm)",
+    "p of calibrated",
+    "s",
+)
 
 
 def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -109,6 +123,7 @@ def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
                 _cell(row.logloss_mean, row.logloss_std, 4, min(r.logloss_mean for r in rivals)),
                 _cell(row.logloss_calibrated_mean, None, 4, min(r.logloss_calibrated_mean for r in rivals)),
                 "" if row.p_value is None else f"{row.p_value:.3g} ({row.p_holm:.3g})",
+                "" if row.p_calibrated is None else f"{row.p_calibrated:.3g}",
                 "" if row.seconds_mean is None else f"{row.seconds_mean:.0f}",
             )
         )

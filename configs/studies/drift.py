@@ -14,7 +14,7 @@ VARIANTS = {
     "quick": {
         "datasets": ("quickstart:quick data.time=I1",),
         "methods": ("ce", "retrain"),
-        "ours": "retrain",
+        "ours": ("retrain",),
         "seeds": 2,
     }
 }
@@ -28,7 +28,7 @@ def get_config(variant: str = "") -> Study:
             datasets=("movielens1m:time",),
             models=("deepfm",),
             methods=("ce", "al1", "autoloss", "retrain method.policy=replay"),
-            ours="retrain method.policy=replay",
+            ours=("autoloss", "retrain method.policy=replay"),
             fold_in_val=True,
         ),
         variant,

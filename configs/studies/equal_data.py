@@ -18,7 +18,7 @@ VARIANTS = {
         "datasets": ("quickstart:quick",),
         "models": ("deepfm",),
         "methods": ("ce", "retrain"),
-        "ours": "retrain",
+        "ours": ("retrain",),
         "over": (),
         "seeds": 2,
     }
@@ -36,7 +36,7 @@ def get_config(variant: str = "") -> Study:
             ),
             models=("deepfm", "ipnn"),
             methods=("ce", "al1", "bohb", "retrain method.policy=replay"),
-            ours="retrain method.policy=replay",
+            ours=("retrain method.policy=replay",),
             fold_in_val=True,
             over=("optimizer.l2", "model.dropout", "optimizer.learning_rate"),
         ),

@@ -29,7 +29,7 @@ def get_config(variant: str = "") -> Study:
             datasets=("frappe:paper", "movielens1m:binary"),
             models=("nfm", "autoint", "deepfm"),
             methods=("ce", "transfer method.transfer_from=slf", "transfer method.transfer_from=autoloss"),
-            ours="transfer method.transfer_from=autoloss",
+            ours=("transfer method.transfer_from=autoloss",),
             searched_on="frappe:paper deepfm",
         ),
         variant,

@@ -11,6 +11,7 @@ Result: WORKDIR/figure4.md, .csv, .png, report.html. `:quick` is a grid of minut
 from autoloss_jax import settings
 from autoloss_jax.studies.grid import Study
 
+AUTOLOSS = tuple(f"autoloss method.every={f}" for f in (1, 3, 5, 7, 9, 11, 13))
 VARIANTS = {
     "quick": {
         "datasets": ("quickstart:quick",),
@@ -31,9 +32,9 @@ def get_config(variant: str = "") -> Study:
                 "bohb",
                 "darts",
                 "slf",
-                *(f"autoloss method.every={f}" for f in (1, 3, 5, 7, 9, 11, 13)),
+                *AUTOLOSS,
             ),
-            ours="autoloss method.every=7",
+            ours=AUTOLOSS,
         ),
         variant,
         VARIANTS,

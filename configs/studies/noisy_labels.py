@@ -15,7 +15,7 @@ VARIANTS = {
     "quick": {
         "datasets": ("quickstart:quick data.missing=0.4",),
         "methods": ("ce", "autoloss"),
-        "ours": "autoloss",
+        "ours": ("autoloss",),
         "seeds": 2,
     }
 }
@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> Study:
             ),
             models=("deepfm",),
             methods=("ce", "al1", "autoloss", "retrain method.policy=replay"),
-            ours="retrain method.policy=replay",
+            ours=("autoloss", "retrain method.policy=replay"),
             fold_in_val=True,
         ),
         variant,

@@ -18,7 +18,7 @@ VARIANTS = {
         "datasets": ("quickstart:quick",),
         "models": ("deepfm",),
         "methods": ("ce", "bohb search.trials=2", "melu", "autoloss"),
-        "ours": "autoloss",
+        "ours": ("autoloss",),
         "seeds": 2,
     }
 }
@@ -43,7 +43,7 @@ def get_config(variant: str = "") -> Study:
                 "autoloss",
                 OURS,
             ),
-            ours=OURS,
+            ours=("autoloss", OURS),
         ),
         variant,
         VARIANTS,
