@@ -120,10 +120,10 @@ class Method:
         "transfer, retrain: the workdir of the run whose controller is restored; retrain searches it first if there is none",
     )
     policy: str = key(
-        "sample",
+        "auto",
         "transfer, retrain: sample with Gumbel noise, or use the mean policy alpha of the source's best controller, or of "
-        "its snapshots in turn, one an evaluation",
-        choices=("sample", "mean", "replay"),
+        "its controller at each of its evaluations in turn; auto: transfer samples, retrain replays",
+        choices=("auto", "sample", "mean", "replay"),
     )
 
 

@@ -49,7 +49,7 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
         raise settings.UserError(
             f"--config.method.transfer_from: {method.name} wants the workdir of the run whose controller it takes"
         )
-    if method.name in FROZEN and method.policy in ("mean", "replay"):
+    if method.name in FROZEN and policy(method) in ("mean", "replay"):
         row = dataclasses.replace(row, weights=selection.alpha_weights)
     if method.hard and row.weights is selection.gumbel_softmax:
         row = dataclasses.replace(row, weights=functools.partial(selection.gumbel_softmax, hard=True))
@@ -61,6 +61,13 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
             "negative and not all zero"
         )
     return row, pool
+
+
+def policy(method: config.Method) -> str:
+    """What a frozen controller does. Searched for the same data it is worth most replayed (docs/research.md)."""
+    if method.policy != "auto":
+        return method.policy
+    return "replay" if method.name == "retrain" else "sample"
 
 
 def controller(method: config.Method, row: Method, num_losses: int) -> nn.Module:

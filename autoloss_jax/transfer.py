@@ -31,7 +31,7 @@ def in_force(session: Session, state: TrainState) -> InForce:
     after that: a function of the step alone. UserError if the source is unfinished, left none, or they do not fit.
     """
     method = session.cfg.method
-    if method.name not in methods.FROZEN or method.policy != "replay":
+    if method.name not in methods.FROZEN or methods.policy(method) != "replay":
         return lambda state, step: state
     source = _source(session)
     left = list(snapshots.read(source).values())
