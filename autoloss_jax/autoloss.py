@@ -196,12 +196,20 @@ class Pass(NamedTuple):
     stats: Params  # of batch normalisation, after it
     along: Callable[[Params], jax.Array]  # J u: what moving W along u does to the logits
     back: Callable[[jax.Array], tuple[Params]]  # (J' r,): the gradient in W, for r in the logits
+    loss: Callable[
+        [jax.Array, Params], Any
+    ]  # (logits, V) -> L_train, and what else a step needs of `mixture`
 
 
-def forward_pass(al: AutoLoss, W: Params, state: TrainState, x: jax.Array, key: jax.Array) -> Pass:
-    """`forward` in training mode at W."""
+def forward_pass(al: AutoLoss, W: Params, state: TrainState, x: jax.Array, labels: jax.Array) -> Pass:
+    """`forward` of the train batch at W, in training mode, with the noise of this step."""
+    key, mixture_key = jax.random.split(stream(state.key, state.step, "train"))
     logits, along, stats = jax.linearize(lambda W: forward(al, W, state.drs.stats, x, key), W, has_aux=True)
-    return Pass(logits, stats, along, jax.linear_transpose(along, W))
+
+    def loss(logits, V):
+        return mixture(al, logits, V, state, labels, mixture_key, detach=al.detach)
+
+    return Pass(logits, stats, along, jax.linear_transpose(along, W), loss)
 
 
 def virtual_step(al: AutoLoss, W: Params, gradient: Params, opt_state: OptState) -> tuple[Params, Params]:
@@ -229,24 +237,17 @@ def outer_loss(
 
 
 def hypergradient(
-    V: Params,
-    al: AutoLoss,
-    W: Params,
-    state: TrainState,
-    opt_state: OptState,
-    train_pass: Pass,
-    train_loss: Callable[[jax.Array, Params], Any],
-    val_batch: Batch,
+    V: Params, al: AutoLoss, W: Params, state: TrainState, opt_state, train_pass: Pass, val_batch: Batch
 ) -> Params:
     """grad_V of `outer_loss`, exact, by the chain rule: the forward pass of the train batch serves all of it.
 
     With z the logits of the train batch, J = dz/dW and r(V) = dL_train/dz: grad_W L_train = J' r(V), and with
     v = grad_W L_val at W*, what V does through W* is -xi (dr/dV)' J P v. Nothing is differentiated twice through
-    the recommender. `train_loss` is (z, V) -> (L_train, anything).
+    the recommender.
     """
     if not al.xi:  # first order: the direct term
         return jax.grad(val_objective, argnums=2)(al, W, V, state, val_batch)
-    r, taught = jax.vjp(lambda V: jax.grad(train_loss, has_aux=True)(train_pass.logits, V)[0], V)
+    r, taught = jax.vjp(lambda V: jax.grad(train_pass.loss, has_aux=True)(train_pass.logits, V)[0], V)
     (gradient,) = train_pass.back(r)
     W_star, scale = virtual_step(al, W, gradient, opt_state)
     v, direct = jax.grad(val_objective, argnums=(1, 2))(al, W_star, V, state, val_batch)
@@ -261,19 +262,15 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch |
     The running batch statistics of both networks move here: once a step, whatever f is.
     """
     looked_at = () if val_batch is None else (val_batch["x"],)
-    drs_key, key = jax.random.split(stream(state.key, state.step, "train"))
-
-    def train_loss(logits, V):
-        return mixture(al, logits, V, state, batch["y"], key, detach=al.detach)
 
     def gradient(W, opt_state, x, *val_x):
-        train_pass = forward_pass(al, W, state, x, drs_key)
+        train_pass = forward_pass(al, W, state, x, batch["y"])
         controller = state.controller
         if val_batch is not None:
             val = {**val_batch, "x": val_x[0]}
-            grad_V = hypergradient(controller.params, al, W, state, opt_state, train_pass, train_loss, val)
+            grad_V = hypergradient(controller.params, al, W, state, opt_state, train_pass, val)
             controller = descend(al.controller_tx, controller, grad_V)
-        (r, grad_V), (stats, metrics) = jax.grad(train_loss, argnums=(0, 1), has_aux=True)(
+        (r, grad_V), (stats, metrics) = jax.grad(train_pass.loss, argnums=(0, 1), has_aux=True)(
             train_pass.logits, controller.params
         )
         if al.taught_by == "train":
@@ -308,10 +305,14 @@ def settle(al: AutoLoss, state: TrainState) -> TrainState:
     return state.replace(drs=state.drs.replace(params=W, opt_state=opt_state))
 
 
+def mean_policy(al: AutoLoss, V: Params, stats: Params, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Alpha [B, N] of a controller in evaluation mode, at logits [B, C] and labels int32[B]; without noise."""
+    return jnp.exp(_apply(al.controller, V, stats, None, labels, probabilities(logits))[0])
+
+
 def evaluate_step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha, without noise."""
     logits, _ = forward(al, state.drs.params, state.drs.stats, batch["x"])
     candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
-    V, stats = state.controller.params, state.controller.stats
-    log_alpha, _ = _apply(al.controller, V, stats, None, batch["y"], probabilities(logits))
-    return logits, mixed_loss(jnp.exp(log_alpha), candidates)
+    alpha = mean_policy(al, state.controller.params, state.controller.stats, logits, batch["y"])
+    return logits, mixed_loss(alpha, candidates)

@@ -20,21 +20,15 @@ def cosine(al: AutoLoss, state: TrainState, batch: Batch, first: Batch, second: 
 
     1 is a direction that any batch would give, 0 is noise. Each batch of val has dropout of its own.
     """
-    drs_key, key = jax.random.split(autoloss.stream(state.key, state.step, "train"))
-
-    def train_loss(logits, V):
-        return autoloss.mixture(al, logits, V, state, batch["y"], key, detach=al.detach)
 
     def measure(W, opt_state, x, *val_x):
-        train_pass = autoloss.forward_pass(al, W, state, x, drs_key)
+        train_pass = autoloss.forward_pass(al, W, state, x, batch["y"])
 
         def direction(of):
             number, val = of
             own = state.replace(key=autoloss.stream(state.key, number, "signal"))
             V = state.controller.params
-            return ravel_pytree(
-                autoloss.hypergradient(V, al, W, own, opt_state, train_pass, train_loss, val)
-            )[0]
+            return ravel_pytree(autoloss.hypergradient(V, al, W, own, opt_state, train_pass, val))[0]
 
         pair = {"x": jnp.stack(val_x), "y": jnp.stack([first["y"], second["y"]])}
         agreement = optax.losses.cosine_similarity(*jax.lax.map(direction, (jnp.arange(2), pair)))

@@ -72,14 +72,10 @@ def problem(model="deepfm", num_classes=2, embedding="adam", **method):
 
 def hypergradient(al, state, train_batch, val_batch, over=lambda W: None):
     """Grad_V over the rows of both batches, as a step takes it; `over` is shown W over these rows."""
-    drs_key, key = jax.random.split(autoloss.stream(state.key, state.step, "train"))
-
-    def train_loss(logits, V):
-        return autoloss.mixture(al, logits, V, state, train_batch["y"], key, detach=al.detach)
 
     def gradient(W, opt_state, x, val_x):
         over(W)
-        train_pass = autoloss.forward_pass(al, W, state, x, drs_key)
+        train_pass = autoloss.forward_pass(al, W, state, x, train_batch["y"])
         found = autoloss.hypergradient(
             state.controller.params,
             al,
@@ -87,7 +83,6 @@ def hypergradient(al, state, train_batch, val_batch, over=lambda W: None):
             state,
             opt_state,
             train_pass,
-            train_loss,
             {**val_batch, "x": val_x},
         )
         return W, found

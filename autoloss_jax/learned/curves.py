@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import expit
 
 from autoloss_jax import autoloss
-from autoloss_jax.autoloss import AutoLoss, Loss, Params
+from autoloss_jax.autoloss import Loss
 
 
 class Path(NamedTuple):
@@ -31,14 +32,6 @@ class Mixture(NamedTuple):
     gradient: Any  # [K, C], sum_i alpha_i dl_i/dz
 
 
-def weights(al: AutoLoss, V: Params, stats: Params, logits: Any, labels: Any) -> jax.Array:
-    """Alpha [K, N] of a controller in evaluation mode, at logits [K, C] and labels int[K]."""
-    variables = {"params": V, "batch_stats": stats}
-    return jnp.exp(
-        al.controller.apply(variables, jnp.asarray(labels), autoloss.probabilities(logits), train=False)
-    )
-
-
 def mixture(losses: Sequence[Loss], alpha: Any, logits: Any, labels: Any) -> Mixture:
     """The mixture of losses at weights alpha [K, N]; its gradient is not that of its value, where alpha moves with z."""
     alpha, logits, labels = (jnp.asarray(a) for a in (alpha, logits, labels))
@@ -54,13 +47,9 @@ def paths(num_classes: int, num_points: int = 401, reach: float = 6.0) -> tuple[
     """
     z = np.linspace(-reach, reach, num_points)
     if num_classes == 2:
-        return tuple(Path(label, z, _sigmoid(z), z[:, None]) for label in (0, 1))
+        return tuple(Path(label, z, expit(z), z[:, None]) for label in (0, 1))
     above = z + np.log(num_classes - 1)
     return tuple(
-        Path(label, above, _sigmoid(z), above[:, None] * (np.arange(num_classes) == label))
+        Path(label, above, expit(z), above[:, None] * (np.arange(num_classes) == label))
         for label in (0, (num_classes - 1) // 2, num_classes - 1)
     )
-
-
-def _sigmoid(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-z))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from autoloss_jax import checkpoint, losses, methods, report, snapshots
+from autoloss_jax import autoloss, checkpoint, losses, methods, report, snapshots
 from autoloss_jax.checkpoint import Loaded
 from autoloss_jax.learned import curves, plots
 from autoloss_jax.learned.plots import Curves
@@ -60,7 +60,7 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
     """
     al, classes = loaded.al, loaded.schema.num_classes
     weigh, mix = (
-        jax.jit(functools.partial(f, a)) for f, a in ((curves.weights, al), (curves.mixture, al.losses))
+        jax.jit(functools.partial(f, a)) for f, a in ((autoloss.mean_policy, al), (curves.mixture, al.losses))
     )
     binary, weights, values, gradients = classes == 2, [], [], []
     for path in curves.paths(classes):

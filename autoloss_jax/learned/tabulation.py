@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from autoloss_jax import losses
+from autoloss_jax import autoloss, losses
 from autoloss_jax.autoloss import AutoLoss, Params
 from autoloss_jax.learned import curves, searched_loss
 from autoloss_jax.settings import UserError
@@ -33,7 +33,7 @@ def exact(al: AutoLoss, V: Params, stats: Params, label: int) -> Exact:
     @jax.jit
     def chunk(V, stats, logits):
         labels = jax.numpy.full(logits.shape[0], label)
-        return curves.mixture(al.losses, curves.weights(al, V, stats, logits, labels), logits, labels)
+        return curves.mixture(al.losses, autoloss.mean_policy(al, V, stats, logits, labels), logits, labels)
 
     def at(logits: np.ndarray) -> curves.Mixture:
         with jax.enable_x64(True):
