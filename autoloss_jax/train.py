@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -114,7 +115,9 @@ def _loop(
         bounds = [start] if progress.stopped else _bounds(session, start)
         in_force, train_block = transfer.in_force(session, state), None
         profiled = bounds[:3][-1] if cfg.run.profile else None  # the second block, or the only one
-        for begin, done, source in zip(bounds, bounds[1:], session.feed.sources(bounds), strict=False):
+        for (begin, done), source in zip(
+            itertools.pairwise(bounds), session.feed.sources(bounds), strict=True
+        ):
             if begin == start or begin % session.evaluate_every == 0:
                 state = in_force(state, begin)
             train_block = train_block or clock.compile(session.train_block, state, source, np.int32(done))
