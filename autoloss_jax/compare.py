@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoloss_jax import config, methods, settings
+from autoloss_jax.search import train
 from autoloss_jax.settings import UserError
 
 FIGURES = {
@@ -35,7 +36,7 @@ def label(result: dict[str, Any]) -> str:
     if row is None:  # one loss: nothing else is chosen
         return result["method"]
     ignored = {"name"} if row.searches else {"name", "every", "xi", "virtual_step", "val_objective"}
-    if result["method"] in ("bohb", "melu", "retrain"):  # found by the run itself, for each seed anew
+    if result["method"] in train.SEARCHES:  # found by the run itself, for each seed anew
         ignored |= {"static", "transfer_from"}
     defaults, changed = config.Method(), []
     for name, value, _ in settings.keys(config.from_dict(result["config"]).method):

@@ -236,7 +236,8 @@ def _cut_points(values: np.ndarray, buckets: int) -> list[float]:
 
 def _folded_in(data: config.Data, files: dict[str, Path], edges: np.ndarray) -> np.ndarray:
     """bool[rows of val]: those that teach W too."""
-    num_rows = sum(frame.height for split, frame, _ in _split_rows(data, files, edges) if split == "val")
+    with_val = {split: path for split, path in files.items() if split in ("all", "val")}
+    num_rows = sum(frame.height for split, frame, _ in _split_rows(data, with_val, edges) if split == "val")
     return first_part(num_rows, data.controller_share, data.split_seed)
 
 

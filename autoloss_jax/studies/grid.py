@@ -107,13 +107,14 @@ def _result(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]
         source = _source(study, cell, cfg.method.transfer_from)
         _result(study, source, workdir, say)
         cfg = settings.with_keys(cfg, {"method.transfer_from": str(workdir / "runs" / source.folder)})
-    if cfg.method.name in train.SHARED:  # the search of the first seed serves all
-        with _locked(workdir / "search" / first.folder) as here:
-            given = train.found(settings.with_keys(cfg, {"run.seed": 0}), here, say, shown=False)
-        cfg = dataclasses.replace(cfg, method=given.method)
     folder = workdir / "runs" / cell.folder
+    searched = folder / "search"
+    if cfg.method.name in train.SHARED:  # the search of the first seed serves all
+        searched = workdir / "search" / first.folder
+        with workdirs.locked(searched):
+            given = train.found(settings.with_keys(cfg, {"run.seed": 0}), searched, say, shown=False)
+        cfg = dataclasses.replace(cfg, method=given.method)
     result = train.train(cfg, folder, lambda _: None, shown=False)
-    searched = workdir / "search" / first.folder if cfg.method.name in train.SHARED else folder / "search"
     return result | {"seconds": _seconds(result, result["best_step"]) + _search_seconds(result, searched)}
 
 
@@ -133,19 +134,14 @@ def _search_seconds(result: dict[str, Any], folder: Path) -> float:
     return 0.0
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[Path]:
-    with workdirs.locked(folder):
-        yield folder
-
-
 def _tuned(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
     """The best of `study.over`, for the method's training itself where it wraps one: its static or searched loss."""
     first = dataclasses.replace(cell, seed=0)
     cfg = config_of(study, first, workdir, say)
     keys = {"search.over": study.over, "search.trials": study.trials, "run.seed": 0}
     inner = TUNED_AS.get(cfg.method.name, cfg.method.name)
-    with _locked(workdir / "tune" / first.folder) as here:
+    here = workdir / "tune" / first.folder
+    with workdirs.locked(here):
         return tune.tune(settings.with_keys(cfg, keys | {"method.name": inner}), here, say)
 
 
@@ -202,6 +198,11 @@ def _load(name: str, variant: str, model: str) -> Config:
     return values["get_config"](variant or (model if model in values["VARIANTS"] else ""))
 
 
+QUICK = {
+    "datasets": ("quickstart:quick",),
+    "models": ("deepfm",),
+    "seeds": 2,
+}  # what studies' :quick have in common
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from autoloss_jax import report
 from autoloss_jax.data import text
 from autoloss_jax.data.text import Layout
 from autoloss_jax.settings import UserError
@@ -33,9 +34,7 @@ def of_dated_users(ratings: Path, workdir: Path, say: Callable[[str], None]) -> 
         dated = (pl.col("timestamp").cast(pl.Int64) >= 0).all().over("user")
         lines = frame.filter(dated).select(pl.concat_str(*layout.columns, separator="::"))
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.tmp")
-        lines.write_csv(temporary, include_header=False, quote_style="never")
-        temporary.replace(target)
+        report.write_text(target, lines.write_csv(include_header=False, quote_style="never"))
     return target
 
 

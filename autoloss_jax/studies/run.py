@@ -5,6 +5,7 @@ Begun several times with the same --workdir, the processes share the trainings.
 
 import contextlib
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -38,9 +39,8 @@ def _learned(study: grid.Study, workdir: Path) -> dict[str, Figure]:
     found = {}
     for cell in grid.cells(study):
         run = workdir / "runs" / cell.folder
-        run = (
-            run / "search" if (run / "search" / "result.json").exists() else run
-        )  # where the controller learned
+        searched = run / "search"  # where the controller learned, if not in the run itself
+        run = searched if (searched / "result.json").exists() else run
         if (cell.model, cell.method, cell.seed) == (study.models[0], study.ours[-1], 0):
             with contextlib.suppress(settings.UserError):  # a method without a controller
                 for name, figure in pictures.of(run).items():
@@ -53,7 +53,7 @@ def command() -> str:
     flags = [
         re.sub(r"^(--(?:config\.raw|config\.cache|workdir))=.*", r"\1=DIR", flag) for flag in sys.argv[1:]
     ]
-    return " ".join(["python -m autoloss_jax.studies.run", *flags])
+    return shlex.join(["python", "-m", "autoloss_jax.studies.run", *flags])
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ Result: WORKDIR/drift.md, .csv, .png, report.html. `:quick` is a grid of minutes
 """
 
 from autoloss_jax import settings
-from autoloss_jax.studies.grid import Study
+from autoloss_jax.studies.grid import QUICK, Study
 
 VARIANTS = {
-    "quick": {
+    "quick": QUICK
+    | {
         "datasets": ("quickstart:quick data.time=I1",),
         "methods": ("ce", "retrain"),
         "ours": ("retrain",),
-        "seeds": 2,
     }
 }
 

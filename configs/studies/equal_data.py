@@ -11,16 +11,14 @@ Result: WORKDIR/equal_data.md, .csv, .png, report.html. `:quick` is a grid of mi
 """
 
 from autoloss_jax import settings
-from autoloss_jax.studies.grid import Study
+from autoloss_jax.studies.grid import QUICK, Study
 
 VARIANTS = {
-    "quick": {
-        "datasets": ("quickstart:quick",),
-        "models": ("deepfm",),
+    "quick": QUICK
+    | {
         "methods": ("ce", "retrain"),
         "ours": ("retrain",),
         "over": (),
-        "seeds": 2,
     }
 }
 

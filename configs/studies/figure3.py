@@ -9,14 +9,13 @@ Result: WORKDIR/figure3.md, .csv, .png, report.html. `:quick` is a grid of minut
 """
 
 from autoloss_jax import settings
-from autoloss_jax.studies.grid import Study
+from autoloss_jax.studies.grid import QUICK, Study
 
 VARIANTS = {
-    "quick": {
-        "datasets": ("quickstart:quick",),
+    "quick": QUICK
+    | {
         "models": ("nfm", "autoint"),
         "searched_on": "quickstart:quick deepfm",
-        "seeds": 2,
     }
 }
 

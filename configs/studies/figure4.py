@@ -9,14 +9,13 @@ Result: WORKDIR/figure4.md, .csv, .png, report.html. `:quick` is a grid of minut
 """
 
 from autoloss_jax import settings
-from autoloss_jax.studies.grid import Study
+from autoloss_jax.studies.grid import QUICK, Study
 
 AUTOLOSS = tuple(f"autoloss method.every={f}" for f in (1, 3, 5, 7, 9, 11, 13))
 VARIANTS = {
-    "quick": {
-        "datasets": ("quickstart:quick",),
+    "quick": QUICK
+    | {
         "methods": ("slf", "autoloss method.every=1", "autoloss method.every=7"),
-        "seeds": 2,
     }
 }
 

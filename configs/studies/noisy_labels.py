@@ -9,14 +9,14 @@ Result: WORKDIR/noisy_labels.md, .csv, .png, report.html. `:quick` is a grid of 
 """
 
 from autoloss_jax import settings
-from autoloss_jax.studies.grid import Study
+from autoloss_jax.studies.grid import QUICK, Study
 
 VARIANTS = {
-    "quick": {
+    "quick": QUICK
+    | {
         "datasets": ("quickstart:quick data.missing=0.4",),
         "methods": ("ce", "autoloss"),
         "ours": ("autoloss",),
-        "seeds": 2,
     }
 }
 

@@ -10,16 +10,14 @@ Result: WORKDIR/table2.md, .csv, .png, report.html. `:quick` is a grid of minute
 """
 
 from autoloss_jax import settings
-from autoloss_jax.studies.grid import Study
+from autoloss_jax.studies.grid import QUICK, Study
 
 OURS = "autoloss method.val_objective=ce method.virtual_step=adam"
 VARIANTS = {
-    "quick": {
-        "datasets": ("quickstart:quick",),
-        "models": ("deepfm",),
+    "quick": QUICK
+    | {
         "methods": ("ce", "bohb search.trials=2", "melu", "autoloss"),
         "ours": ("autoloss",),
-        "seeds": 2,
     }
 }
 

@@ -7,14 +7,12 @@ Result: WORKDIR/table3.md, .csv, .png, report.html. `:quick` is a grid of minute
 """
 
 from autoloss_jax import settings
-from autoloss_jax.studies.grid import Study
+from autoloss_jax.studies.grid import QUICK, Study
 
 VARIANTS = {
-    "quick": {
-        "datasets": ("quickstart:quick",),
-        "models": ("deepfm",),
+    "quick": QUICK
+    | {
         "methods": ("al1", "al2", "autoloss"),
-        "seeds": 2,
     }
 }
 
