@@ -96,9 +96,7 @@ class AutoLoss:
     temperature: Callable[[jax.Array], jax.Array]  # t -> tau
     drs_tx: Optimizer
     controller_tx: optax.GradientTransformation
-    taught_by: str = (
-        "val"  # the batch that teaches V: "val" (through the virtual step), "train" (joint), "never"
-    )
+    taught_by: str = "val"  # the batch that teaches V: "val" (in the virtual step), "train" (joint), "never"
     xi: float = 1e-3  # learning rate of the virtual step, Eq. (13); 0 = first order
     precondition: bool = False  # the virtual step is scaled as W's optimiser scales; False = SGD, the paper's
     val_loss: Loss | None = None  # what V minimises at W*(V); None = the mixture, Eq. (12) read literally
@@ -121,10 +119,10 @@ def mixed_loss(p: jax.Array, candidates: jax.Array) -> jax.Array:
 
 
 def forward(
-    al: AutoLoss, W: Params, stats: Params, x: jax.Array, dropout_key: jax.Array | None = None
+    al: AutoLoss, W: Params, stats: Params, batch: Batch, dropout_key: jax.Array | None = None
 ) -> tuple[jax.Array, Params]:
-    """(Logits [B, C], new batch statistics) of ids x int32[B, F]; without a key, in evaluation mode."""
-    rows = W["rows"].at[x].get(mode="promise_in_bounds")  # ids are checked on the host
+    """(Logits [B, C], new batch statistics) of a batch; without a key, in evaluation mode."""
+    rows = W["rows"].at[batch["x"]].get(mode="promise_in_bounds")  # ids are checked on the host
     return _apply(al.drs, W["dense"], stats, dropout_key, rows)
 
 
@@ -175,7 +173,7 @@ def objective(
 ):
     """L(W, V) on one batch, and what else a step needs: (batch statistics of both networks, Metrics)."""
     drs_key, key = jax.random.split(key)
-    logits, drs_stats = forward(al, W, state.drs.stats, batch["x"], drs_key)
+    logits, drs_stats = forward(al, W, state.drs.stats, batch, drs_key)
     loss, (controller_stats, metrics) = mixture(al, logits, V, state, batch["y"], key, detach=detach)
     return loss, ((drs_stats, controller_stats), metrics)
 
@@ -185,7 +183,7 @@ def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: 
     key = stream(state.key, state.step, "outer")
     if al.val_loss is None:
         return objective(al, W, V, state, batch, key, detach=False)[0]
-    logits, _ = forward(al, W, state.drs.stats, batch["x"], jax.random.split(key)[0])
+    logits, _ = forward(al, W, state.drs.stats, batch, jax.random.split(key)[0])
     return jnp.mean(al.val_loss(logits, batch["y"]))
 
 
@@ -196,18 +194,18 @@ class Pass(NamedTuple):
     stats: Params  # of batch normalisation, after it
     along: Callable[[Params], jax.Array]  # J u: what moving W along u does to the logits
     back: Callable[[jax.Array], tuple[Params]]  # (J' r,): the gradient in W, for r in the logits
-    loss: Callable[
-        [jax.Array, Params], Any
-    ]  # (logits, V) -> L_train, and what else a step needs of `mixture`
+    loss: Callable[[jax.Array, Params], Any]  # (logits, V) -> L_train, and what else `mixture` gives
 
 
-def forward_pass(al: AutoLoss, W: Params, state: TrainState, x: jax.Array, labels: jax.Array) -> Pass:
+def forward_pass(al: AutoLoss, W: Params, state: TrainState, batch: Batch) -> Pass:
     """`forward` of the train batch at W, in training mode, with the noise of this step."""
     key, mixture_key = jax.random.split(stream(state.key, state.step, "train"))
-    logits, along, stats = jax.linearize(lambda W: forward(al, W, state.drs.stats, x, key), W, has_aux=True)
+    logits, along, stats = jax.linearize(
+        lambda W: forward(al, W, state.drs.stats, batch, key), W, has_aux=True
+    )
 
     def loss(logits, V):
-        return mixture(al, logits, V, state, labels, mixture_key, detach=al.detach)
+        return mixture(al, logits, V, state, batch["y"], mixture_key, detach=al.detach)
 
     return Pass(logits, stats, along, jax.linear_transpose(along, W), loss)
 
@@ -264,7 +262,7 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch |
     looked_at = () if val_batch is None else (val_batch["x"],)
 
     def gradient(W, opt_state, x, *val_x):
-        train_pass = forward_pass(al, W, state, x, batch["y"])
+        train_pass = forward_pass(al, W, state, {**batch, "x": x})
         controller = state.controller
         if val_batch is not None:
             val = {**val_batch, "x": val_x[0]}
@@ -312,7 +310,7 @@ def mean_policy(al: AutoLoss, V: Params, stats: Params, logits: jax.Array, label
 
 def evaluate_step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha, without noise."""
-    logits, _ = forward(al, state.drs.params, state.drs.stats, batch["x"])
+    logits, _ = forward(al, state.drs.params, state.drs.stats, batch)
     candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
     alpha = mean_policy(al, state.controller.params, state.controller.stats, logits, batch["y"])
     return logits, mixed_loss(alpha, candidates)

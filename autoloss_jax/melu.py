@@ -45,7 +45,7 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch |
     looked_at = () if val_batch is None else (val_batch["x"],)
 
     def gradient(W, opt_state, x, *val_x):
-        support, query = ({"x": x[i::2], "y": batch["y"][i::2]} for i in (0, 1))
+        support, query = (jax.tree.map(lambda a, i=i: a[i::2], {**batch, "x": x}) for i in (0, 1))
         controller = state.controller
         if val_batch is not None:
             val = {**val_batch, "x": val_x[0]}

@@ -37,17 +37,20 @@ def evaluate_run(
     """{"auc", "logloss", "num_examples", "data"} of the test split, or of all rows of another labelled file."""
     data = loaded.cfg.data
     if other_file:
-        x, y = (np.concatenate(parts) for parts in zip(*_encode(loaded, workdir, labelled=True), strict=True))
+        blocks = list(_encode(loaded, workdir, labelled=True))
+        if not blocks:
+            raise UserError(f"--config.data.path={data.path}: no rows to evaluate on; name another file")
+        split = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     else:
         prepared = prepare.prepare(session.data_of(loaded.cfg), say)
         if prepared.schema.fingerprint != loaded.schema.fingerprint:
             raise UserError(
                 f"{data.path}: not the data this checkpoint was trained on; name it as --config.data.path to evaluate another file"
             )
-        x, y = prepared.split("test")
-    logits, _ = evaluate.predictions(*_forward(loaded), (x, y), loaded.cfg.train.eval_batch_size)
-    what = {"data": data.path, "split": "all" if other_file else "test", "num_examples": len(y)}
-    return what | evaluate.figures(y, logits)
+        split = prepared.split("test")
+    logits, _ = evaluate.predictions(*_forward(loaded), split, loaded.cfg.train.eval_batch_size)
+    what = {"data": data.path, "split": "all" if other_file else "test", "num_examples": len(split["y"])}
+    return what | evaluate.figures(split["y"], logits)
 
 
 def predict(loaded: Loaded, workdir: Path, output: Path) -> int:
@@ -63,9 +66,10 @@ def predict(loaded: Loaded, workdir: Path, output: Path) -> int:
     def frames(*_: Any) -> Iterator[pl.DataFrame]:
         nonlocal rows
         forward = functools.partial(evaluate.predictions, *_forward(loaded))
-        for x, _y in _encode(loaded, workdir, labelled=False):
-            logits, _losses = forward((x, np.zeros(len(x), np.int32)), loaded.cfg.train.eval_batch_size)
-            rows += len(x)
+        for block in _encode(loaded, workdir, labelled=False):
+            block["y"] = np.zeros(len(block["x"]), np.int32)
+            logits, _losses = forward(block, loaded.cfg.train.eval_batch_size)
+            rows += len(block["y"])
             scores = np.asarray(autoloss.probabilities(jnp.asarray(logits, jnp.float32)))
             yield pl.DataFrame(scores, schema=dict.fromkeys(names, pl.Float32))
 
@@ -90,9 +94,7 @@ def _forward(loaded: Loaded) -> tuple[evaluate.Evaluate, jax.sharding.Mesh, auto
     )
 
 
-def _encode(
-    loaded: Loaded, workdir: Path, *, labelled: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+def _encode(loaded: Loaded, workdir: Path, *, labelled: bool) -> Iterator[dict[str, np.ndarray]]:
     """Blocks of a raw file in the vocabulary of the run."""
     if not loaded.cfg.data.path:
         raise UserError("--config.data.path: name the file")

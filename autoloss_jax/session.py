@@ -71,8 +71,8 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
     mesh = sharding.make_mesh()
     sharding.check_batch_size(mesh, cfg.train.batch_size, "train.batch_size")
     sharding.check_batch_size(mesh, cfg.train.eval_batch_size, "train.eval_batch_size")
-    for _, y in splits.controller:
-        sharding.check_batch_size(mesh, min(cfg.train.batch_size, len(y)), "train.batch_size")
+    for part in splits.controller:
+        sharding.check_batch_size(mesh, min(cfg.train.batch_size, len(part["y"])), "train.batch_size")
     feed = _feed(cfg, schema.vocab_sizes, splits, mesh)
     return Session(
         cfg=cfg,
@@ -108,12 +108,12 @@ def _feed(
     for name, split in parts.items():
         rows = host.num_rows(split)
         orders[name] = Order(name, rows, min(cfg.train.batch_size, rows))
-    num_bytes = sum(x.nbytes + y.nbytes for split in parts.values() for x, y in split)
+    num_bytes = sum(a.nbytes for split in parts.values() for part in split for a in part.values())
     where = cfg.data.residence
     if where == "device" or (where == "auto" and device.fits(num_bytes)):
         for split in parts.values():
-            for x, _ in split:
-                host.check_ids(x, vocab_sizes)
+            for part in split:
+                host.check_ids(part["x"], vocab_sizes)
         return device.Resident(mesh, orders, {name: device.put(mesh, split) for name, split in parts.items()})
     root = np.asarray(jax.random.key_data(jax.random.key(cfg.run.seed)))
     return host.Stream(
@@ -124,15 +124,17 @@ def _feed(
 def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
     """The rows that teach W, those that teach V, and those that decide; test is nobody's."""
     controller, val = host.halve(data.split("val"), cfg.data.controller_share, cfg.data.split_seed)
-    if method.searches and not len(controller[1]):
+    if method.searches and not len(controller["y"]):
         raise UserError(
             "--config.data.controller_share=0: a method that searches needs rows of val for its controller"
         )
-    x, y = data.split("train")
+    train = data.split("train")
     if cfg.data.missing or cfg.data.flipped:
-        y = corrupted(y, cfg.data.missing, cfg.data.flipped, cfg.data.num_classes, cfg.data.split_seed)
+        train["y"] = corrupted(
+            train["y"], cfg.data.missing, cfg.data.flipped, cfg.data.num_classes, cfg.data.split_seed
+        )
     return Splits(
-        train=((x, y), controller) if data_of(cfg).fold_in_val else ((x, y),),
+        train=(train, controller) if data_of(cfg).fold_in_val else (train,),
         controller=(controller,) if method.searches else (),
         val=val,
         test=data.split("test"),

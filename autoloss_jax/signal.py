@@ -22,7 +22,7 @@ def cosine(al: AutoLoss, state: TrainState, batch: Batch, first: Batch, second: 
     """
 
     def measure(W, opt_state, x, *val_x):
-        train_pass = autoloss.forward_pass(al, W, state, x, batch["y"])
+        train_pass = autoloss.forward_pass(al, W, state, {**batch, "x": x})
 
         def direction(of):
             number, val = of
@@ -30,7 +30,8 @@ def cosine(al: AutoLoss, state: TrainState, batch: Batch, first: Batch, second: 
             V = state.controller.params
             return ravel_pytree(autoloss.hypergradient(V, al, W, own, opt_state, train_pass, val))[0]
 
-        pair = {"x": jnp.stack(val_x), "y": jnp.stack([first["y"], second["y"]])}
+        vals = ({**val, "x": x} for val, x in zip((first, second), val_x, strict=True))
+        pair = jax.tree.map(lambda *a: jnp.stack(a), *vals)
         agreement = optax.losses.cosine_similarity(*jax.lax.map(direction, (jnp.arange(2), pair)))
         return jax.tree.map(jnp.zeros_like, W), agreement
 

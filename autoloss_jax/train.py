@@ -198,7 +198,7 @@ def _evaluate(
     logits, losses = evaluate.predictions(
         session.evaluate_step, session.mesh, state, session.splits.val, cfg.train.eval_batch_size
     )
-    val = evaluate.figures(session.splits.val[1], logits) | {"loss": float(losses.mean())}
+    val = evaluate.figures(session.splits.val["y"], logits) | {"loss": float(losses.mean())}
     _require_finite(val["logloss"], "validation", step)
     value = monitored(cfg, val)
     share = {name: s / progress.share_steps for name, s in zip(session.pool, progress.share, strict=True)}
@@ -264,10 +264,10 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
             "epochs": round(steps / session.epoch_steps, 4),
             "best_step": progress.best_step,
             "val": progress.best["val"],
-            "test": evaluate.figures(session.splits.test[1], test_logits)
+            "test": evaluate.figures(session.splits.test["y"], test_logits)
             | {
                 "logloss_calibrated": evaluate.calibrated_logloss(
-                    val_logits, session.splits.val[1], test_logits, session.splits.test[1]
+                    val_logits, session.splits.val["y"], test_logits, session.splits.test["y"]
                 )
             },
             "examples_per_second": progress.timed_steps
@@ -277,9 +277,9 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
             "wall_seconds": progress.wall_seconds,
             "selection": progress.best["selection"],
             "num_examples": {
-                "train": sum(len(y) for _, y in session.splits.train),
+                "train": sum(len(part["y"]) for part in session.splits.train),
                 "val": schema.num_examples["val"],
-                "test": len(session.splits.test[1]),
+                "test": len(session.splits.test["y"]),
             },
             "num_params": states.num_params(state),
             "versions": report.versions(),

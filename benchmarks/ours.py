@@ -47,7 +47,7 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     al = states.build(cfg, 2, sizes, total_steps=20_000)
     x, y = workload.examples(work)
     mesh = sharding.make_mesh()
-    splits = dict.fromkeys(("train", "val"), device.put(mesh, ((x, y),)))
+    splits = dict.fromkeys(("train", "val"), device.put(mesh, ({"x": x, "y": y},)))
     feed = device.Resident(mesh, {n: Order(n, len(y), work.batch_size) for n in splits}, splits)
     initial = [
         states.initial(al, settings.with_keys(cfg, {"run.seed": seed}), sizes) for seed in range(int(members))
@@ -80,7 +80,7 @@ def _forward(al, state, x):
     @jax.jit
     def forward(state, x, steps):
         def body(i, total):
-            logits, _ = autoloss.forward(al, state.drs.params, state.drs.stats, x[i % len(x)])
+            logits, _ = autoloss.forward(al, state.drs.params, state.drs.stats, {"x": x[i % len(x)]})
             return total + jnp.sum(logits)
 
         return jax.lax.fori_loop(0, steps, body, 0.0)

@@ -75,7 +75,7 @@ def hypergradient(al, state, train_batch, val_batch, over=lambda W: None):
 
     def gradient(W, opt_state, x, val_x):
         over(W)
-        train_pass = autoloss.forward_pass(al, W, state, x, train_batch["y"])
+        train_pass = autoloss.forward_pass(al, W, state, {**train_batch, "x": x})
         found = autoloss.hypergradient(
             state.controller.params,
             al,
@@ -184,7 +184,7 @@ def test_hypergradient_equals_the_darts_hessian_vector_form(float64, model, num_
     def val_loss(W, V):
         if val_objective == "mixture":
             return autoloss.objective(al, W, V, state, val_batch, outer, detach=False)[0]
-        logits, _ = autoloss.forward(al, W, state.drs.stats, val_batch["x"], jax.random.split(outer)[0])
+        logits, _ = autoloss.forward(al, W, state.drs.stats, val_batch, jax.random.split(outer)[0])
         return jnp.mean(losses.ce(logits, val_batch["y"]))
 
     def darts(W, V):
@@ -263,7 +263,7 @@ def test_detach_stops_the_drs_gradient_through_the_controllers_input(float64):
     """With the controller's input held fixed by hand, the detached gradient is the same, the other is not."""
     al, state, batch, _ = problem(val_objective="mixture")
     V, key = state.controller.params, autoloss.stream(state.key, state.step, "train")
-    fixed, _ = autoloss.forward(al, state.drs.params, state.drs.stats, batch["x"], jax.random.split(key)[0])
+    fixed, _ = autoloss.forward(al, state.drs.params, state.drs.stats, batch, jax.random.split(key)[0])
 
     class Held:
         def apply(self, variables, labels, y_hat, **kwargs):

@@ -14,7 +14,7 @@ BLOCK, EVERY = 4, 3
 
 def split(rows, first=0, fields=3):
     x = np.arange(first, first + rows, dtype=np.int32)[:, None] + 1000 * np.arange(fields, dtype=np.int32)
-    return x, (x[:, 0] % 2).astype(np.int32)
+    return {"x": x, "y": (x[:, 0] % 2).astype(np.int32)}
 
 
 def feed(where, train, val=(), seed=1, batch_size=10, vocab_sizes=(1000,) * 3):
@@ -86,10 +86,10 @@ def test_seeds_give_different_orders_and_train_differs_from_val(where):
 
 
 def test_halves_partition_a_split():
-    (ax, ay), (bx, by) = host.halve(split(101), 0.3, seed=0)
-    assert len(ay) == 30
-    assert np.array_equal(np.sort(np.concatenate([ax[:, 0], bx[:, 0]])), np.arange(101))
-    assert np.array_equal(by, bx[:, 0] % 2)
+    a, b = host.halve(split(101), 0.3, seed=0)
+    assert len(a["y"]) == 30
+    assert np.array_equal(np.sort(np.concatenate([a["x"][:, 0], b["x"][:, 0]])), np.arange(101))
+    assert np.array_equal(b["y"], b["x"][:, 0] % 2)
 
 
 def test_padded_batches_keep_order_and_one_shape():
@@ -102,7 +102,7 @@ def test_ids_outside_the_vocabulary_are_refused():
     with pytest.raises(UserError, match="outside its vocabulary"):
         stream("host", (split(50),), vocab_sizes=(1000, 1000, 40))
     with pytest.raises(UserError, match="outside its vocabulary"):
-        host.check_ids(split(50)[0] + 1000, (1000, 1000, 3000))
+        host.check_ids(split(50)["x"] + 1000, (1000, 1000, 3000))
 
 
 def test_a_batch_larger_than_the_data_is_refused():

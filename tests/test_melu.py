@@ -27,7 +27,7 @@ def definition(al, state, support, query):
     )
 
     def logits(W, batch, key):
-        return autoloss.forward(al, W, state.drs.stats, batch["x"], key)[0]
+        return autoloss.forward(al, W, state.drs.stats, batch, key)[0]
 
     def of(theta, W):
         def mixture(dense):
@@ -130,7 +130,7 @@ def test_nothing_is_learnt_from_early_stopping_or_test_rows(searched, small, tmp
     halve, split = host.halve, store.Store.split
 
     def scrambled(rows):
-        return rows[0][::-1], 1 - rows[1]
+        return {**rows, "x": rows["x"][::-1], "y": 1 - rows["y"]}
 
     def halve_scrambled(*args):
         controller, val = halve(*args)

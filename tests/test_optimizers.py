@@ -120,7 +120,7 @@ def test_in_the_whole_model_sparse_adam_is_dense_adam_over_300_steps(float64):
     feed = device.Resident(
         mesh,
         {name: Order(name, steps * batch, batch) for name in names},
-        {name: device.put(mesh, ((x[i], y[i]),)) for i, name in enumerate(names)},
+        {name: device.put(mesh, ({"x": x[i], "y": y[i]},)) for i, name in enumerate(names)},
     )
     ends = []
     for embedding in ("adam", "sparse_adam"):

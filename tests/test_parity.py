@@ -44,7 +44,7 @@ def ours(name, spec, data, embed_dim=4, batch_norm=True):
 def assert_same_logits(al, state, ids, data):
     @jax.jit
     def forward(W, stats, *keys):
-        return autoloss.forward(al, W, stats, ids[0], *keys)[0][:, 0]
+        return autoloss.forward(al, W, stats, {"x": ids[0]}, *keys)[0][:, 0]
 
     W, stats = state.drs.params, state.drs.stats
     assert np.allclose(forward(W, stats), data["logits_eval"], atol=1e-5, rtol=1e-5)

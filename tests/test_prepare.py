@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import polars as pl
 import pytest
@@ -69,7 +70,7 @@ def test_ids_follow_a_plain_reference(folder, tmp_path):
         columns.append((i, offset, {v: n + 1 for n, v in enumerate(kept)}))
         offset += len(kept) + 1
     for split, name in {"train": "train", "val": "valid", "test": "test"}.items():
-        x, y = prepared.split(split)
+        x, y = prepared.split(split).values()
         assert y.tolist() == [int(r[0]) for r in content[name]]
         for f, (i, begin, ids) in enumerate(columns):
             assert x[:, f].tolist() == [begin + ids.get(r[i], 0) for r in content[name]]
@@ -80,8 +81,8 @@ def test_ids_follow_a_plain_reference(folder, tmp_path):
     schema = prepared.schema
     assert schema.fields == ("letter", "kind", "age")
     assert schema.num_rows == offset + 6
-    assert prepared.split("test")[0][-1][0] == 0
-    assert schema.oov_rate["test"][0] == pytest.approx(np.mean(prepared.split("test")[0][:, 0] == 0))
+    assert prepared.split("test")["x"][-1][0] == 0
+    assert schema.oov_rate["test"][0] == pytest.approx(np.mean(prepared.split("test")["x"][:, 0] == 0))
 
 
 def test_prepared_twice_is_byte_identical_and_found_again(folder, tmp_path):
@@ -120,7 +121,7 @@ def test_settings_and_content_make_the_fingerprint(folder, tmp_path):
 
 def test_an_interrupted_prepare_leaves_nothing_that_is_taken_for_a_dataset(folder, tmp_path, monkeypatch):
     path, _ = folder
-    whole = prepare.Encoder.ids
+    whole = prepare.Encoder.encode
     calls = []
 
     def breaks(self, frame):
@@ -129,7 +130,7 @@ def test_an_interrupted_prepare_leaves_nothing_that_is_taken_for_a_dataset(folde
             raise KeyboardInterrupt
         return whole(self, frame)
 
-    monkeypatch.setattr(prepare.Encoder, "ids", breaks)
+    monkeypatch.setattr(prepare.Encoder, "encode", breaks)
     with pytest.raises(KeyboardInterrupt):
         prepare.prepare(data(path, tmp_path / "c"), quiet)
     assert not [p for p in (tmp_path / "c").iterdir() if p.is_dir()]
@@ -151,8 +152,8 @@ def test_a_random_split_has_its_shares_and_depends_on_its_seed_alone(tmp_path):
     assert sum(a.schema.num_examples.values()) == 4000
     assert a.schema.num_examples["train"] == pytest.approx(3200, abs=120)
     assert a.schema.num_examples["val"] == pytest.approx(400, abs=90)
-    assert np.array_equal(a.split("test")[0], b.split("test")[0])
-    assert not np.array_equal(a.split("test")[1][:100], c.split("test")[1][:100])
+    assert np.array_equal(a.split("test")["x"], b.split("test")["x"])
+    assert not np.array_equal(a.split("test")["y"][:100], c.split("test")["y"][:100])
 
 
 def test_the_split_and_the_ids_do_not_depend_on_block_boundaries(tmp_path, monkeypatch):
@@ -162,7 +163,7 @@ def test_the_split_and_the_ids_do_not_depend_on_block_boundaries(tmp_path, monke
     monkeypatch.setattr(sources, "read", lambda path, d, **k: read(path, d, size=997, **k))
     pieces = prepare.prepare(data(tmp_path / "t.csv", tmp_path / "b"), quiet)
     for name in store.SPLITS:
-        assert all(np.array_equal(p, w) for p, w in zip(pieces.split(name), whole.split(name), strict=True))
+        assert jax.tree.all(jax.tree.map(np.array_equal, pieces.split(name), whole.split(name)))
 
 
 def test_skipped_rows_are_counted_in_the_schema(folder, tmp_path):
@@ -200,14 +201,13 @@ def test_another_file_is_encoded_in_the_known_vocabulary(folder, tmp_path):
     d = data(path, tmp_path / "c")
     prepared = prepare.prepare(d, quiet)
     schema, vocabulary = store.load_vocabulary(prepared.path)
-    (x, y), *_ = prepare.encode(path / "test.csv", d, schema, vocabulary, labelled=True)
-    assert np.array_equal(x, prepared.split("test")[0])
-    assert np.array_equal(y, prepared.split("test")[1])
+    test = prepared.split("test")
+    (block,) = prepare.encode(path / "test.csv", d, schema, vocabulary, labelled=True)
+    assert jax.tree.all(jax.tree.map(np.array_equal, block, test))
     unlabelled = tmp_path / "new.csv"
     pl.read_csv(path / "test.csv", infer_schema=False).drop("click").write_csv(unlabelled)
-    ((x, y),) = prepare.encode(unlabelled, d, schema, vocabulary, labelled=False)
-    assert np.array_equal(x, prepared.split("test")[0])
-    assert y is None
+    (block,) = prepare.encode(unlabelled, d, schema, vocabulary, labelled=False)
+    assert block.keys() == {"x"} and np.array_equal(block["x"], test["x"])
 
 
 def test_the_real_datasets_have_their_published_sizes(real_data, tmp_path):
@@ -221,7 +221,7 @@ def test_the_real_datasets_have_their_published_sizes(real_data, tmp_path):
     prepared = prepare.prepare(
         Data(name="ml", format="ratings", num_classes=5, path=ratings, cache=str(tmp_path)), quiet
     )
-    stars = sum(np.bincount(prepared.split(s)[1], minlength=5) for s in store.SPLITS)
+    stars = sum(np.bincount(prepared.split(s)["y"], minlength=5) for s in store.SPLITS)
     assert stars.tolist() == [56_174, 107_557, 261_197, 348_971, 226_310]
     criteo = prepare.prepare(
         Data(name="c", format="criteo", path=str(real_data / "criteo_sample"), cache=str(tmp_path)), quiet

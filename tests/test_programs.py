@@ -19,7 +19,7 @@ def test_members_of_one_program_train_as_if_alone(embedding):
     with jax.enable_x64(True):  # where a difference would not drown in rounding
         rng = np.random.default_rng(0)
         x = (rng.zipf(1.4, (EXAMPLES, FIELDS)) % 150 + 150 * np.arange(FIELDS)).astype(np.int32)
-        split = x, rng.integers(0, 2, EXAMPLES).astype(np.int32)
+        split = {"x": x, "y": rng.integers(0, 2, EXAMPLES).astype(np.int32)}
         cfg = config.Config(
             model=config.Model(embed_dim=3, hidden=(8,)),
             method=config.Method(hidden=(8,), every=EVERY),

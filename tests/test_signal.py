@@ -42,7 +42,7 @@ def test_it_is_the_cosine_between_the_gradients_of_the_outer_loss():
 def test_the_batches_of_val_share_no_row(monkeypatch):
     seen = []
     monkeypatch.setattr(signal, "cosine", lambda al, state, *batches: seen.extend(batches) or jnp.zeros(()))
-    rows = (np.arange(50)[:, None].astype(np.int32), np.zeros(50, np.int32))
+    rows = {"x": np.arange(50)[:, None].astype(np.int32), "y": np.zeros(50, np.int32)}
     state = autoloss.TrainState(jnp.asarray(3), jax.random.key(0), None, None, None, None)
     monkeypatch.setattr(jax, "jit", lambda f: f)
     signal.meter(None, jax.make_mesh((1,), ("data",)), (rows,), (rows,), 40)(state)

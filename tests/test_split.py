@@ -36,7 +36,7 @@ def users(prepared, name):
     """Raw user ids of a split, where the vocabulary has them."""
     _, vocabulary = store.load_vocabulary(prepared.path)
     words = vocabulary.filter(pl.col("field") == "user")["value"].to_list()
-    return [int(words[i - 1]) for i in prepared.split(name)[0][:, 0] if i]
+    return [int(words[i - 1]) for i in prepared.split(name)["x"][:, 0] if i]
 
 
 def test_the_oldest_rows_are_train_and_rows_without_a_time_are_left_out(tmp_path):
@@ -79,9 +79,9 @@ def test_values_of_the_rows_that_are_folded_in_enter_the_vocabulary_and_no_other
     )
     prepared = prepare.prepare(session.data_of(cfg), quiet)
     splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
-    (x, _), (folded, _) = splits.train
+    x, folded = (part["x"] for part in splits.train)
     assert (x[:, 0] > 0).all() and (folded[:, 0] > 0).all()
-    assert (splits.val[0][:, 0] == 0).all() and (splits.test[0][:, 0] == 0).all()  # one rating a user
+    assert (splits.val["x"][:, 0] == 0).all() and (splits.test["x"][:, 0] == 0).all()  # one rating a user
     assert prepared.schema.vocab_sizes[0] == 1 + len(x) + len(folded)
 
 
@@ -115,6 +115,6 @@ def test_noise_is_in_train_alone(tmp_path):
     method, _ = methods.resolve(clean.method)
     prepared = prepare.prepare(session.data_of(clean), quiet)
     theirs, ours = (session.divide(cfg, prepared, method) for cfg in (clean, noisy))
-    assert (ours.train[0][1] == 0).mean() > 0.8 > (theirs.train[0][1] == 0).mean()
+    assert (ours.train[0]["y"] == 0).mean() > 0.8 > (theirs.train[0]["y"] == 0).mean()
     for a, b in ((theirs.train[1], ours.train[1]), (theirs.val, ours.val), (theirs.test, ours.test)):
-        assert np.array_equal(a[1], b[1])
+        assert np.array_equal(a["y"], b["y"])

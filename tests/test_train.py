@@ -390,14 +390,14 @@ def test_four_devices_train_as_one(steady, config_file, tmp_path):
 
 def test_fold_in_val_trains_on_the_controllers_rows_only_without_a_search(small):
     data = prepare.prepare(small().data, quiet)
-    rows, val = len(data.split("train")[1]), len(data.split("val")[1])
+    rows, val = len(data.split("train")["y"]), len(data.split("val")["y"])
     from autoloss_jax import session
 
     for name, folded in {"ce": True, "al1": True, "autoloss": False}.items():
         cfg = small(method__name=name, data__fold_in_val=True)
         splits = session.divide(cfg, data, methods.resolve(cfg.method)[0])
-        assert sum(len(y) for _, y in splits.train) == rows + (val // 2 if folded else 0)
-        assert len(splits.val[1]) == val - val // 2
+        assert sum(len(part["y"]) for part in splits.train) == rows + (val // 2 if folded else 0)
+        assert len(splits.val["y"]) == val - val // 2
         assert bool(splits.controller) == (not folded)
 
 

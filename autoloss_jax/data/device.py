@@ -16,7 +16,7 @@ import numpy as np
 from autoloss_jax import sharding
 from autoloss_jax.data.shuffle import Order
 
-Split = tuple[np.ndarray, np.ndarray]  # x int32[n, F], y int32[n]
+Split = dict[str, np.ndarray]  # x int32[n, F], y int32[n]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Resident:
 def put(mesh: jax.sharding.Mesh, parts: tuple[Split, ...]) -> dict[str, jax.Array]:
     """Splits, one after another, in the memory of every device."""
     split = {
-        "x": np.concatenate([x for x, _ in parts]) if len(parts) > 1 else np.asarray(parts[0][0]),
-        "y": np.concatenate([y for _, y in parts]) if len(parts) > 1 else np.asarray(parts[0][1]),
+        name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else np.asarray(whole)
+        for name, whole in parts[0].items()
     }
     return jax.device_put(split, sharding.shardings(mesh, "source", split))
 

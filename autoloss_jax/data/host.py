@@ -17,20 +17,19 @@ from autoloss_jax.data.shuffle import Order
 from autoloss_jax.data.split import first_part
 from autoloss_jax.settings import UserError
 
-Split = tuple[np.ndarray, np.ndarray]  # x int32[n, F], y int32[n]
+Split = dict[str, np.ndarray]  # x int32[n, F], y int32[n]
 Batch = dict[str, np.ndarray]
 
 
 def halve(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Two random parts of a split: `share` of the rows, and the rest, each in the split's order."""
-    x, y = split
-    mine = first_part(len(y), share, seed)
-    return (x[mine], y[mine]), (x[~mine], y[~mine])
+    mine = first_part(len(split["y"]), share, seed)
+    return {name: a[mine] for name, a in split.items()}, {name: a[~mine] for name, a in split.items()}
 
 
 def num_rows(parts: tuple[Split, ...]) -> int:
     """Rows of all parts."""
-    return sum(len(y) for _, y in parts)
+    return sum(len(part["y"]) for part in parts)
 
 
 def steps_per_epoch(parts: tuple[Split, ...], batch_size: int) -> int:
@@ -73,14 +72,12 @@ class Stream:
 
     def _stack(self, name: str, parts: tuple[Split, ...], numbers: range, length: int) -> Batch:
         """Batches of these numbers, [length, B, ...]; what lies beyond them is left as it is and not read."""
-        size, num_fields = self.orders[name].batch_size, parts[0][0].shape[1]
-        stack = {
-            "x": np.zeros((length, size, num_fields), np.int32),
-            "y": np.zeros((length, size), np.int32),
-        }
+        order = self.orders[name]
+        stack = _zeros(parts, length, order.batch_size)
         for i, number in enumerate(numbers):
-            _fill(parts, self.orders[name].rows(self.root, number), stack["x"][i], stack["y"][i])
-        check_ids(stack["x"][: len(numbers)].reshape(-1, num_fields), self.vocab_sizes)
+            _fill(parts, order.rows(self.root, number), {name: a[i] for name, a in stack.items()})
+        x = stack["x"][: len(numbers)]
+        check_ids(x.reshape(-1, x.shape[-1]), self.vocab_sizes)
         return stack
 
     def train_batch(self, source: dict[str, Any], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
@@ -105,26 +102,28 @@ def check_ids(x: np.ndarray, vocab_sizes: tuple[int, ...]) -> None:
 
 def padded(split: Split, batch_size: int) -> Iterator[tuple[Batch, int]]:
     """A split in order, in batches of one shape: (batch, how many of its rows are real)."""
-    x, y = split
-    for begin in range(0, len(y), batch_size):
-        index = np.arange(begin, begin + batch_size)
-        index[index >= len(y)] = len(y) - 1
-        yield {"x": x[index], "y": y[index]}, min(batch_size, len(y) - begin)
+    rows = len(split["y"])
+    for begin in range(0, rows, batch_size):
+        index = np.minimum(np.arange(begin, begin + batch_size), rows - 1)
+        yield {name: a[index] for name, a in split.items()}, min(batch_size, rows - begin)
 
 
 def gather(parts: tuple[Split, ...], rows: np.ndarray) -> Batch:
     """The rows of these numbers, counted through all parts."""
-    batch = {
-        "x": np.zeros((len(rows), parts[0][0].shape[1]), np.int32),
-        "y": np.zeros(len(rows), np.int32),
-    }
-    _fill(parts, rows, batch["x"], batch["y"])
+    batch = _zeros(parts, len(rows))
+    _fill(parts, rows, batch)
     return batch
 
 
-def _fill(parts: tuple[Split, ...], rows: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+def _zeros(parts: tuple[Split, ...], *shape: int) -> Batch:
+    return {name: np.zeros((*shape, *a.shape[1:]), a.dtype) for name, a in parts[0].items()}
+
+
+def _fill(parts: tuple[Split, ...], rows: np.ndarray, batch: Batch) -> None:
     begin = 0
-    for part_x, part_y in parts:
-        mine = (rows >= begin) & (rows < begin + len(part_y))
-        x[mine], y[mine] = part_x[rows[mine] - begin], part_y[rows[mine] - begin]
-        begin += len(part_y)
+    for part in parts:
+        end = begin + len(part["y"])
+        mine = (rows >= begin) & (rows < end)
+        for name, a in part.items():
+            batch[name][mine] = a[rows[mine] - begin]
+        begin = end

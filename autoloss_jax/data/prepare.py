@@ -70,8 +70,8 @@ def prepare(data: config.Data, say: Say = print) -> Store:
 
 def encode(
     path: Path, data: config.Data, schema: Schema, vocabulary: pl.DataFrame, *, labelled: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Blocks (x int32[b, F], y int32[b] or None) of another file of the same format, in its order, in a known vocabulary."""
+) -> Iterator[dict[str, np.ndarray]]:
+    """Blocks {"x": int32[b, F], "y": int32[b] if labelled} of another file of the same format, in its order, in a known vocabulary."""
     if not path.is_file():
         raise UserError(f"--config.data.path={path}: no such file")
     names = sources.fields(path, data, labelled=labelled)
@@ -82,7 +82,7 @@ def encode(
     encoder = Encoder.of(schema.fields, vocabulary, schema.buckets)
     for block in sources.read(path, data, labelled=labelled):
         if block.frame.height:
-            yield encoder.ids(block.frame), (block.frame["label"].to_numpy() if labelled else None)
+            yield encoder.encode(block.frame)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,15 +103,18 @@ class Encoder:
         sizes = [len(e.categories) + 1 for e in enums]
         return cls(fields, enums, np.cumsum([0, *sizes[:-1]]), buckets)
 
-    def ids(self, frame: pl.DataFrame) -> np.ndarray:
-        """int32[n, F]: a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus the offset."""
+    def encode(self, frame: pl.DataFrame) -> dict[str, np.ndarray]:
+        """{"x": int32[n, F], "y": int32[n] if the frame is labelled}.
+
+        An id is a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus the offset.
+        """
         x = np.empty((frame.height, len(self.fields)), np.int32)
         for i, (name, enum) in enumerate(zip(self.fields, self.enums, strict=True)):
             place = (
                 _strings(frame[name], self.buckets).cast(enum, strict=False).to_physical().cast(pl.Int64) + 1
             )
             x[:, i] = place.fill_null(0).to_numpy() + self.offsets[i]
-        return x
+        return {"x": x} | ({"y": frame["label"].to_numpy()} if "label" in frame.columns else {})
 
 
 def _strings(column: pl.Series, buckets: dict[str, list[float]]) -> pl.Series:
@@ -140,11 +143,11 @@ def _build(data: config.Data, files: dict[str, Path], fingerprint: str, folder: 
     classes: set[int] = set()
     with store.writer(folder, rows, len(names)) as append:
         for split, frame, _ in _split_rows(data, files, edges):
-            x, y = encoder.ids(frame), frame["label"].to_numpy()
-            append(split, x, y)
-            unknown[split] += (x == encoder.offsets).sum(axis=0)
+            block = encoder.encode(frame)
+            append(split, block)
+            unknown[split] += (block["x"] == encoder.offsets).sum(axis=0)
             if split == "train":
-                classes.update(np.unique(y).tolist())
+                classes.update(np.unique(block["y"]).tolist())
     if len(classes) < 2:
         raise UserError(
             f"{files.get('train', data.path)}: every training label is the same; nothing can be learnt"

@@ -24,9 +24,9 @@ class Store:
     path: Path
     schema: Schema
 
-    def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """(x int32[n, F], y int32[n]) of "train", "val" or "test"; x holds global ids."""
-        return _mapped(self.path / f"{name}.x.npy"), _mapped(self.path / f"{name}.y.npy")
+    def split(self, name: str) -> dict[str, np.ndarray]:
+        """{"x": int32[n, F], "y": int32[n]} of "train", "val" or "test"; x holds global ids."""
+        return {part: _mapped(self.path / f"{name}.{part}.npy") for part in _layout(self.schema.num_fields)}
 
     def copy_to(self, workdir: Path) -> None:
         """Put what encodes new rows beside a run: the schema and the vocabulary."""
@@ -40,14 +40,10 @@ def open_store(path: Path) -> Store:
     """The dataset in a folder; UserError if its arrays are not what its schema says."""
     store = Store(path, read_schema(path))
     for name in SPLITS:
-        x, y = store.split(name)
+        found = {part: (a.dtype.str, a.shape) for part, a in store.split(name).items()}
         rows = store.schema.num_examples[name]
-        if (
-            x.shape != (rows, store.schema.num_fields)
-            or y.shape != (rows,)
-            or x.dtype != np.int32
-            or y.dtype != np.int32
-        ):
+        wanted = {p: (kind, (rows, *shape)) for p, (kind, shape) in _layout(store.schema.num_fields).items()}
+        if found != wanted:
             raise UserError(f"{path}: {name} is not what {SCHEMA} says; delete the folder and run again")
     return store
 
@@ -72,26 +68,32 @@ def load_vocabulary(folder: Path) -> tuple[Schema, pl.DataFrame]:
     return schema, vocabulary
 
 
+def _layout(num_fields: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Array of a split -> its type, and its shape after the rows."""
+    return {"x": ("<i4", (num_fields,)), "y": ("<i4", ())}
+
+
 @contextlib.contextmanager
 def writer(
     folder: Path, rows: dict[str, int], num_fields: int
-) -> Iterator[Callable[[str, np.ndarray, np.ndarray], None]]:
-    """A function (split, x, y) that appends rows to a split; `rows` of each are to come.
+) -> Iterator[Callable[[str, dict[str, np.ndarray]], None]]:
+    """A function (split, {"x", "y"}) that appends rows to a split; `rows` of each are to come.
 
     Plain writes: through a memory map, a full disk would end the process without a word.
     """
+    layout = _layout(num_fields)
     with contextlib.ExitStack() as stack:
         files = {}
         for name in SPLITS:
-            for part, shape in (("x", (rows[name], num_fields)), ("y", (rows[name],))):
+            for part, (kind, shape) in layout.items():
                 file = stack.enter_context((folder / f"{name}.{part}.npy").open("wb"))
-                header = {"descr": "<i4", "fortran_order": False, "shape": shape}
+                header = {"descr": kind, "fortran_order": False, "shape": (rows[name], *shape)}
                 np.lib.format.write_array_header_1_0(file, header)
                 files[name, part] = file
 
-        def append(name: str, x: np.ndarray, y: np.ndarray) -> None:
-            files[name, "x"].write(np.ascontiguousarray(x, "<i4").data)
-            files[name, "y"].write(np.ascontiguousarray(y, "<i4").data)
+        def append(name: str, block: dict[str, np.ndarray]) -> None:
+            for part, (kind, _) in layout.items():
+                files[name, part].write(np.ascontiguousarray(block[part], kind).data)
 
         yield append
 
