@@ -5,7 +5,8 @@ logits; the controller has parameters V and maps (y, y_hat) to weights over cand
 on training batches. V learns on validation batches, through a virtual step of W, differentiated
 exactly. Networks, losses and optimisers arrive as arguments: nothing here knows a model or a dataset.
 
-Shapes: B batch, F fields, R row (embedding and first-order weights), C logits, N candidate losses.
+Shapes: B batch, F fields, S slots (F, and more where fields are bags of values), R row (embedding and first-order
+weights), C logits, N candidate losses.
 W = {"rows": [any, R], "dense": {...}}: the optimiser of W hands out the rows that batches touch, and ids into
 them, so that every function below is indifferent to where the rows come from, and costs O(batch).
 """
@@ -22,7 +23,7 @@ from flax import struct
 
 Params = Any
 OptState = Any
-Batch = dict[str, jax.Array]  # x: int32[B, F], y: int32[B]
+Batch = dict[str, jax.Array]  # x: int32[B, S], y: int32[B]; v: float32[B, S], if the rows of x are multiplied
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, C], labels int32[B]) -> [B]
 
 
@@ -90,6 +91,7 @@ class AutoLoss:
     """What never changes during a run. A method of the paper is a choice of `weights`, `controller` and `taught_by`."""
 
     drs: Any  # linen module: (rows [B, F, R], train) -> logits [B, C]
+    pooled: Callable[..., jax.Array]  # (rows of x [B, S, R], v [B, S]) -> rows of fields [B, F, R]
     controller: Any  # linen module: (labels [B], y_hat [B, C], train) -> log alpha [B, N]
     losses: tuple[Loss, ...]
     weights: Callable[..., jax.Array]  # (key, log_alpha [B, N], tau) -> p [B, N]
@@ -123,6 +125,8 @@ def forward(
 ) -> tuple[jax.Array, Params]:
     """(Logits [B, C], new batch statistics) of a batch; without a key, in evaluation mode."""
     rows = W["rows"].at[batch["x"]].get(mode="promise_in_bounds")  # ids are checked on the host
+    if "v" in batch:
+        rows = al.pooled(rows, batch["v"])
     return _apply(al.drs, W["dense"], stats, dropout_key, rows)
 
 

@@ -135,7 +135,7 @@ def load(step: Path) -> Loaded:
         schema = Schema.from_json(json.dumps(meta["schema"]))
     except KeyError as error:
         raise UserError(f"{step}: its metadata lacks {error}; it was written by something else") from error
-    al = states.build(cfg, schema.num_classes, schema.vocab_sizes, total_steps=1)
+    al = states.build(cfg, schema.num_classes, schema.vocab_sizes, total_steps=1, slots=schema.slots)
     state = restore(step, states.initial(al, cfg, schema.vocab_sizes))
     state = jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0)(state)
     return Loaded(cfg, schema, al, tuple(methods.resolve(cfg.method)[1]), state)

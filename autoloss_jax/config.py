@@ -49,6 +49,26 @@ class Data:
     categorical: tuple[str, ...] = key((), "tabular: the categorical columns")
     numeric: tuple[str, ...] = key((), "tabular: the numeric columns, cut at quantiles of train")
     num_buckets: int = key(32, "tabular: buckets of a numeric column", low=2)
+    values: tuple[str, ...] = key(
+        (),
+        "tabular: the numeric columns fed as values: a number, standardised on train, times a learned vector; a blank is a "
+        "vector of its own",
+    )
+    scale: str = key(
+        "standard",
+        "tabular: values are standardised as they are, or as sign(x) log(1 + |x|), for heavy tails",
+        choices=("standard", "log"),
+    )
+    bags: tuple[str, ...] = key(
+        (), "tabular: the columns whose cells hold several categorical values; lists, in Parquet"
+    )
+    bag_separator: str = key("|", "tabular: what parts the values of such a cell")
+    bag_size: int = key(10, "tabular: the most values kept of such a cell, the first ones", low=1, high=1000)
+    bag_pooling: str = key(
+        "mean",
+        "tabular: the row of a bag is the mean or the sum of its values' rows",
+        choices=("mean", "sum"),
+    )
     delimiter: str = key("", "tabular: column separator; empty: comma, or tab for .tsv")
     residence: str = key(
         "auto",
@@ -251,6 +271,14 @@ def check(config: Config) -> Config:
         raise UserError(
             f"--config.data.split={split!r}: wants three positive shares (train, val, test) that sum to 1"
         )
+    data = config.data
+    if data.format != "tabular" and (data.values or data.bags):
+        name = "values" if data.values else "bags"
+        raise UserError(
+            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, not {data.format}"
+        )
+    if not data.bag_separator:
+        raise UserError("--config.data.bag_separator='': wants what parts the values of a cell, as '|'")
     for name, widths in (("model.hidden", config.model.hidden), ("method.hidden", config.method.hidden)):
         if min(widths, default=0) < 1:
             raise UserError(f"--config.{name}={widths!r}: wants positive widths, as (128, 128)")

@@ -30,32 +30,39 @@ def controller(optimizer: config.Optimizer) -> optax.GradientTransformation:
 
 
 def recommender(
-    optimizer: config.Optimizer, vocab_sizes: tuple[int, ...], batch_size: int
+    optimizer: config.Optimizer,
+    vocab_sizes: tuple[int, ...],
+    batch_size: int,
+    slots: tuple[int, ...] = (),
 ) -> "Dense | Sparse":
     """The optimiser of W that the config names, for a table of fields of these sizes, one after another.
+
+    `slots` are the ids of an example per field; empty: one of each.
 
     `auto` is Adam, dense where the table is not larger than a batch's ids or where L2 is over the whole of it, else
     `sparse_adam`: the same model.
     """
+    slots = slots or (1,) * len(vocab_sizes)
     whole = optimizer.l2 > 0 and optimizer.l2_scope == "table"
     name = optimizer.embedding
     if name == "auto":
-        small = sum(vocab_sizes) <= batch_size * len(vocab_sizes)
+        small = sum(vocab_sizes) <= batch_size * sum(slots)
         name = "adam" if whole or small else "sparse_adam"
     if name == "adam":
-        return Dense(optimizer, vocab_sizes)
+        return Dense(optimizer, vocab_sizes, slots)
     if whole:
         raise UserError(
             f"--config.optimizer.embedding={name}: L2 over the whole table moves every row in every step; set "
             "--config.optimizer.l2_scope=batch, or --config.optimizer.weight_decay instead of l2, or embedding=adam"
         )
-    return Sparse(optimizer, RULES[name], vocab_sizes, CHUNK if jax.default_backend() == "cpu" else None)
+    chunk = CHUNK if jax.default_backend() == "cpu" else None
+    return Sparse(optimizer, RULES[name], vocab_sizes, slots, chunk)
 
 
-def _capacity(vocab_sizes: tuple[int, ...], *x: jax.Array) -> int:
-    """How many distinct ids x can hold at most, each [..., F]: no field has more than its vocabulary."""
-    examples = sum(i.size for i in x) // len(vocab_sizes)
-    return sum(min(examples, size) for size in vocab_sizes)
+def _capacity(tx: "Dense | Sparse", *x: jax.Array) -> int:
+    """How many distinct ids x can hold at most, each [..., S]: no field has more than its vocabulary."""
+    examples = sum(i.size for i in x) // sum(tx.slots)
+    return sum(min(examples * n, size) for n, size in zip(tx.slots, tx.vocab_sizes, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Dense:
 
     optimizer: config.Optimizer
     vocab_sizes: tuple[int, ...]
+    slots: tuple[int, ...]
 
     @property
     def tx(self) -> optax.GradientTransformation:
@@ -102,7 +110,7 @@ class Dense:
 
     def _over_rows(self, W, opt_state, gradient, *x):
         """`gradient` over the whole table, or over the rows of x alone where most are not of x."""
-        num_rows, capacity = W["rows"].shape[0], _capacity(self.vocab_sizes, *x)
+        num_rows, capacity = W["rows"].shape[0], _capacity(self, *x)
         if num_rows <= 2 * capacity:
             return gradient(W, opt_state, *x)
         _, touched, _, slots = rows.localise(jnp.zeros(num_rows, jnp.int32), *x, capacity=capacity)
@@ -146,6 +154,7 @@ class Sparse:
     optimizer: config.Optimizer
     rule: Rule
     vocab_sizes: tuple[int, ...]
+    slots: tuple[int, ...]
     chunk: int | None = None  # rows at a time; None: all slots at once, used or not
 
     @property
@@ -161,7 +170,7 @@ class Sparse:
         )
 
     def _open(self, W, opt_state, lr_scale, *x):
-        chunk, capacity = self.chunk or 1, _capacity(self.vocab_sizes, *x)
+        chunk, capacity = self.chunk or 1, _capacity(self, *x)
         capacity = -(-capacity // chunk) * chunk
         last, touched, own, slots = rows.localise(opt_state.rows["last"], *x, capacity=capacity)
         opt_state = opt_state.replace(rows={**opt_state.rows, "last": last})

@@ -67,13 +67,15 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
     method, pool = methods.resolve(cfg.method)
     splits = divide(cfg, data, method)
     epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
-    al = states.build(cfg, schema.num_classes, schema.vocab_sizes, cfg.train.epochs * epoch_steps)
+    al = states.build(
+        cfg, schema.num_classes, schema.vocab_sizes, cfg.train.epochs * epoch_steps, schema.slots
+    )
     mesh = sharding.make_mesh()
     sharding.check_batch_size(mesh, cfg.train.batch_size, "train.batch_size")
     sharding.check_batch_size(mesh, cfg.train.eval_batch_size, "train.eval_batch_size")
     for part in splits.controller:
         sharding.check_batch_size(mesh, min(cfg.train.batch_size, len(part["y"])), "train.batch_size")
-    feed = _feed(cfg, schema.vocab_sizes, splits, mesh)
+    feed = _feed(cfg, schema.bounds, splits, mesh)
     return Session(
         cfg=cfg,
         workdir=workdir,
@@ -100,7 +102,7 @@ def data_of(cfg: Config) -> config.Data:
 
 
 def _feed(
-    cfg: Config, vocab_sizes: tuple[int, ...], splits: Splits, mesh: jax.sharding.Mesh
+    cfg: Config, bounds: np.ndarray, splits: Splits, mesh: jax.sharding.Mesh
 ) -> host.Stream | device.Resident:
     """Where batches come from; the same batches in either case."""
     parts = {"train": splits.train} | ({"val": splits.controller} if splits.controller else {})
@@ -113,11 +115,11 @@ def _feed(
     if where == "device" or (where == "auto" and device.fits(num_bytes)):
         for split in parts.values():
             for part in split:
-                host.check_ids(part["x"], vocab_sizes)
+                host.check(part, bounds)
         return device.Resident(mesh, orders, {name: device.put(mesh, split) for name, split in parts.items()})
     root = np.asarray(jax.random.key_data(jax.random.key(cfg.run.seed)))
     return host.Stream(
-        mesh, splits.train, splits.controller, orders, root, cfg.method.every, cfg.train.block, vocab_sizes
+        mesh, splits.train, splits.controller, orders, root, cfg.method.every, cfg.train.block, bounds
     )
 
 

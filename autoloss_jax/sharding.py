@@ -13,8 +13,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from autoloss_jax.settings import UserError
 
 RULES = (
-    (r"^batch/", PartitionSpec("data")),  # x [B, F] and y [B]
-    (r"^source/.*/[xy]$", PartitionSpec(None, "data")),  # stacked batches [steps, B, ...] of data/host.py
+    (r"^batch/", PartitionSpec("data")),  # x [B, S], v [B, S] and y [B]
+    (r"^source/.*/[xvy]$", PartitionSpec(None, "data")),  # stacked batches [steps, B, ...] of data/host.py
     (r"", PartitionSpec()),
 )
 

@@ -5,15 +5,26 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from autoloss_jax import autoloss, config, losses, methods, models, optimizers, selection
+from autoloss_jax import autoloss, config, losses, methods, models, optimizers, pooling, selection
 from autoloss_jax.autoloss import AutoLoss, Metrics, Network, TrainState
 
 
-def build(cfg: config.Config, num_classes: int, vocab_sizes: tuple[int, ...], total_steps: int) -> AutoLoss:
-    """Networks, losses and optimisers of a run; UserError for anything unknown or degenerate."""
+def build(
+    cfg: config.Config,
+    num_classes: int,
+    vocab_sizes: tuple[int, ...],
+    total_steps: int,
+    slots: tuple[int, ...] = (),
+) -> AutoLoss:
+    """Networks, losses and optimisers of a run; UserError for anything unknown or degenerate.
+
+    `slots` are the ids of an example per field; empty: one of each.
+    """
     method, pool = methods.resolve(cfg.method)
+    slots = slots or (1,) * len(vocab_sizes)
     return AutoLoss(
         drs=models.make(cfg.model, 1 if num_classes == 2 else num_classes, len(vocab_sizes)),
+        pooled=functools.partial(pooling.pooled, slots=slots),
         controller=methods.controller(cfg.method, method, len(pool)),
         losses=tuple(pool.values()),
         weights=method.weights,
@@ -22,7 +33,7 @@ def build(cfg: config.Config, num_classes: int, vocab_sizes: tuple[int, ...], to
             floor=cfg.temperature.floor,
             horizon=cfg.temperature.horizon or max(total_steps, 1),
         ),
-        drs_tx=optimizers.recommender(cfg.optimizer, vocab_sizes, cfg.train.batch_size),
+        drs_tx=optimizers.recommender(cfg.optimizer, vocab_sizes, cfg.train.batch_size, slots),
         controller_tx=optimizers.controller(cfg.optimizer),
         taught_by=method.taught_by,
         xi=cfg.method.xi,

@@ -17,6 +17,11 @@ def split(rows, first=0, fields=3):
     return {"x": x, "y": (x[:, 0] % 2).astype(np.int32)}
 
 
+def bounds(*sizes):
+    ends = np.cumsum(sizes)
+    return np.stack([ends - sizes, ends])
+
+
 def feed(where, train, val=(), seed=1, batch_size=10, vocab_sizes=(1000,) * 3):
     parts = {"train": train} | ({"val": val} if val else {})
     orders = {
@@ -24,7 +29,7 @@ def feed(where, train, val=(), seed=1, batch_size=10, vocab_sizes=(1000,) * 3):
     }
     mesh, root = sharding.make_mesh(), np.asarray(jax.random.key_data(jax.random.key(seed)))
     if where == "host":
-        return host.Stream(mesh, train, val, orders, root, EVERY, BLOCK, vocab_sizes)
+        return host.Stream(mesh, train, val, orders, root, EVERY, BLOCK, bounds(*vocab_sizes))
     return device.Resident(mesh, orders, {name: device.put(mesh, p) for name, p in parts.items()})
 
 
@@ -102,7 +107,7 @@ def test_ids_outside_the_vocabulary_are_refused():
     with pytest.raises(UserError, match="outside its vocabulary"):
         stream("host", (split(50),), vocab_sizes=(1000, 1000, 40))
     with pytest.raises(UserError, match="outside its vocabulary"):
-        host.check_ids(split(50)["x"] + 1000, (1000, 1000, 3000))
+        host.check({"x": split(50)["x"] + 1000}, bounds(1000, 1000, 3000))
 
 
 def test_a_batch_larger_than_the_data_is_refused():

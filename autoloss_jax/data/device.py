@@ -16,7 +16,7 @@ import numpy as np
 from autoloss_jax import sharding
 from autoloss_jax.data.shuffle import Order
 
-Split = dict[str, np.ndarray]  # x int32[n, F], y int32[n]
+Split = dict[str, np.ndarray]  # x int32[n, S], y int32[n], v float32[n, S] where a field needs it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Resident:
 
     mesh: jax.sharding.Mesh
     orders: dict[str, Order]  # of "train", and of "val" if there is any
-    splits: dict[str, dict[str, jax.Array]]  # {"train": {"x": int32[n, F], "y": int32[n]}, ...}
+    splits: dict[str, dict[str, jax.Array]]  # {"train": {"x": int32[n, S], "y": int32[n]}, ...}
 
     def sources(self, bounds: Sequence[int]) -> Iterator[dict[str, Any]]:
         """The same source for every block."""

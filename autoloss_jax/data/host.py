@@ -17,7 +17,7 @@ from autoloss_jax.data.shuffle import Order
 from autoloss_jax.data.split import first_part
 from autoloss_jax.settings import UserError
 
-Split = dict[str, np.ndarray]  # x int32[n, F], y int32[n]
+Split = dict[str, np.ndarray]  # x int32[n, S], y int32[n], v float32[n, S] where a field needs it
 Batch = dict[str, np.ndarray]
 
 
@@ -52,7 +52,7 @@ class Stream:
     root: np.ndarray  # uint32[2], of the run's key
     every: int  # steps of W per batch of val
     block: int  # the most steps of a block
-    vocab_sizes: tuple[int, ...]
+    bounds: np.ndarray  # of ids, as `check` wants them
 
     def sources(self, bounds: Sequence[int]) -> Iterator[dict[str, Any]]:
         """For each pair of neighbours in `bounds`, what `train_batch` and `val_batch` read between these steps."""
@@ -76,8 +76,7 @@ class Stream:
         stack = _zeros(parts, length, order.batch_size)
         for i, number in enumerate(numbers):
             _fill(parts, order.rows(self.root, number), {name: a[i] for name, a in stack.items()})
-        x = stack["x"][: len(numbers)]
-        check_ids(x.reshape(-1, x.shape[-1]), self.vocab_sizes)
+        check({name: a[: len(numbers)] for name, a in stack.items()}, self.bounds)
         return stack
 
     def train_batch(self, source: dict[str, Any], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
@@ -91,12 +90,17 @@ class Stream:
         return jax.tree.map(lambda a: a[number - source["first"]["val"]], source["val"])
 
 
-def check_ids(x: np.ndarray, vocab_sizes: tuple[int, ...]) -> None:
-    """UserError for an id outside its field's rows of the table: jax would clamp or drop it in silence."""
-    ends = np.cumsum(vocab_sizes)
-    if x.size and ((x.min(axis=0) < ends - vocab_sizes).any() or (x.max(axis=0) >= ends).any()):
+def check(split: Split, bounds: np.ndarray) -> None:
+    """UserError for an id outside its field's rows, bounds[0] .. bounds[1] - 1, int[2, S], or a v that is not finite.
+
+    Jax would clamp or drop such an id in silence.
+    """
+    x = split["x"].reshape(-1, bounds.shape[1])
+    inside = not x.size or ((x.min(axis=0) >= bounds[0]) & (x.max(axis=0) < bounds[1])).all()
+    if not inside or not np.isfinite(split.get("v", 0)).all():
         raise UserError(
-            "the prepared dataset holds ids outside its vocabulary: delete it from the cache folder and run again"
+            "the prepared dataset holds ids outside its vocabulary, or weights that are not finite: delete it from the "
+            "cache folder and run again"
         )
 
 

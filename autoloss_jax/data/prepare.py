@@ -17,6 +17,8 @@ import polars as pl
 
 from autoloss_jax import config
 from autoloss_jax.data import sources, store
+from autoloss_jax.data.encoder import NUMBER, Encoder
+from autoloss_jax.data.scaling import Moments, warped
 from autoloss_jax.data.schema import VERSION, Schema
 from autoloss_jax.data.split import first_part, moments
 from autoloss_jax.data.store import SPLITS, Store
@@ -37,6 +39,14 @@ SETTINGS = [
     "delimiter",
     "time",
 ]
+SLOTTED = [
+    "values",
+    "scale",
+    "bags",
+    "bag_separator",
+    "bag_size",
+    "bag_pooling",
+]  # where there are any of these
 FOLDED = ["controller_share"]  # the store depends on it where values of val enter the vocabulary
 Say = Callable[[str], None]
 
@@ -71,7 +81,7 @@ def prepare(data: config.Data, say: Say = print) -> Store:
 def encode(
     path: Path, data: config.Data, schema: Schema, vocabulary: pl.DataFrame, *, labelled: bool
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks {"x": int32[b, F], "y": int32[b] if labelled} of another file of the same format, in its order, in a known vocabulary."""
+    """Blocks, as `Encoder.encode` gives, of another file of the same format, in its order, in a known vocabulary."""
     if not path.is_file():
         raise UserError(f"--config.data.path={path}: no such file")
     names = sources.fields(path, data, labelled=labelled)
@@ -79,52 +89,10 @@ def encode(
         raise UserError(
             f"{path}: its fields are {', '.join(names)}; the model was trained on {', '.join(schema.fields)}"
         )
-    encoder = Encoder.of(schema.fields, vocabulary, schema.buckets)
+    encoder = Encoder.of(data, schema, vocabulary)
     for block in sources.read(path, data, labelled=labelled):
         if block.frame.height:
             yield encoder.encode(block.frame)
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoder:
-    """Values -> global ids."""
-
-    fields: tuple[str, ...]
-    enums: tuple[pl.Enum, ...]
-    offsets: np.ndarray
-    buckets: dict[str, list[float]]
-
-    @classmethod
-    def of(
-        cls, fields: tuple[str, ...], vocabulary: pl.DataFrame, buckets: dict[str, list[float]]
-    ) -> "Encoder":
-        """From a vocabulary with the columns field and value, values of a field in the order of their ids."""
-        enums = tuple(pl.Enum(vocabulary.filter(pl.col("field") == f)["value"]) for f in fields)
-        sizes = [len(e.categories) + 1 for e in enums]
-        return cls(fields, enums, np.cumsum([0, *sizes[:-1]]), buckets)
-
-    def encode(self, frame: pl.DataFrame) -> dict[str, np.ndarray]:
-        """{"x": int32[n, F], "y": int32[n] if the frame is labelled}.
-
-        An id is a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus the offset.
-        """
-        x = np.empty((frame.height, len(self.fields)), np.int32)
-        for i, (name, enum) in enumerate(zip(self.fields, self.enums, strict=True)):
-            place = (
-                _strings(frame[name], self.buckets).cast(enum, strict=False).to_physical().cast(pl.Int64) + 1
-            )
-            x[:, i] = place.fill_null(0).to_numpy() + self.offsets[i]
-        return {"x": x} | ({"y": frame["label"].to_numpy()} if "label" in frame.columns else {})
-
-
-def _strings(column: pl.Series, buckets: dict[str, list[float]]) -> pl.Series:
-    """A column's values as vocabulary words; a number becomes the number of its bucket, blank stays blank."""
-    if column.name not in buckets:
-        return column
-    bucket = pl.Series(
-        np.searchsorted(buckets[column.name], column.fill_null(0.0).to_numpy(), side="right")
-    ).cast(pl.String)
-    return pl.select(pl.when(column.is_null()).then(pl.lit("")).otherwise(bucket)).to_series()
 
 
 def _build(data: config.Data, files: dict[str, Path], fingerprint: str, folder: Path, say: Say) -> None:
@@ -132,57 +100,54 @@ def _build(data: config.Data, files: dict[str, Path], fingerprint: str, folder: 
     started = time.monotonic()
     say(f"preparing {data.name or data.path}: counting values")
     edges = _edges(data, files)
-    names, vocabulary, buckets, rows, skipped = _count(data, files, edges)
-    _refuse_unusable(data, rows)
-    say(f"preparing {data.name or data.path}: encoding {sum(rows.values()):,} rows")
-    encoder = Encoder.of(names, vocabulary, buckets)
-    vocab_sizes = tuple(len(e.categories) + 1 for e in encoder.enums)
-    if sum(vocab_sizes) >= 2**31:
-        raise UserError(f"{sum(vocab_sizes):,} values do not fit int32 ids; raise --config.data.min_count")
-    unknown = {name: np.zeros(len(names)) for name in SPLITS}
+    schema, vocabulary = _count(data, files, edges, fingerprint)
+    _refuse_unusable(data, schema.num_examples)
+    say(f"preparing {schema.name}: encoding {sum(schema.num_examples.values()):,} rows")
+    if schema.num_rows >= 2**31:
+        raise UserError(f"{schema.num_rows:,} values do not fit int32 ids; raise --config.data.min_count")
+    encoder = Encoder.of(data, schema, vocabulary)
+    unknown = {name: np.zeros(schema.num_fields) for name in SPLITS}
+    cut = dict.fromkeys(data.bags, 0)
     classes: set[int] = set()
-    with store.writer(folder, rows, len(names)) as append:
+    with store.writer(folder, schema) as append:
         for split, frame, _ in _split_rows(data, files, edges):
             block = encoder.encode(frame)
             append(split, block)
-            unknown[split] += (block["x"] == encoder.offsets).sum(axis=0)
+            fields = np.split(block["x"] == schema.bounds[0], np.cumsum(schema.slots)[:-1], axis=1)
+            unknown[split] += [field.any(axis=1).sum() for field in fields]
+            for name in cut:
+                cut[name] += int((frame[name].list.len() > data.bag_size).sum())
             if split == "train":
                 classes.update(np.unique(block["y"]).tolist())
     if len(classes) < 2:
         raise UserError(
             f"{files.get('train', data.path)}: every training label is the same; nothing can be learnt"
         )
-    schema = Schema(
-        name=data.name or Path(data.path).stem,
-        format=data.format,
-        fields=names,
-        vocab_sizes=vocab_sizes,
-        num_classes=data.num_classes,
-        num_examples=rows,
-        num_skipped=skipped,
-        oov_rate={name: (unknown[name] / rows[name]).tolist() for name in SPLITS},
-        buckets=buckets,
-        fingerprint=fingerprint,
-    )
+    rates = {name: (unknown[name] / rows).tolist() for name, rows in schema.num_examples.items()}
     vocabulary.write_parquet(folder / store.VOCABULARY)
-    (folder / store.SCHEMA).write_text(schema.to_json())
+    (folder / store.SCHEMA).write_text(dataclasses.replace(schema, oov_rate=rates).to_json())
+    for name in filter(cut.get, cut):
+        say(
+            f"{cut[name]:,} cells of {name} hold more than {data.bag_size} values, of which the first are kept; "
+            "--config.data.bag_size says how many"
+        )
     say(
         f"prepared {schema.name}: "
-        + ", ".join(f"{rows[name]:,} {name}" for name in SPLITS)
-        + f" rows, {len(names)} fields, {schema.num_rows:,} values"
-        + (f", {skipped:,} rows left out" if skipped else "")
+        + ", ".join(f"{rows:,} {name}" for name, rows in schema.num_examples.items())
+        + f" rows, {schema.num_fields} fields, {schema.num_rows:,} values"
+        + (f", {schema.num_skipped:,} rows left out" if schema.num_skipped else "")
         + f", {time.monotonic() - started:.1f} s"
     )
 
 
 def _count(
-    data: config.Data, files: dict[str, Path], edges: np.ndarray
-) -> tuple[tuple[str, ...], pl.DataFrame, dict[str, list[float]], dict[str, int], int]:
-    """(Fields, vocabulary, cut points, rows per split, skipped rows); values are counted on the rows that teach W."""
+    data: config.Data, files: dict[str, Path], edges: np.ndarray, fingerprint: str
+) -> tuple[Schema, pl.DataFrame]:
+    """(Schema without rates, vocabulary): what is learnt about values is learnt on the rows that teach W."""
     counts: dict[str, list[pl.DataFrame]] = {}
-    numbers: dict[str, list[np.ndarray]] = (
-        {name: [] for name in data.numeric} if data.format == "tabular" else {}
-    )
+    tabular = data.format == "tabular"
+    numbers: dict[str, list[np.ndarray]] = {name: [] for name in data.numeric} if tabular else {}
+    scaled = {name: Moments() for name in data.values}
     rows, skipped, names = dict.fromkeys(SPLITS, 0), 0, ()
     folded = _folded_in(data, files, edges) if data.fold_in_val else None
     for split, frame, left_out in _split_rows(data, files, edges):
@@ -197,18 +162,25 @@ def _count(
         for name in names:
             if name in numbers:
                 numbers[name].append(frame[name].drop_nulls().to_numpy())
+            elif name in scaled:
+                scaled[name].add(warped(frame[name].drop_nulls().to_numpy(), data.scale))
             else:
+                words = frame[name]
+                if name in data.bags:
+                    words = words.list.head(data.bag_size).explode()
                 pieces = counts.setdefault(name, [])
-                pieces.append(frame[name].value_counts(name="count").rename({name: "value"}))
+                pieces.append(words.value_counts(name="count").rename({name: "value"}))
                 if len(pieces) > 16:
                     counts[name] = [_merge(pieces)]
     buckets = {
         name: _cut_points(np.concatenate(parts or [np.zeros(0)]), data.num_buckets)
         for name, parts in numbers.items()
     }
+    known = {name: ["", *map(str, range(len(cuts) + 1))] for name, cuts in buckets.items()}
+    known |= {name: [NUMBER] for name in scaled}
     words = [
-        pl.DataFrame({"value": ["", *map(str, range(len(buckets[name]) + 1))]})
-        if name in buckets
+        pl.DataFrame({"value": known[name]})
+        if name in known
         else _merge(counts.get(name, [])).filter(pl.col("count") >= data.min_count).select("value")
         for name in names
     ]
@@ -217,7 +189,29 @@ def _count(
         if names
         else pl.DataFrame()
     )
-    return names, vocabulary, buckets, rows, skipped
+    return Schema(
+        name=data.name or Path(data.path).stem,
+        format=data.format,
+        fields=names,
+        vocab_sizes=tuple(w.height + 1 for w in words),
+        num_classes=data.num_classes,
+        num_examples=rows,
+        num_skipped=skipped,
+        oov_rate={},
+        buckets=buckets,
+        fingerprint=fingerprint,
+        slots=tuple(data.bag_size if name in data.bags else 1 for name in names),
+        scales={name: _standard(name, m) for name, m in scaled.items()},
+    ), vocabulary
+
+
+def _standard(name: str, numbers: Moments) -> list[float]:
+    mean, deviation = numbers.standard()
+    if not np.isfinite([mean, deviation]).all():
+        raise UserError(
+            f"column {name}: its numbers are too large to be standardised; set --config.data.scale=log"
+        )
+    return [mean, deviation]
 
 
 def _merge(pieces: list[pl.DataFrame]) -> pl.DataFrame:
@@ -302,7 +296,7 @@ def _fingerprint(data: config.Data, files: dict[str, Path]) -> str:
                 contents[split] = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    names = SETTINGS + (FOLDED if data.fold_in_val else [])
+    names = SETTINGS + (SLOTTED if data.values or data.bags else []) + (FOLDED if data.fold_in_val else [])
     settings = {name: getattr(data, name) for name in names} | {"parquet": files[next(iter(files))].suffix}
     return hashlib.sha256(json.dumps([VERSION, settings, contents], sort_keys=True).encode()).hexdigest()
 

@@ -24,9 +24,11 @@ class Schema:
     num_classes: int
     num_examples: dict[str, int]  # train, val, test
     num_skipped: int  # malformed rows left out
-    oov_rate: dict[str, list[float]]  # split -> share of out-of-vocabulary ids per field
+    oov_rate: dict[str, list[float]]  # split -> share of rows with an out-of-vocabulary id, per field
     buckets: dict[str, list[float]]  # numeric column -> inner cut points
     fingerprint: str  # of the source's content and the settings
+    slots: tuple[int, ...]  # ids of an example per field: 1, or the most values of a bag
+    scales: dict[str, list[float]]  # column fed as values -> its mean and standard deviation
 
     @property
     def num_fields(self) -> int:
@@ -43,6 +45,16 @@ class Schema:
         """int64[F]: the first id of each field."""
         return np.cumsum([0, *self.vocab_sizes[:-1]])
 
+    @property
+    def bounds(self) -> np.ndarray:
+        """int64[2, S]: the first id of each slot's field, and the one after its last."""
+        return np.repeat([self.offsets, np.cumsum(self.vocab_sizes)], self.slots, axis=1)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether an example has v float32[S] beside x int32[S]: what the rows of these ids are multiplied by."""
+        return sum(self.slots) > self.num_fields or bool(self.scales)
+
     def to_json(self) -> str:
         """The schema as JSON."""
         return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False) + "\n"
@@ -52,16 +64,18 @@ class Schema:
         """The schema in a JSON text; UserError if it is not one."""
         try:
             values: dict[str, Any] = json.loads(text)
+            values.setdefault("slots", [1] * len(values["fields"]))  # older ones have neither
+            values.setdefault("scales", {})
             for name, kind in get_type_hints(cls).items():
                 if kind in (str, int) and type(values[name]) is not kind:
                     raise ValueError(f"{name} is not of type {kind.__name__}")
-            schema = cls(
-                **values | {"fields": tuple(values["fields"]), "vocab_sizes": tuple(values["vocab_sizes"])}
-            )
-            if len(schema.fields) != len(schema.vocab_sizes) or not all(
-                isinstance(v, int) and v > 0 for v in schema.vocab_sizes
-            ):
-                raise ValueError("fields and vocab_sizes do not agree")
+            values |= {name: tuple(values[name]) for name in ("fields", "vocab_sizes", "slots")}
+            schema = cls(**values)
+            for name, of_fields in (("vocab_sizes", schema.vocab_sizes), ("slots", schema.slots)):
+                if len(of_fields) != len(schema.fields) or not all(
+                    isinstance(v, int) and v > 0 for v in of_fields
+                ):
+                    raise ValueError(f"fields and {name} do not agree")
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: not a dataset's schema ({error})") from error
         return schema

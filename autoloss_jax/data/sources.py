@@ -13,40 +13,20 @@ from autoloss_jax.settings import UserError
 
 CRITEO_INTEGERS = tuple(f"I{i}" for i in range(1, 14))
 CRITEO = CRITEO_INTEGERS + tuple(f"C{i}" for i in range(1, 27))
-AVAZU = tuple(
-    [
-        "hour",
-        "C1",
-        "banner_pos",
-        "site_id",
-        "site_domain",
-        "site_category",
-        "app_id",
-        "app_domain",
-        "app_category",
-        "device_id",
-        "device_ip",
-        "device_model",
-        "device_type",
-        "device_conn_type",
-        "C14",
-        "C15",
-        "C16",
-        "C17",
-        "C18",
-        "C19",
-        "C20",
-        "C21",
-    ]
-)
+AVAZU = (
+    "hour", "C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category",
+    "device_id", "device_ip", "device_model", "device_type", "device_conn_type",
+    "C14", "C15", "C16", "C17", "C18", "C19", "C20", "C21",
+)  # fmt: skip
 PARQUET_ROWS = 1 << 18
 TIME = "data.time"
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Rows of a file, in its order: `label` int32 (if labelled), fields as String ("" is a value: blank), or as
-    Float64 with nulls for the numeric columns of `tabular`; `data.time` Float64, if asked for; and how many rows were left out.
+    """Rows of a file, in its order: `label` int32 (if labelled), fields as String ("" is a value: blank), or, in
+    `tabular`, as Float64 with nulls for numbers and as List(String), never empty, for bags; `data.time` Float64, if
+    asked for; and how many rows were left out.
     """
 
     frame: pl.DataFrame
@@ -177,7 +157,13 @@ def _parquet(
         rows = scan.select(pl.len()).collect().item()
         for begin in range(0, rows, PARQUET_ROWS):
             frame = scan.select(wanted).slice(begin, PARQUET_ROWS).collect()
-            frame = frame.select(pl.col(c).cast(pl.String).fill_null("") for c in wanted)
+            lists = frame.select(pl.selectors.list()).columns
+            cells = {
+                c: pl.col(c).cast(pl.List(pl.String)).list.join(data.bag_separator)
+                for c in lists
+                if c in data.bags
+            }
+            frame = frame.select(cells.get(c, pl.col(c).cast(pl.String)).fill_null("") for c in wanted)
             yield (
                 frame.with_columns(
                     line=pl.int_range(begin + 1, begin + 1 + frame.height, dtype=pl.Int64, eager=True)
@@ -268,11 +254,11 @@ def _tabular_layout(first: str, data: config.Data, labelled: bool) -> Layout:
 
 def _tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) -> tuple[str, ...]:
     """The declared columns; UserError if one is missing."""
-    if not data.categorical and not data.numeric:
+    if not _tabular_fields(data):
         raise UserError(
-            f"--config.data.categorical, --config.data.numeric: name the columns to learn from; the file has {', '.join(names)}"
+            f"--config.data.categorical, numeric, values, bags: name the columns to learn from; the file has {', '.join(names)}"
         )
-    wanted = (*((data.label,) if labelled else ()), *data.categorical, *data.numeric)
+    wanted = (*((data.label,) if labelled else ()), *_tabular_fields(data))
     for name in (*wanted, *((data.time,) if data.time and labelled else ())):
         if name not in names:
             raise UserError(
@@ -286,8 +272,22 @@ def _tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) 
 
 
 def _tabular_decode(data: config.Data, layout: Layout) -> tuple[dict[str, pl.Expr], dict[str, pl.Expr]]:
-    values = {c: pl.col(c).str.strip_chars().cast(pl.Float64, strict=False) for c in data.numeric}
-    return values, {c: ~v.is_finite().fill_null(pl.col(c).str.strip_chars() == "") for c, v in values.items()}
+    numbers = {
+        c: pl.col(c).str.strip_chars().cast(pl.Float64, strict=False) for c in data.numeric + data.values
+    }
+    checks = {c: ~v.is_finite().fill_null(pl.col(c).str.strip_chars() == "") for c, v in numbers.items()}
+    return numbers | {c: _bag(pl.col(c), data.bag_separator) for c in data.bags}, checks
+
+
+def _bag(cell: pl.Expr, separator: str) -> pl.Expr:
+    """The values of a cell, without the blank ones; of a cell without values, one blank."""
+    values = cell.str.split(separator).list.eval(pl.element().str.strip_chars())
+    values = values.list.eval(pl.element().filter(pl.element() != ""))
+    return pl.when(values.list.len() == 0).then(pl.lit([""])).otherwise(values)
+
+
+def _tabular_fields(data: config.Data) -> tuple[str, ...]:
+    return data.categorical + data.numeric + data.values + data.bags
 
 
 FORMATS = {
@@ -302,7 +302,5 @@ FORMATS = {
         _libsvm_decode,
         "label",
     ),
-    "tabular": Format(
-        _tabular_layout, lambda layout, data: data.categorical + data.numeric, _tabular_decode, "label"
-    ),
+    "tabular": Format(_tabular_layout, lambda layout, data: _tabular_fields(data), _tabular_decode, "label"),
 }

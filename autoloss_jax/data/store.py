@@ -1,4 +1,4 @@
-"""A prepared dataset on disk: schema.json, vocabulary.parquet, and per split x int32[n, F] and y int32[n], memory-mapped."""
+"""A prepared dataset on disk: schema.json, vocabulary.parquet, and per split x int32[n, S], y int32[n] and, where some field needs it, v float32[n, S], memory-mapped."""
 
 import contextlib
 import dataclasses
@@ -25,8 +25,8 @@ class Store:
     schema: Schema
 
     def split(self, name: str) -> dict[str, np.ndarray]:
-        """{"x": int32[n, F], "y": int32[n]} of "train", "val" or "test"; x holds global ids."""
-        return {part: _mapped(self.path / f"{name}.{part}.npy") for part in _layout(self.schema.num_fields)}
+        """{"x": int32[n, S], "y": int32[n]} of "train", "val" or "test", x global ids; "v" too if the schema is weighted."""
+        return {part: _mapped(self.path / f"{name}.{part}.npy") for part in _layout(self.schema)}
 
     def copy_to(self, workdir: Path) -> None:
         """Put what encodes new rows beside a run: the schema and the vocabulary."""
@@ -42,7 +42,7 @@ def open_store(path: Path) -> Store:
     for name in SPLITS:
         found = {part: (a.dtype.str, a.shape) for part, a in store.split(name).items()}
         rows = store.schema.num_examples[name]
-        wanted = {p: (kind, (rows, *shape)) for p, (kind, shape) in _layout(store.schema.num_fields).items()}
+        wanted = {p: (kind, (rows, *shape)) for p, (kind, shape) in _layout(store.schema).items()}
         if found != wanted:
             raise UserError(f"{path}: {name} is not what {SCHEMA} says; delete the folder and run again")
     return store
@@ -68,26 +68,26 @@ def load_vocabulary(folder: Path) -> tuple[Schema, pl.DataFrame]:
     return schema, vocabulary
 
 
-def _layout(num_fields: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _layout(schema: Schema) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Array of a split -> its type, and its shape after the rows."""
-    return {"x": ("<i4", (num_fields,)), "y": ("<i4", ())}
+    slots = (sum(schema.slots),)
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {"x": ("<i4", slots), "y": ("<i4", ())}
+    return layout | ({"v": ("<f4", slots)} if schema.weighted else {})
 
 
 @contextlib.contextmanager
-def writer(
-    folder: Path, rows: dict[str, int], num_fields: int
-) -> Iterator[Callable[[str, dict[str, np.ndarray]], None]]:
-    """A function (split, {"x", "y"}) that appends rows to a split; `rows` of each are to come.
+def writer(folder: Path, schema: Schema) -> Iterator[Callable[[str, dict[str, np.ndarray]], None]]:
+    """A function (split, its arrays) that appends rows to a split; `num_examples` of each are to come.
 
     Plain writes: through a memory map, a full disk would end the process without a word.
     """
-    layout = _layout(num_fields)
+    layout = _layout(schema)
     with contextlib.ExitStack() as stack:
         files = {}
         for name in SPLITS:
             for part, (kind, shape) in layout.items():
                 file = stack.enter_context((folder / f"{name}.{part}.npy").open("wb"))
-                header = {"descr": kind, "fortran_order": False, "shape": (rows[name], *shape)}
+                header = {"descr": kind, "fortran_order": False, "shape": (schema.num_examples[name], *shape)}
                 np.lib.format.write_array_header_1_0(file, header)
                 files[name, part] = file
 
