@@ -216,7 +216,9 @@ def _standard(name: str, numbers: Moments) -> list[float]:
 
 def _merge(pieces: list[pl.DataFrame]) -> pl.DataFrame:
     """Counts of all pieces, most frequent first, ties by value: the order never depends on threads."""
-    whole = pl.concat(pieces or [pl.DataFrame(schema={"value": pl.String, "count": pl.UInt32})])
+    whole = pl.concat(
+        pieces or [pl.DataFrame(schema={"value": pl.String, "count": pl.UInt32})], how="vertical_relaxed"
+    )
     return (
         whole.group_by("value")
         .agg(pl.col("count").cast(pl.Int64).sum())
