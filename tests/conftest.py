@@ -1,5 +1,6 @@
 """Where the real data is, and small runs that several tests look at."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -23,12 +24,21 @@ def compiled_once(tmp_path_factory):
         jax.config.update(name, value)
 
 
-@pytest.fixture
-def compiled_fast():
+@contextlib.contextmanager
+def unoptimised():
     """For programs that run once on little: most of the time would go into optimising them."""
     jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def compiled_fast():
+    """The same for a whole test."""
+    with unoptimised():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,9 @@ def test_every_config_file_and_variant_is_valid_and_a_contract(path):
         ("optimizer.l2", -1.0, "at least 0"),
         ("data.split", (0.8, 0.2), "three positive shares"),
         ("data.on_bad_row", "ignore", "not one of"),
+        ("data.bag_size", 0, "at least 1"),
+        ("data.bag_separator", "", "what parts the values"),
+        ("data.scale", "logarithm", "did you mean 'log'"),
     ],
 )
 def test_a_bad_value_is_one_line_naming_the_key(key, value, message):
@@ -53,6 +56,13 @@ def test_a_bad_value_is_one_line_naming_the_key(key, value, message):
         config.check(settings.with_keys(config.Config(), {key: value}))
     assert f"--config.{key}=" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["bags", "values"])
+def test_bags_and_values_are_of_tables_alone(key):
+    keys = {"data.format": "criteo", f"data.{key}": ("C1",)}
+    with pytest.raises(UserError, match=rf"--config\.data\.{key}=.*tabular, not criteo"):
+        config.check(settings.with_keys(config.Config(), keys))
 
 
 def test_json_with_an_unknown_key_is_refused():
