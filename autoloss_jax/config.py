@@ -62,7 +62,7 @@ class Data:
     bags: tuple[str, ...] = key(
         (), "tabular: the columns whose cells hold several categorical values; lists, in Parquet"
     )
-    bag_separator: str = key("|", "tabular: what parts the values of such a cell")
+    bag_separator: str = key("|", "tabular: what parts the values of such a cell, to the letter")
     bag_size: int = key(10, "tabular: the most values kept of such a cell, the first ones", low=1, high=1000)
     bag_pooling: str = key(
         "mean",

@@ -15,11 +15,13 @@ from autoloss_jax import (
     autoloss,
     config,
     evaluate,
+    melu,
     pooling,
     restore,
     session,
     settings,
     sharding,
+    signal,
     train,
 )
 from autoloss_jax import state as states
@@ -67,7 +69,7 @@ def write(path, rows, header=HEADER):
         table.writerow(header)
         for row in rows:
             cells = dict(zip(HEADER, row, strict=True))
-            table.writerow(" | ".join(c) if isinstance(c := cells[name], list) else c for name in header)
+            table.writerow("|".join(c) if isinstance(c := cells[name], list) else c for name in header)
 
 
 @pytest.fixture(scope="module")
@@ -170,15 +172,16 @@ def slotted(**keys):
     al = dataclasses.replace(
         al,
         pooled=functools.partial(pooling.pooled, slots=SLOTS),
-        drs_tx=dataclasses.replace(al.drs_tx, slots=SLOTS),
+        drs_tx=dataclasses.replace(al.drs_tx.vectorised(), slots=SLOTS),  # no room beyond what slots need
     )
     random = np.random.default_rng(3)
-    offsets = np.repeat(150 * np.arange(4), SLOTS)
+    offsets, known = (np.repeat(a, SLOTS) for a in (150 * np.arange(4), (12, 150, 12, 250)))
 
     def batch():
-        x = random.integers(0, 12, (proof.BATCH, sum(SLOTS)))
+        x = random.integers(0, known, (proof.BATCH, sum(SLOTS)))
         v = random.normal(size=x.shape)
         v[::3, 2:4], x[::3, 2:4] = 0, x[::3, 1:2]
+        x[1::3, 2] = x[1::3, 1]
         y = random.integers(0, 2, proof.BATCH)
         return {"x": jnp.asarray(x + offsets, jnp.int32), "v": jnp.asarray(v), "y": jnp.asarray(y, jnp.int32)}
 
@@ -187,7 +190,7 @@ def slotted(**keys):
 
 def test_the_hypergradient_through_bags_and_values_matches_central_differences():
     with jax.enable_x64(True):
-        al, state, batch, val = slotted(embedding="sparse_adam", val_objective="ce")
+        al, state, batch, val = slotted(model="fm", embedding="sparse_adam", val_objective="ce")
         gradient = jax.jit(lambda s: proof.hypergradient(al, s, batch, val))(state)
         f = proof.full_table_outer_loss(al, state, batch, val)
         scale = np.linalg.norm(proof.flatten(gradient))
@@ -223,6 +226,14 @@ def test_with_bags_sparse_adam_is_dense_adam_and_rows_that_no_cell_holds_rest():
         for end in ends.values():
             moved = np.any(np.asarray(end.drs.params["rows"] != W["rows"]), axis=1)
             assert np.array_equal(np.flatnonzero(moved), used)
+
+
+def test_melus_step_and_the_signal_take_bags_too():
+    al, state, batch, val = slotted(name="melu")
+    after = jax.eval_shape(lambda s: melu.train_step(al, s, batch, val), state)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    al, state, batch, val = slotted()
+    assert jax.eval_shape(lambda s: signal.cosine(al, s, batch, val, val), state).shape == ()
 
 
 def test_host_and_device_train_to_the_same_bits(trained, tmp_path):
@@ -287,6 +298,13 @@ def test_blocks_of_any_size_give_the_same_store_and_so_do_lists_of_parquet(folde
     lists = prepare.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
     for split in store.SPLITS:
         assert jax.tree.all(jax.tree.map(np.array_equal, lists.split(split), whole.split(split)))
+
+
+def test_a_cell_is_cut_at_the_separator_to_the_letter_and_blank_values_are_none(tmp_path):
+    cells = {"a, b": ["a", "b"], "a,b": ["a,b"], ", a, , b, ": ["a", "b"], "": [""], ", , ": [""]}
+    pl.DataFrame({"label": 1, "tags": list(cells)}).write_csv(tmp_path / "t.csv")
+    (block,) = sources.read(tmp_path / "t.csv", Data(bags=("tags",), bag_separator=", "))
+    assert block.frame["tags"].to_list() == list(cells.values())
 
 
 def test_it_is_said_how_many_cells_were_cut(folder, tmp_path):

@@ -281,8 +281,7 @@ def _tabular_decode(data: config.Data, layout: Layout) -> tuple[dict[str, pl.Exp
 
 def _bag(cell: pl.Expr, separator: str) -> pl.Expr:
     """The values of a cell, without the blank ones; of a cell without values, one blank."""
-    values = cell.str.split(separator).list.eval(pl.element().str.strip_chars())
-    values = values.list.eval(pl.element().filter(pl.element() != ""))
+    values = cell.str.split(separator).list.filter(pl.element() != "")
     return pl.when(values.list.len() == 0).then(pl.lit([""])).otherwise(values)
 
 
