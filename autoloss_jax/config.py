@@ -96,7 +96,8 @@ class Model:
     name: str = key(
         "deepfm",
         "lr, fm, ffm, hofm, fnn, wide_deep, ipnn, opnn, dcn, nfm, ncf, fnfm, deepfm, xdeepfm, afm, autoint, "
-        "afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with options, as autoint(heads=4,layers=2)",
+        "afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with options, as autoint(heads=4,layers=2); or "
+        "package.module:ClassName, a Flax module of your own",
     )
     embed_dim: int = key(16, "D, the width of an embedding", low=1)
     embed_init_std: float = key(0.01, "standard deviation of the embeddings' start", low=0.0)
@@ -119,7 +120,10 @@ class Method:
         "autoloss, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one loss, as ce or focal(gamma=1.0); "
         "auto: the best on validation of ce, al1, retrain and bohb",
     )
-    pool: tuple[str, ...] = key(("focal", "kl", "hinge", "ce"), "the candidate losses")
+    pool: tuple[str, ...] = key(
+        ("focal", "kl", "hinge", "ce"),
+        "the candidate losses; package.module:function is one of your own, (logits [B, C], labels) to [B]",
+    )
     every: int = key(7, "f: recommender updates per controller update", low=1)
     xi: float = key(1e-3, "learning rate of the virtual step, Eq. (13); 0: first order", low=0.0)
     virtual_step: str = key(

@@ -88,7 +88,7 @@ def _parse_flags(module: str, argv: Sequence[str]) -> list[str]:
         if a.startswith("--config=") and not Path(a[9:].partition(":")[0]).is_file():
             raise UserError(f"{a}: no such file; the configs are in configs/")
     try:
-        return flags.FLAGS(list(argv), known_only=False)
+        return flags.FLAGS([_quoted(a) for a in argv], known_only=False)
     except KeyError:
         file, _, variant = next((a[9:] for a in argv if a.startswith("--config=")), DEFAULTS).partition(":")
         known = [name for name, _, _ in settings.keys(runpy.run_path(file)["get_config"](variant))]
@@ -101,6 +101,13 @@ def _parse_flags(module: str, argv: Sequence[str]) -> list[str]:
         raise
     except flags.Error as error:
         raise UserError(_one_line(str(error))) from None
+
+
+def _quoted(flag: str) -> str:
+    """A pool with names of the user's own, as ce,package.module:name, as a word: the parser takes their colon for a slice."""
+    name, _, value = flag.partition("=")
+    bare = name == "--config.method.pool" and ":" in value and not value.startswith(("'", '"', "(", "["))
+    return f"{name}={value!r}" if bare else flag
 
 
 def _one_line(error: str) -> str:

@@ -27,7 +27,7 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
             "export the loss of a binary run"
         )
     for name, loss in zip(loaded.pool, loaded.al.losses, strict=True):
-        if losses.ranks(loss):
+        if losses.ranks(loss, num_outputs=1):
             raise UserError(
                 f"{workdir}: {name} looks at a whole batch, so that the searched loss is no function of one prediction; export "
                 "the loss of a pool without it"

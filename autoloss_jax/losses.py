@@ -12,11 +12,12 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from autoloss_jax import specs
+from autoloss_jax import reference, specs
 from autoloss_jax.settings import UserError
 
 Loss = Callable[..., jax.Array]
@@ -204,9 +205,12 @@ def listwise(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.where(labels > 0, generative(logits, labels), 0.0)
 
 
-def ranks(loss: Loss) -> bool:
-    """Whether a loss looks at the other examples of the batch."""
-    return getattr(loss, "func", loss) in (pairwise, generative, listwise)
+def ranks(loss: Loss, num_outputs: int) -> bool:
+    """Whether a loss looks at the other examples of the batch, as found by taking some together and one by one."""
+    logits = jax.random.normal(jax.random.key(0), (16, num_outputs))
+    labels = jnp.arange(16) % max(num_outputs, 2)
+    alone = [loss(logits[i : i + 1], labels[i : i + 1])[0] for i in range(16)]
+    return not jnp.allclose(loss(logits, labels), jnp.stack(alone), rtol=1e-3, atol=1e-5)
 
 
 def _scores(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -223,26 +227,53 @@ def _require(loss: str, low: float, high: float, **parameter: float) -> None:
 
 
 def parse(spec: str) -> Loss:
-    """A loss from its name and parameters, as "ce" or "focal(gamma=1.0)".
+    """A loss from its name and parameters, as "ce" or "focal(gamma=1.0)", or the user's own, as "package.module:name".
 
     UserError for an unknown name or parameter (it lists the known), and for a malformed value or one out of
     range.
     """
-    function, values = specs.parse(f"loss {spec!r}", spec, LOSSES, _parameters)
-    if not values:
-        return function
-    loss = functools.partial(function, **values)
-    # a value out of range is said here, not at the first step
-    jax.eval_shape(loss, jax.ShapeDtypeStruct((1, 1), "float32"), jax.ShapeDtypeStruct((1,), "int32"))
+    where = f"loss {spec!r}"
+    function, values = specs.parse(where, spec, LOSSES, functools.partial(_parameters, where))
+    loss = functools.partial(function, **values) if values else function
+    if ":" in spec:
+        return _checked(where, loss)
+    if values:  # one out of range is said here, not at the first step
+        jax.eval_shape(loss, jax.ShapeDtypeStruct((1, 1), "float32"), jax.ShapeDtypeStruct((1,), "int32"))
     return loss
 
 
-def _parameters(loss: Loss) -> dict[str, tuple[type, float]]:
+def _parameters(where: str, loss: Loss) -> dict[str, tuple[Any, Any]]:
+    try:
+        with reference.blamed(where):
+            inspect.signature(loss).bind(None, None)
+    except UserError:
+        raise UserError(
+            f"{where}: wants a function of (logits [B, C], labels int32[B]) to a loss [B]; further parameters are for keywords "
+            "and have defaults, as gamma in: def focal(logits, labels, *, gamma: float = 2.0)"
+        ) from None
     return {
-        name: (float, p.default)
-        for name, p in inspect.signature(loss).parameters.items()
+        name: (p.annotation if specs.readable(p.annotation) else float, p.default)
+        for name, p in inspect.signature(loss, eval_str=True).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
+
+
+def _checked(where: str, loss: Loss) -> Loss:
+    """A loss of the user's own; what is wrong with it is a UserError."""
+
+    def checked(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        with reference.blamed(where):
+            values = loss(logits, labels)
+        shape = getattr(values, "shape", None)
+        if shape != labels.shape or not jnp.issubdtype(values.dtype, jnp.floating):
+            returned = type(values).__name__ if shape is None else f"{values.dtype}{list(shape)}"
+            raise UserError(
+                f"{where}: returned {returned} for logits {list(logits.shape)}; it wants a loss an example, here "
+                f"float{list(labels.shape)}, and takes no mean"
+            )
+        return values
+
+    return checked
 
 
 def parse_pool(pool: tuple[str, ...]) -> dict[str, Loss]:

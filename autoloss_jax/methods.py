@@ -33,8 +33,8 @@ class Method:
 def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
     """The row and the candidate losses that a config names. A loss's name is a method: a pool of one, uniformly weighted."""
     if method.name not in METHODS:
-        known = [*METHODS, *losses.LOSSES]
-        if method.name.split("(")[0] not in losses.LOSSES:
+        known, name = [*METHODS, *losses.LOSSES], method.name.split("(")[0]
+        if name not in losses.LOSSES and ":" not in name:
             raise settings.UserError(
                 f"--config.method.name={method.name!r}: not a method or a loss: {', '.join(known)}{settings.nearest(method.name, known)}"
             )

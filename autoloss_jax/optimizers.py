@@ -49,7 +49,7 @@ def recommender(
         small = sum(vocab_sizes) <= batch_size * sum(slots)
         name = "adam" if whole or small else "sparse_adam"
     if name == "adam":
-        return Dense(optimizer, vocab_sizes, slots)
+        return Dense(adam(optimizer), vocab_sizes, slots, 0.0 if whole else optimizer.l2)
     if whole:
         raise UserError(
             f"--config.optimizer.embedding={name}: L2 over the whole table moves every row in every step; set "
@@ -61,30 +61,35 @@ def recommender(
 
 def _capacity(tx: "Dense | Sparse", *x: jax.Array) -> int:
     """How many distinct ids x can hold at most, each [..., S]: no field has more than its vocabulary."""
-    examples = sum(i.size for i in x) // sum(tx.slots)
-    return sum(min(examples * n, size) for n, size in zip(tx.slots, tx.vocab_sizes, strict=True))
+    slots = tx.slots or (1,) * len(tx.vocab_sizes)
+    examples = sum(i.size for i in x) // sum(slots)
+    return sum(min(examples * n, size) for n, size in zip(slots, tx.vocab_sizes, strict=True))
+
+
+def adam(optimizer: config.Optimizer) -> optax.GradientTransformation:
+    """L2 on the rows, then clipping, then Adam with decoupled weight decay on the rows."""
+    o, on_rows = optimizer, {"rows": True, "dense": False}
+    whole = o.l2 and o.l2_scope == "table"
+    return optax.chain(
+        optax.add_decayed_weights(o.l2, mask=on_rows) if whole else optax.identity(),
+        optax.clip_by_global_norm(o.clip_norm) if o.clip_norm else optax.identity(),
+        optax.scale_by_adam(B1, B2, EPS),
+        optax.add_decayed_weights(o.weight_decay, mask=on_rows) if o.weight_decay else optax.identity(),
+        optax.scale(-o.learning_rate),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """Adam over every row of the table (the oracle of `sparse_adam`)."""
+    """An optax optimiser over every row of the table; with `adam`, the oracle of `sparse_adam`.
 
-    optimizer: config.Optimizer
+    Any will do that needs no more than gradients and W. `batch_l2` is L2 on the rows of the batch.
+    """
+
+    tx: optax.GradientTransformation
     vocab_sizes: tuple[int, ...]
-    slots: tuple[int, ...]
-
-    @property
-    def tx(self) -> optax.GradientTransformation:
-        """L2 on the rows, then clipping, then Adam with decoupled weight decay on the rows."""
-        o, on_rows = self.optimizer, {"rows": True, "dense": False}
-        whole = o.l2 and o.l2_scope == "table"
-        return optax.chain(
-            optax.add_decayed_weights(o.l2, mask=on_rows) if whole else optax.identity(),
-            optax.clip_by_global_norm(o.clip_norm) if o.clip_norm else optax.identity(),
-            optax.scale_by_adam(B1, B2, EPS),
-            optax.add_decayed_weights(o.weight_decay, mask=on_rows) if o.weight_decay else optax.identity(),
-            optax.scale(-o.learning_rate),
-        )
+    slots: tuple[int, ...] = ()
+    batch_l2: float = 0.0
 
     def init(self, W: Params) -> Any:
         """The state before the first step."""
@@ -101,9 +106,9 @@ class Dense:
     ) -> tuple[Params, Any, Any]:
         """(W, state, what else `gradient` returned) after one step along gradient(W, state, x, *looked_at)."""
         g, aux = self._over_rows(W, opt_state, gradient, x, *looked_at)
-        if self.optimizer.l2 and self.optimizer.l2_scope == "batch":
+        if self.batch_l2:
             in_batch = jnp.zeros(W["rows"].shape[0], bool).at[x].set(True)[:, None]
-            g["rows"] += self.optimizer.l2 * jnp.where(in_batch, W["rows"], 0)
+            g["rows"] += self.batch_l2 * jnp.where(in_batch, W["rows"], 0)
         updates, opt_state = self.tx.update(g, opt_state, W)
         updates = jax.tree.map(lambda u: lr_scale * u, updates)
         return optax.apply_updates(W, updates), opt_state, aux
@@ -115,7 +120,8 @@ class Dense:
             return gradient(W, opt_state, *x)
         _, touched, _, slots = rows.localise(jnp.zeros(num_rows, jnp.int32), *x, capacity=capacity)
         local = jax.tree_util.tree_map_with_path(
-            lambda path, a: a.at[touched.ids].get(mode="clip") if _of_rows(path) else a, (W, opt_state)
+            lambda path, a: a.at[touched.ids].get(mode="clip") if _of_rows(path, a, num_rows) else a,
+            (W, opt_state),
         )
         g, aux = gradient(*local, *slots)
         return {**g, "rows": rows.scatter(jnp.zeros_like(W["rows"]), touched, g["rows"])}, aux
@@ -130,13 +136,18 @@ class Dense:
         return W, opt_state
 
     def scale(self, gradient: Params, opt_state: Any) -> Params:
-        """Adam's factor for each coordinate; see `adam_scale`."""
-        nu, count = (optax.tree_utils.tree_get(opt_state, name) for name in ("nu", "count"))
-        return jax.tree.map(lambda g, v: adam_scale(g, v, count), gradient, nu)
+        """Adam's factor for each coordinate; see `adam_scale`. UserError if `tx` is without Adam's second moments."""
+        found = optax.tree_utils.tree_get(opt_state, "ScaleByAdamState")
+        if found is None:
+            raise UserError(
+                "precondition=True (method.virtual_step=adam): this optimiser keeps no second moments of Adam's to scale the "
+                "virtual step with; set precondition=False, the paper's SGD"
+            )
+        return jax.tree.map(lambda g, v: adam_scale(g, v, found.count), gradient, found.nu)
 
 
-def _of_rows(path: Any) -> bool:
-    return any(getattr(k, "key", None) == "rows" for k in path)
+def _of_rows(path: Any, a: jax.Array, num_rows: int) -> bool:
+    return a.shape[:1] == (num_rows,) and any(getattr(k, "key", None) == "rows" for k in path)
 
 
 class SparseState(struct.PyTreeNode):

@@ -1,10 +1,12 @@
 """A name with parameters, as focal(gamma=1.0) or autoint(heads=2,layers=3): how a flag chooses a loss or a model."""
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
+from autoloss_jax import reference
 from autoloss_jax.settings import UserError, nearest
 
 T = TypeVar("T")
@@ -20,17 +22,20 @@ def parse(
     known: Mapping[str, T],
     parameters: Callable[[T], Mapping[str, tuple[Any, Any]]],
 ) -> tuple[T, dict[str, Any]]:
-    """What `spec` names among the known, and the values that it gives to some of its parameters.
+    """What `spec` names, among the known or as package.module:name, and the values that it gives to some of its parameters.
 
-    `parameters` tells a parameter's type and default by name. A type is float, bool, one of the whole numbers
-    above, tuple (of widths, as 64x32) or Literal. Anything else in a spec is a UserError that begins with `where`
-    and lists what is known.
+    `parameters` tells a parameter's type and default by name; a type is one that `readable` knows. Anything else in
+    a spec is a UserError that begins with `where` and lists what is known.
     """
-    match = re.fullmatch(r"(\w+)(?:\((.*)\))?", spec.strip())
+    match = re.fullmatch(r"([\w.:]+)(?:\((.*)\))?", spec.strip())
     name, arguments = (match[1], match[2] or "") if match else (spec, "")
-    if name not in known:
+    if ":" in name:
+        named: Any = reference.load(where, name)
+    elif name in known:
+        named = known[name]
+    else:
         raise UserError(f"{where}: not one of {', '.join(known)}{nearest(name, list(known))}")
-    takes, values = parameters(known[name]), {}
+    takes, values = parameters(named), {}
     for argument in arguments.split(",") if arguments.strip() else []:
         parameter, _, value = (part.strip() for part in argument.partition("="))
         if parameter not in takes:
@@ -44,7 +49,22 @@ def parse(
         except ValueError as error:
             example = f"{name}({parameter}={_written(default)})"
             raise UserError(f"{where}: {value!r} is not {error}, as in {example}") from None
-    return known[name], values
+    return named, values
+
+
+def readable(kind: Any) -> bool:
+    """Whether a value of this type can be written in a spec.
+
+    It is float, bool, int, str, one of the whole numbers above, a tuple of widths (as 64x32), or a Literal of words.
+    """
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return get_args(kind)[0] is int and isinstance(get_args(kind)[1], int)
+    if origin is tuple:
+        return get_args(kind) == (int, ...)
+    return kind in (float, bool, int, str) or (
+        origin is Literal and all(isinstance(a, str) for a in get_args(kind))
+    )
 
 
 def _value(kind: Any, text: str) -> Any:
@@ -53,10 +73,12 @@ def _value(kind: Any, text: str) -> Any:
         if text not in get_args(kind):
             raise ValueError(f"one of {', '.join(get_args(kind))}{nearest(text, list(get_args(kind)))}")
         return text
-    if get_origin(kind) is Annotated:
-        least = kind.__metadata__[0]
-        if not re.fullmatch(r"-?\d+", text) or int(text) < least:
-            raise ValueError(f"a whole number from {least}")
+    if kind is str:
+        return text
+    if kind is int or get_origin(kind) is Annotated:
+        _, least = get_args(kind) or (int, None)
+        if not re.fullmatch(r"-?\d+", text) or (least is not None and int(text) < least):
+            raise ValueError("a whole number" if least is None else f"a whole number from {least}")
         return int(text)
     if get_origin(kind) is tuple:
         if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text):
@@ -76,6 +98,8 @@ def _value(kind: Any, text: str) -> Any:
 
 
 def _written(value: Any) -> str:
+    if value is inspect.Parameter.empty:
+        return "..."
     if isinstance(value, tuple):
         return "x".join(map(str, value)) or "64x32"
     return str(value).lower() if isinstance(value, bool) else str(value)

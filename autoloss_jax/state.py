@@ -50,6 +50,13 @@ def empty_metrics(num_losses: int) -> Metrics:
 
 
 def initial(al: AutoLoss, cfg: config.Config, vocab_sizes: tuple[int, ...]) -> TrainState:
+    """The state before the first step of the run that a config describes."""
+    return fresh(al, vocab_sizes, cfg.run.seed, cfg.model.embed_init_std)
+
+
+def fresh(
+    al: AutoLoss, vocab_sizes: tuple[int, ...], seed: int = 0, embed_init_std: float = 0.01
+) -> TrainState:
     """The state before the first step; embeddings ~ N(0, embed_init_std^2), first-order weights zero."""
     num_rows, num_fields = sum(vocab_sizes), len(vocab_sizes)
     num_outputs, (embedding, first_order) = al.drs.num_outputs, al.drs.columns(num_fields)
@@ -61,9 +68,9 @@ def initial(al: AutoLoss, cfg: config.Config, vocab_sizes: tuple[int, ...]) -> T
         controller = al.controller.init(
             key("controller"), jnp.zeros(2, jnp.int32), jnp.zeros((2, num_outputs)), train=False
         )
-        table = cfg.model.embed_init_std * jax.random.normal(key("embeddings"), (num_rows, embedding))
+        table = embed_init_std * jax.random.normal(key("embeddings"), (num_rows, embedding))
         table = jnp.concatenate([table, jnp.zeros((num_rows, first_order))], axis=1)
-        W = {"rows": table, "dense": drs["params"]}
+        W = {"rows": table, "dense": drs.get("params", {})}
         V = controller.get("params", {})
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -74,7 +81,7 @@ def initial(al: AutoLoss, cfg: config.Config, vocab_sizes: tuple[int, ...]) -> T
             metrics=empty_metrics(len(al.losses)),
         )
 
-    return jax.jit(make)(jax.random.key(cfg.run.seed))
+    return jax.jit(make)(jax.random.key(seed))
 
 
 def num_params(state: TrainState) -> dict[str, int]:

@@ -93,7 +93,7 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
             weights,
         )
     }
-    if not any(losses.ranks(loss) for loss in al.losses):
+    if not any(losses.ranks(loss, al.drs.num_outputs) for loss in al.losses):
         figures["loss"] = plots.losses(
             f"{_name(loaded)}: the loss that the weights make, and its gradient with the weights held fixed{rest}",
             "logit z" if binary else "logit of the label above the others'",

@@ -1,11 +1,11 @@
 """Recommenders: Flax modules from rows [B, F, R] to logits [B, C], one file a paper."""
 
-import dataclasses
-from typing import Any
+import functools
 
 import jax.numpy as jnp
 
 from autoloss_jax import config, settings, specs
+from autoloss_jax.models import own
 from autoloss_jax.models.afm import AFM
 from autoloss_jax.models.afn import AFN
 from autoloss_jax.models.autoint import AutoInt
@@ -36,30 +36,30 @@ from autoloss_jax.models.xdeepfm import XDeepFM
 def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender:
     """The module that `model` names, with `num_outputs` logits.
 
+    A name with a colon is a class of the user's own (models/own.py).
     UserError for an unknown name or option, and for a model that cannot be built for so many fields.
     """
-    kind, options = specs.parse(f"--config.model.name={model.name!r}", model.name, MODELS, _options)
-    drs = kind(
-        num_outputs=num_outputs,
-        embed_dim=model.embed_dim,
-        hidden=model.hidden,
-        dropout=model.dropout,
-        batch_norm=model.batch_norm,
-        dtype=jnp.bfloat16 if model.compute == "bfloat16" else None,
-        **options,
-    )
+    where = f"--config.model.name={model.name!r}"
+    kind, options = specs.parse(where, model.name, MODELS, functools.partial(own.options, where))
+    common = {
+        "num_outputs": num_outputs,
+        "embed_dim": model.embed_dim,
+        "hidden": model.hidden,
+        "dropout": model.dropout,
+        "batch_norm": model.batch_norm,
+        "dtype": jnp.bfloat16 if model.compute == "bfloat16" else None,
+    }
+    if ":" in model.name:
+        drs: Recommender = own.make(where, kind, common | {"num_fields": num_fields}, options)
+    else:
+        drs = kind(**common, **options)
     if num_fields < drs.least_fields():
         raise settings.UserError(
-            f"--config.model.name={model.name!r}: wants at least {drs.least_fields()} fields, and the data has "
+            f"{where}: wants at least {drs.least_fields()} fields, and the data has "
             f"{num_fields}; fnn, lr and others do with one"
         )
     drs.check(num_fields)
     return drs
-
-
-def _options(kind: type[Recommender]) -> dict[str, tuple[Any, Any]]:
-    common = {f.name for f in dataclasses.fields(Recommender)}
-    return {f.name: (f.type, f.default) for f in dataclasses.fields(kind) if f.name not in common}
 
 
 MODELS: dict[str, type[Recommender]] = {
