@@ -97,8 +97,8 @@ def _piece(at: Exact, low: float, high: float, tolerance: float) -> Table:
             return table
         if len(x) > MOST_POINTS:
             raise UserError(
-                f"the controller is too steep for a table of {MOST_POINTS} points; export another run's, or raise "
-                "BOUND in autoloss_jax/tabulation.py"
+                f"the controller is too steep for a table of {MOST_POINTS} points, or a loss of your own is not straight beyond "
+                f"logits of {REACH:g}; export another run's, or raise BOUND in autoloss_jax/learned/tabulation.py"
             )
         x = np.sort(np.concatenate([x, probes[coarse, 1]]))
 
