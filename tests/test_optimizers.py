@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from autoloss_jax import autoloss, catchup, config, optimizers, programs, rows, sharding
@@ -265,3 +266,41 @@ def test_scattered_rows_are_those_gathered_and_no_others(chunk):
     expected = np.asarray(table).copy()
     expected[np.unique(x)] += 1
     assert np.array_equal(after, expected)
+
+
+ANY = {
+    "momentum": optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1, momentum=0.9)),
+    "adafactor": optax.adafactor(0.01, min_dim_size_to_factor=2, momentum=0.9),
+    "lion": optax.lion(optax.cosine_decay_schedule(0.01, 60)),
+}
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_dense_with_any_optimiser_of_optax_is_that_optimiser_over_the_whole_table(float64, name):
+    class Whole:
+        init = staticmethod(ANY[name].init)
+
+        def step(self, W, opt_state, lr_scale, gradient, x):
+            g, aux = gradient(W, opt_state, x)
+            updates, opt_state = ANY[name].update(g, opt_state, W)
+            return optax.apply_updates(W, updates), opt_state, aux
+
+        def settle(self, W, opt_state, lr_scale):
+            return W, opt_state
+
+    whole = Whole()
+    want = trajectory(whole, 60, np.float64)
+    assert gap(trajectory(optimizers.Dense(ANY[name], (NUM_ROWS,)), 60, np.float64), want) < 1e-12
+    assert gap(want, trajectory(whole, 1, np.float64)) > 1e-2
+
+
+def test_a_virtual_step_is_scaled_by_any_adam_and_by_nothing_else():
+    W = {"rows": jnp.ones((NUM_ROWS, DIM)), "dense": {"w": jnp.ones(DIM)}}
+    scales = [
+        optimizers.Dense(tx, (NUM_ROWS,)).scale(W, tx.init(W))
+        for tx in (optimizers.adam(config.Optimizer()), optax.adamw(0.5), optax.nadam(0.1))
+    ]
+    assert gap(scales[0], scales[1]) == gap(scales[0], scales[2]) == 0
+    for tx in (*ANY.values(), optax.rmsprop(0.1), optax.adabelief(0.1), optax.amsgrad(0.1)):
+        with pytest.raises(UserError, match="set precondition=False"):
+            optimizers.Dense(tx, (NUM_ROWS,)).scale(W, tx.init(W))

@@ -26,8 +26,8 @@ class DeepFM(nn.Module):
         h = MLP(self.hidden, self.dropout, self.batch_norm, None, self.embed_dim)(rows, train=train)
         pairs = bi_interaction(rows)[:, : self.embed_dim]
         first_order = jnp.sum(rows, axis=1)[:, -1:]
-        deep = nn.Dense(1, kernel_init=nn.initializers.glorot_normal())(h)
-        return first_order + jnp.sum(pairs, axis=-1, keepdims=True) + deep
+        output = nn.Dense(1, kernel_init=nn.initializers.glorot_normal())
+        return first_order + jnp.sum(pairs, axis=-1, keepdims=True) + output(h)
 
 
 class Tower(nnx.Module):
