@@ -249,9 +249,8 @@ def parse(spec: str) -> Loss:
 
 def _parameters(where: str, loss: Loss) -> dict[str, tuple[Any, Any]]:
     try:
-        with reference.blamed(where):
-            inspect.signature(loss).bind(None, None)
-    except UserError:
+        inspect.signature(loss).bind(None, None)
+    except (TypeError, ValueError):
         raise UserError(
             f"{where}: wants a function of (logits [B, C], labels int32[B]) to a loss [B]; further parameters are for keywords "
             "and have defaults, as gamma in: def focal(logits, labels, *, gamma: float = 2.0)"
@@ -269,14 +268,7 @@ def _checked(where: str, loss: Loss) -> Loss:
     def checked(logits: jax.Array, labels: jax.Array) -> jax.Array:
         with reference.blamed(where):
             values = loss(logits, labels)
-        shape = getattr(values, "shape", None)
-        if shape != labels.shape or not jnp.issubdtype(values.dtype, jnp.floating):
-            returned = type(values).__name__ if shape is None else f"{values.dtype}{list(shape)}"
-            raise UserError(
-                f"{where}: returned {returned} for logits {list(logits.shape)}; it wants a loss an example, here "
-                f"float{list(labels.shape)}, and takes no mean"
-            )
-        return values
+        return reference.floats(where, values, labels.shape, "a loss for each example, [B], not their mean")
 
     return checked
 

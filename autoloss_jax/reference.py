@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from autoloss_jax.settings import UserError, nearest
 
 
@@ -48,6 +51,14 @@ def blamed(where: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UserError(f"{where}: {_told(error)}") from error
+
+
+def floats(where: str, value: Any, shape: tuple[int, ...], wanted: str) -> jax.Array:
+    """`value`, which the user's own code returned, if it is a real array of this shape; else UserError with what is wanted."""
+    if getattr(value, "shape", None) == shape and jnp.issubdtype(value.dtype, jnp.floating):
+        return value
+    given = f"{value.dtype}{list(value.shape)}" if isinstance(value, jax.Array) else type(value).__name__
+    raise UserError(f"{where}: returned {given}; it wants {wanted}, here float{list(shape)}")
 
 
 def _told(error: Exception) -> str:

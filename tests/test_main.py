@@ -27,6 +27,7 @@ MISTAKES = {
     "--config=configs/frappe.py --config.data.path=/nowhere": "--config.data.path=/nowhere: no such file or folder",
     "--config=configs/frappe.py --config.method.name=autolos": "did you mean 'autoloss'?",
     "--config=configs/frappe.py --config.method.pool=ce,focl": "did you mean 'focal'?",
+    "--config=configs/frappe.py --config.method.pool=ce,tests.theirs:breir": "tests.theirs has no 'breir'; did you mean 'brier'?",
     "--config=configs/frappe.py --config.method.xi=0": "identically zero",
     "--mode=evaluate --workdir=nowhere": "--workdir=nowhere: no such folder",
     "--mode=predict --workdir=tests": "--output: name the Parquet file",

@@ -154,8 +154,8 @@ MISTAKES = {
     "nets:mean": "'mean' is not a Flax module",
     "nets:Net(widht=3)": "nets:Net takes width; did you mean 'width'?",
     "nets:Net(width=a)": "'a' is not a whole number, as in nets:Net(width=8)",
-    "nets:Flat": "__call__ returned float32[2]; it wants logits [B, C], here float[2, 1]",
-    "nets:Listing": "__call__ returned list; it wants logits [B, C]",
+    "nets:Flat": "returned float32[2]; it wants logits [B, C] for rows [2, 2, 4], here float[2, 1]",
+    "nets:Listing": "returned list; it wants logits [B, C]",
     "nets:Buggy": "{here}/nets.py:21: TypeError: dot_general",
     "nets:Modeless": "Modeless cannot be called with rows and train; it wants __call__(self, rows, *, train)",
     "nets:Columns": "columns(2) returned 8; it wants",
@@ -163,8 +163,8 @@ MISTAKES = {
     "nets:Remembering": "keeps state in cache; only parameters and batch statistics are carried",
 }
 LOSS_MISTAKES = {
-    "nets:mean": "returned float32[] for logits [4, 1]; it wants a loss an example, here float[4]",
-    "nets:whole": "returned int32[4] for logits",
+    "nets:mean": "returned float32[]; it wants a loss for each example, [B], not their mean, here float[4]",
+    "nets:whole": "returned int32[4]; it wants",
     "nets:unary": "wants a function of (logits [B, C], labels int32[B]) to a loss [B]",
     "nets:jnp": "wants a function of (logits [B, C], labels int32[B])",
     "nets:buggy": "{here}/nets.py:56: TypeError: dot_general",

@@ -1,15 +1,15 @@
 """A recommender of the user's own: any Flax module from rows [B, F, R] to logits [B, C].
 
-Linen: `__call__(rows, *, train)`, with dropout from the stream "dropout". NNX: `__call__(rows)`, whose
-Dropout and BatchNorm are told the mode as by `train()` and `eval()`, or `__call__(rows, *, train)`. Its parameters learn, its batch statistics are kept, and
-it may have no other state. Either may define `columns(num_fields)`, as `Recommender` does; else R = embed_dim.
+Linen: `__call__(rows, *, train)`, with dropout from the stream "dropout". NNX: the same, or `__call__(rows)`, whose
+Dropout and BatchNorm are told the mode as by `train()` and `eval()`. Parameters learn, batch statistics are kept, and
+there may be no other state. Either may define `columns(num_fields)`, as `Recommender` does; else R = embed_dim.
+From Python: `Own(num_outputs=1, module=..., row=(D, 0))`, the module of an NNX class being `bridge.bridged(kind, arguments)`.
 """
 
 import inspect
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from autoloss_jax import reference, specs
@@ -48,13 +48,8 @@ class Own(Recommender):
         """[B, F, R] -> logits [B, C], in the type of `rows`."""
         with reference.blamed(self.where):
             logits = self.module(rows, train=train)
-        wanted, shape = (rows.shape[0], self.num_outputs), getattr(logits, "shape", None)
-        if shape != wanted or not jnp.issubdtype(logits.dtype, jnp.floating):
-            returned = type(logits).__name__ if shape is None else f"{logits.dtype}{list(shape)}"
-            raise UserError(
-                f"{self.where}: __call__ returned {returned}; it wants logits [B, C], here float{list(wanted)} for rows "
-                f"{list(rows.shape)}"
-            )
+        wanted = f"logits [B, C] for rows {list(rows.shape)}"
+        logits = reference.floats(self.where, logits, (rows.shape[0], self.num_outputs), wanted)
         if others := sorted(set(self.variables) - CARRIED):
             raise UserError(
                 f"{self.where}: keeps state in {', '.join(others)}; only parameters and batch statistics are carried from "
