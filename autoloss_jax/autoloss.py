@@ -59,6 +59,10 @@ class TrainState(struct.PyTreeNode):
 class Optimizer(Protocol):
     """What trains W. It alone knows the whole table: it hands out rows and the state beside them, and takes them back."""
 
+    @property
+    def table(self) -> Any:
+        """What the table is, and where: `rows.Table`."""
+
     def init(self, W: Params) -> OptState:
         """The state before the first step."""
 
@@ -91,7 +95,6 @@ class AutoLoss:
     """What never changes during a run. A method of the paper is a choice of `weights`, `controller` and `taught_by`."""
 
     drs: Any  # linen module: (rows [B, F, R], train) -> logits [B, C]
-    pooled: Callable[..., jax.Array]  # (rows of x [B, S, R], v [B, S]) -> rows of fields [B, F, R]
     controller: Any  # linen module: (labels [B], y_hat [B, C], train) -> log alpha [B, N]
     losses: tuple[Loss, ...]
     weights: Callable[..., jax.Array]  # (key, log_alpha [B, N], tau) -> p [B, N]
@@ -103,6 +106,7 @@ class AutoLoss:
     precondition: bool = False  # the virtual step is scaled as W's optimiser scales; False = SGD, the paper's
     val_loss: Loss | None = None  # what V minimises at W*(V); None = the mixture, Eq. (12) read literally
     detach: bool = True  # no gradient of the W update through the controller's input
+    pooled: Callable[..., jax.Array] = lambda rows, v: v[..., None] * rows  # [B, S, R], [B, S] -> [B, F, R]
 
 
 def stream(key: jax.Array, step: jax.Array | int, name: str) -> jax.Array:
@@ -134,9 +138,8 @@ def _apply(network, params, stats, dropout_key, *inputs):
     variables = {"params": params, "batch_stats": stats}
     if dropout_key is None:
         return network.apply(variables, *inputs, train=False), stats
-    output, new = network.apply(
-        variables, *inputs, train=True, rngs={"dropout": dropout_key}, mutable=["batch_stats"]
-    )
+    rngs = {"dropout": dropout_key}
+    output, new = network.apply(variables, *inputs, train=True, rngs=rngs, mutable=["batch_stats"])
     return output, new.get("batch_stats", stats)
 
 
@@ -154,10 +157,8 @@ def mixture(
     controller_key, weights_key = jax.random.split(key)
     candidates = jnp.stack([loss(logits, labels) for loss in al.losses], axis=-1)
     y_hat = probabilities(jax.lax.stop_gradient(logits) if detach else logits)
-    frozen = al.taught_by == "never"
-    log_alpha, stats = _apply(
-        al.controller, V, state.controller.stats, None if frozen else controller_key, labels, y_hat
-    )
+    dropout_key = None if al.taught_by == "never" else controller_key
+    log_alpha, stats = _apply(al.controller, V, state.controller.stats, dropout_key, labels, y_hat)
     p = al.weights(weights_key, log_alpha, al.temperature(state.step))
     loss = jnp.mean(mixed_loss(p, candidates))
     alpha = jnp.exp(log_alpha)
@@ -231,9 +232,8 @@ def outer_loss(
 ) -> jax.Array:
     """L_val(W*(V), V), Eq. (12) at Eq. (13): what V minimises. W* is the step that W is about to take, noise and all."""
     key = stream(state.key, state.step, "train")
-    gradient, _ = jax.grad(objective, argnums=1, has_aux=True)(
-        al, W, V, state, train_batch, key, detach=al.detach
-    )
+    in_W = jax.grad(objective, argnums=1, has_aux=True)
+    gradient, _ = in_W(al, W, V, state, train_batch, key, detach=al.detach)
     W_star, _ = virtual_step(al, W, gradient, opt_state)
     return val_objective(al, W_star, V, state, val_batch)
 

@@ -8,19 +8,23 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from autoloss_jax import autoloss, config, methods
+from autoloss_jax import autoloss, config, methods, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.report import write_json
+from autoloss_jax.rows import Table
 from autoloss_jax.settings import UserError
 
 MANIFEST = "sha256.json"
@@ -44,7 +48,7 @@ class Folder:
         """Write a step, its metadata (JSON) and its manifest; a step that exists is replaced."""
         if step in self.manager.all_steps():
             self.manager.delete(step)
-        meta = {**meta, "signature": signature(state)}
+        meta = {**meta, "signature": signature(state, _num_rows(meta))}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         try:
             self.manager.save(step, args=items, force=True)
@@ -101,8 +105,12 @@ def read_meta(step: Path) -> dict[str, Any]:
 
 
 def restore(step: Path, template: Any) -> Any:
-    """The state of a checkpoint, in the template's shapes, dtypes and shardings; UserError naming what differs."""
-    saved, wanted = read_meta(step).get("signature", {}), signature(template)
+    """The state of a checkpoint, in the template's shapes, dtypes and shardings; UserError naming what differs.
+
+    Padding of the table is not a difference: it was as many devices wanted as wrote it.
+    """
+    meta = read_meta(step)
+    saved, wanted = meta.get("signature", {}), signature(template, _num_rows(meta))
     for name in [*wanted, *saved]:
         if saved.get(name) != wanted.get(name):
             raise UserError(
@@ -111,7 +119,7 @@ def restore(step: Path, template: Any) -> Any:
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
     try:
         with ocp.StandardCheckpointer() as reader:
-            return reader.restore((step / "state").absolute(), abstract)
+            return reader.restore((step / "state").absolute(), abstract, strict=False)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{step}: could not be restored: {_first_line(error)}") from error
 
@@ -125,29 +133,46 @@ class Loaded:
     al: AutoLoss
     pool: tuple[str, ...]
     state: TrainState
+    mesh: jax.sharding.Mesh
 
 
-def load(step: Path) -> Loaded:
-    """Build what a checkpoint's metadata describes and restore its state, every row up to date."""
+def load(step: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> Loaded:
+    """Build what a checkpoint's metadata describes, but for the overrides, and restore its state, every row up to date.
+
+    On all devices that are here; they share the table as they did in training, as far as their number allows.
+    """
     meta = read_meta(step)
     try:
-        cfg = config.check(config.from_dict(meta["config"]))
+        cfg = config.from_dict(meta["config"])
+        here = {"mesh.data": 0, "mesh.model": math.gcd(cfg.mesh.model, jax.device_count())}
+        cfg = config.check(settings.with_keys(cfg, {**here, **overrides}))
         schema = Schema.from_json(json.dumps(meta["schema"]))
     except KeyError as error:
         raise UserError(f"{step}: its metadata lacks {error}; it was written by something else") from error
-    al = states.build(cfg, schema.num_classes, schema.vocab_sizes, total_steps=1, slots=schema.slots)
-    state = restore(step, states.initial(al, cfg, schema.vocab_sizes))
+    mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
+    table = Table(schema.vocab_sizes, schema.slots, sharding.Placement(mesh))
+    al = states.build(cfg, schema.num_classes, table, total_steps=1)
+    state = restore(step, states.initial(al, cfg))
     state = jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0)(state)
-    return Loaded(cfg, schema, al, tuple(methods.resolve(cfg.method)[1]), state)
+    return Loaded(cfg, schema, al, tuple(methods.resolve(cfg.method)[1]), state, mesh)
 
 
-def signature(tree: Any) -> dict[str, str]:
-    """Path -> dtype[shape] of every array: Orbax itself would cast another dtype in silence."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in leaves
-    }
+def signature(tree: Any, num_rows: int | None = None) -> dict[str, str]:
+    """Path -> dtype[shape] of every array: Orbax itself would cast another dtype, or cut another shape, in silence.
+
+    A table is said to have `num_rows`, if that is given and it has them: more are padding.
+    """
+    found = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        name, shape = jax.tree_util.keystr(path, simple=True, separator="/"), list(leaf.shape)
+        if num_rows and "rows" in name.split("/") and shape[0] > num_rows:
+            shape[0] = num_rows
+        found[name] = f"{leaf.dtype}{shape}"
+    return found
+
+
+def _num_rows(meta: dict[str, Any]) -> int:
+    return sum(meta["schema"]["vocab_sizes"])
 
 
 def _sums(step: Path) -> dict[str, str]:

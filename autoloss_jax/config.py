@@ -220,6 +220,14 @@ class Search:
 
 
 @dataclasses.dataclass
+class Mesh:
+    """How devices divide the work; changes no result beyond the order of sums."""
+
+    data: int = key(0, "parts of a batch; 0: as many as devices are left", low=0)
+    model: int = key(1, "parts of the embedding table and of its optimiser's state", low=1)
+
+
+@dataclasses.dataclass
 class Run:
     """What surrounds a training."""
 
@@ -246,6 +254,7 @@ class Config:
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     train: Train = dataclasses.field(default_factory=Train)
     search: Search = dataclasses.field(default_factory=Search)
+    mesh: Mesh = dataclasses.field(default_factory=Mesh)
     run: Run = dataclasses.field(default_factory=Run)
 
 

@@ -15,6 +15,7 @@ from flax import struct
 from jax import lax
 
 from autoloss_jax import catchup, config, rows
+from autoloss_jax.rows import Table
 from autoloss_jax.rules import B1, B2, EPS, RULES, RowState, Rule, adam_scale
 from autoloss_jax.settings import UserError
 
@@ -29,41 +30,26 @@ def controller(optimizer: config.Optimizer) -> optax.GradientTransformation:
     return optax.adam(optimizer.controller_learning_rate, B1, B2, EPS)
 
 
-def recommender(
-    optimizer: config.Optimizer,
-    vocab_sizes: tuple[int, ...],
-    batch_size: int,
-    slots: tuple[int, ...] = (),
-) -> "Dense | Sparse":
-    """The optimiser of W that the config names, for a table of fields of these sizes, one after another.
-
-    `slots` are the ids of an example per field; empty: one of each.
+def recommender(optimizer: config.Optimizer, table: Table, batch_size: int) -> "Dense | Sparse":
+    """The optimiser of W that the config names.
 
     `auto` is Adam, dense where the table is not larger than a batch's ids or where L2 is over the whole of it, else
     `sparse_adam`: the same model.
     """
-    slots = slots or (1,) * len(vocab_sizes)
     whole = optimizer.l2 > 0 and optimizer.l2_scope == "table"
     name = optimizer.embedding
     if name == "auto":
-        small = sum(vocab_sizes) <= batch_size * sum(slots)
+        small = sum(table.vocab_sizes) <= batch_size * table.num_slots
         name = "adam" if whole or small else "sparse_adam"
     if name == "adam":
-        return Dense(adam(optimizer), vocab_sizes, slots, 0.0 if whole else optimizer.l2)
+        return Dense(adam(optimizer), table, 0.0 if whole else optimizer.l2)
     if whole:
         raise UserError(
             f"--config.optimizer.embedding={name}: L2 over the whole table moves every row in every step; set "
             "--config.optimizer.l2_scope=batch, or --config.optimizer.weight_decay instead of l2, or embedding=adam"
         )
     chunk = CHUNK if jax.default_backend() == "cpu" else None
-    return Sparse(optimizer, RULES[name], vocab_sizes, slots, chunk)
-
-
-def _capacity(tx: "Dense | Sparse", *x: jax.Array) -> int:
-    """How many distinct ids x can hold at most, each [..., S]: no field has more than its vocabulary."""
-    slots = tx.slots or (1,) * len(tx.vocab_sizes)
-    examples = sum(i.size for i in x) // sum(slots)
-    return sum(min(examples * n, size) for n, size in zip(slots, tx.vocab_sizes, strict=True))
+    return Sparse(optimizer, RULES[name], table, chunk)
 
 
 def adam(optimizer: config.Optimizer) -> optax.GradientTransformation:
@@ -87,8 +73,7 @@ class Dense:
     """
 
     tx: optax.GradientTransformation
-    vocab_sizes: tuple[int, ...]
-    slots: tuple[int, ...] = ()
+    table: Table
     batch_l2: float = 0.0
 
     def init(self, W: Params) -> Any:
@@ -107,7 +92,7 @@ class Dense:
         """(W, state, what else `gradient` returned) after one step along gradient(W, state, x, *looked_at)."""
         g, aux = self._over_rows(W, opt_state, gradient, x, *looked_at)
         if self.batch_l2:
-            in_batch = jnp.zeros(W["rows"].shape[0], bool).at[x].set(True)[:, None]
+            in_batch = jnp.zeros(W["rows"].shape[0], bool).at[self.table.place("ids", x)].set(True)[:, None]
             g["rows"] += self.batch_l2 * jnp.where(in_batch, W["rows"], 0)
         updates, opt_state = self.tx.update(g, opt_state, W)
         updates = jax.tree.map(lambda u: lr_scale * u, updates)
@@ -115,10 +100,11 @@ class Dense:
 
     def _over_rows(self, W, opt_state, gradient, *x):
         """`gradient` over the whole table, or over the rows of x alone where most are not of x."""
-        num_rows, capacity = W["rows"].shape[0], _capacity(self, *x)
+        num_rows, capacity = W["rows"].shape[0], self.table.capacity(*x)
         if num_rows <= 2 * capacity:
             return gradient(W, opt_state, *x)
-        _, touched, _, slots = rows.localise(jnp.zeros(num_rows, jnp.int32), *x, capacity=capacity)
+        scratch = jnp.zeros(num_rows, jnp.int32)
+        _, touched, _, slots = rows.localise(scratch, *x, capacity=capacity, place=self.table.place)
         local = jax.tree_util.tree_map_with_path(
             lambda path, a: a.at[touched.ids].get(mode="clip") if _of_rows(path, a, num_rows) else a,
             (W, opt_state),
@@ -164,8 +150,7 @@ class Sparse:
 
     optimizer: config.Optimizer
     rule: Rule
-    vocab_sizes: tuple[int, ...]
-    slots: tuple[int, ...]
+    table: Table
     chunk: int | None = None  # rows at a time; None: all slots at once, used or not
 
     @property
@@ -181,9 +166,11 @@ class Sparse:
         )
 
     def _open(self, W, opt_state, lr_scale, *x):
-        chunk, capacity = self.chunk or 1, _capacity(self, *x)
+        chunk, capacity = self.chunk or 1, self.table.capacity(*x)
         capacity = -(-capacity // chunk) * chunk
-        last, touched, own, slots = rows.localise(opt_state.rows["last"], *x, capacity=capacity)
+        last, touched, own, slots = rows.localise(
+            opt_state.rows["last"], *x, capacity=capacity, place=self.table.place
+        )
         opt_state = opt_state.replace(rows={**opt_state.rows, "last": last})
         p, s = rows.gather(
             (W["rows"], opt_state.rows), touched, self._catching_up(opt_state.count, lr_scale), self.chunk
@@ -247,7 +234,9 @@ class Sparse:
 
     def settle(self, W: Params, opt_state: SparseState, lr_scale: jax.Array) -> tuple[Params, SparseState]:
         """Every row up to date: before whatever reads the whole table, or changes the learning rate."""
-        p, s = rows.whole((W["rows"], opt_state.rows), self._catching_up(opt_state.count, lr_scale))
+        p, s = rows.whole(
+            (W["rows"], opt_state.rows), self._catching_up(opt_state.count, lr_scale), self.table.place.parts
+        )
         return {**W, "rows": p}, opt_state.replace(rows=s)
 
     def scale(self, gradient: Params, opt_state: SparseState) -> Params:

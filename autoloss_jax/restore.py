@@ -1,6 +1,5 @@
 """Using a trained run: its figures again, in a new process or on another file, and scores for new rows."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,23 +11,29 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from autoloss_jax import autoloss, checkpoint, config, evaluate, session, settings, sharding
+from autoloss_jax import autoloss, checkpoint, evaluate, session, sharding
 from autoloss_jax.checkpoint import Loaded
 from autoloss_jax.data import prepare, store
 from autoloss_jax.settings import UserError
 
-MAY_CHANGE = ("data.path", "data.cache", "data.on_bad_row", "train.eval_batch_size")
+MAY_CHANGE = (
+    "data.path",
+    "data.cache",
+    "data.on_bad_row",
+    "train.eval_batch_size",
+    "mesh.data",
+    "mesh.model",
+)
 
 
 def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Loaded:
     """The checkpoint at `path`, or the best one of `workdir`, with the overrides that may change after training."""
-    loaded = checkpoint.load(checkpoint.newest(path or workdir / "best"))
     for name in overrides:
         if name not in MAY_CHANGE:
             raise UserError(
                 f"--config.{name}: fixed by the checkpoint; only {', '.join(MAY_CHANGE)} may change after training"
             )
-    return dataclasses.replace(loaded, cfg=config.check(settings.with_keys(loaded.cfg, overrides)))
+    return checkpoint.load(checkpoint.newest(path or workdir / "best"), overrides)
 
 
 def evaluate_run(
@@ -85,12 +90,11 @@ def predict(loaded: Loaded, workdir: Path, output: Path) -> int:
 
 
 def _forward(loaded: Loaded) -> tuple[evaluate.Evaluate, jax.sharding.Mesh, autoloss.TrainState]:
-    mesh = sharding.make_mesh()
-    sharding.check_batch_size(mesh, loaded.cfg.train.eval_batch_size, "train.eval_batch_size")
+    sharding.check_batch_size(loaded.mesh, loaded.cfg.train.eval_batch_size, "train.eval_batch_size")
     return (
         jax.jit(functools.partial(autoloss.evaluate_step, loaded.al)),
-        mesh,
-        sharding.put_state(mesh, loaded.state),
+        loaded.mesh,
+        loaded.state,
     )
 
 

@@ -3,13 +3,72 @@
 K slots, enough for the distinct ids that the batches can hold; L <= K of them are in use, one for each distinct id.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
+
+
+class Place(Protocol):
+    """Where arrays live, for devices that share a table in so many equal parts."""
+
+    @property
+    def parts(self) -> int:
+        """How many."""
+        ...
+
+    def shardings(self, name: str, tree: Any) -> Any:
+        """Where arrays of that name belong, leaf by leaf; None: wherever they are."""
+        ...
+
+    def __call__(self, name: str, tree: Any) -> Any:
+        """The tree, traced, put there."""
+        ...
+
+
+class OneDevice:
+    """Everything is in one place."""
+
+    parts = 1
+
+    def shardings(self, name: str, tree: Any) -> None:
+        """No matter."""
+
+    def __call__(self, name: str, tree: Any) -> Any:
+        """The tree as it is."""
+        return tree
+
+
+ONE_DEVICE = OneDevice()
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The rows of all fields, one field's after another's."""
+
+    vocab_sizes: tuple[int, ...]  # rows of each field
+    slots: tuple[int, ...] = ()  # ids of an example per field; empty: one of each
+    place: Place = ONE_DEVICE
+
+    @property
+    def num_rows(self) -> int:
+        """V, with what fills up the last part: rows of zeros, which no id means."""
+        return -(-sum(self.vocab_sizes) // self.place.parts) * self.place.parts
+
+    @property
+    def num_slots(self) -> int:
+        """S, the ids of an example."""
+        return sum(self.slots) or len(self.vocab_sizes)
+
+    def capacity(self, *x: jax.Array) -> int:
+        """How many distinct ids x can hold at most, each [..., S]: no field has more than its vocabulary."""
+        examples = sum(i.size for i in x) // self.num_slots
+        slots = self.slots or (1,) * len(self.vocab_sizes)
+        return sum(min(examples * n, size) for n, size in zip(slots, self.vocab_sizes, strict=True))
 
 
 class Touched(struct.PyTreeNode):
@@ -24,7 +83,7 @@ class Touched(struct.PyTreeNode):
 
 
 def localise(
-    scratch: jax.Array, *ids: jax.Array, capacity: int | None = None
+    scratch: jax.Array, *ids: jax.Array, capacity: int | None = None, place: Place = ONE_DEVICE
 ) -> tuple[jax.Array, Touched, jax.Array, tuple[jax.Array, ...]]:
     """(`scratch` as it was, Touched, how many of them are the first ids', ids into its slots in the shapes given).
 
@@ -32,9 +91,10 @@ def localise(
 
     Every occurrence of an id writes its position into the scratch array and reads back one winner, so that duplicates
     are merged without a sort. K is `capacity`, which the distinct ids must not exceed; None: the number of ids.
+    Where devices share the table, each looks at all ids, and keeps those of its own rows.
     """
-    flat = jnp.concatenate([i.reshape(-1) for i in ids])
-    positions = jnp.arange(flat.size, dtype=jnp.int32)
+    flat = place("ids", jnp.concatenate([i.reshape(-1) for i in ids]))
+    positions = place("ids", jnp.arange(flat.size, dtype=jnp.int32))
     kept = scratch[flat]
     # What is written depends on what was read, else the compiler copies the table to be safe.
     marked = scratch.at[flat].set(jnp.maximum(kept, flat.size))
@@ -45,7 +105,9 @@ def localise(
     touched = jnp.full(size, scratch.size, jnp.int32)
     touched = touched.at[jnp.where(winner == positions, rank, size)].set(flat, mode="drop")
     slots, ends = rank[winner], [sum(i.size for i in ids[: n + 1]) for n in range(len(ids) - 1)]
-    slots = tuple(s.reshape(i.shape) for s, i in zip(jnp.split(slots, ends), ids, strict=True))
+    slots = tuple(
+        place("batch", s.reshape(i.shape)) for s, i in zip(jnp.split(slots, ends), ids, strict=True)
+    )
     scratch = marked.at[flat].set(kept - jnp.minimum(winner, 0))
     return scratch, Touched(touched, rank[-1] + 1), rank[ids[0].size - 1] + 1, slots
 
@@ -95,13 +157,19 @@ def scatter(
     return lax.fori_loop(0, -(-touched.count // chunk), body, tables)
 
 
-def whole(tables: Any, f: Callable[[Any], Any], chunk: int = 1 << 14) -> Any:
-    """`tables` with f, which is row-wise, applied to all their rows, `chunk` at a time: no second table is needed."""
-    num_rows = jax.tree.leaves(tables)[0].shape[0]
+def whole(tables: Any, f: Callable[[Any], Any], parts: int = 1, chunk: int = 1 << 14) -> Any:
+    """`tables` with f, which is row-wise, applied to all their rows, `chunk` at a time: no second table is needed.
+
+    Each of `parts` goes through its own rows, so that devices which share a table have nothing to tell each other.
+    """
+    num_rows = jax.tree.leaves(tables)[0].shape[0] // parts
+    chunk = min(chunk, num_rows)
 
     def body(i, tables):
-        ids = i * chunk + jnp.arange(chunk, dtype=jnp.int32)
-        part = Touched(jnp.minimum(ids, num_rows), jnp.minimum(num_rows - i * chunk, chunk))
-        return scatter(tables, part, gather(tables, part, f, chunk), chunk=chunk)
+        ids = i * chunk + jnp.arange(chunk, dtype=jnp.int32)  # beyond the last one: read as it, never written
+        rows = jax.tree.map(lambda t: t.at[:, ids].get(mode="clip"), tables)
+        return jax.tree.map(lambda t, r: t.at[:, ids].set(r, mode="drop"), tables, jax.vmap(f)(rows))
 
-    return lax.fori_loop(0, -(-num_rows // chunk), body, tables)
+    shared = jax.tree.map(lambda t: t.reshape(parts, num_rows, *t.shape[1:]), tables)
+    shared = lax.fori_loop(0, -(-num_rows // chunk), body, shared)
+    return jax.tree.map(lambda t, s: s.reshape(t.shape), tables, shared)

@@ -16,6 +16,7 @@ from autoloss_jax.config import Config
 from autoloss_jax.data import device, host, prepare, store
 from autoloss_jax.data.shuffle import Order
 from autoloss_jax.data.split import corrupted
+from autoloss_jax.rows import Table
 from autoloss_jax.settings import UserError
 
 
@@ -67,10 +68,9 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
     method, pool = methods.resolve(cfg.method)
     splits = divide(cfg, data, method)
     epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
-    al = states.build(
-        cfg, schema.num_classes, schema.vocab_sizes, cfg.train.epochs * epoch_steps, schema.slots
-    )
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
+    table = Table(schema.vocab_sizes, schema.slots, sharding.Placement(mesh))
+    al = states.build(cfg, schema.num_classes, table, cfg.train.epochs * epoch_steps)
     sharding.check_batch_size(mesh, cfg.train.batch_size, "train.batch_size")
     sharding.check_batch_size(mesh, cfg.train.eval_batch_size, "train.eval_batch_size")
     for part in splits.controller:

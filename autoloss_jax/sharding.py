@@ -1,8 +1,10 @@
 """Where arrays live: one mesh, one table of rules, first match wins.
 
-`jax.jit` with shardings is what pjit has become. Batches are split over the devices, everything else is replicated.
+`jax.jit` with shardings is what pjit has become. A batch is divided along "data", the rows of the table and what their
+optimiser keeps beside them along "model"; everything else is on every device.
 """
 
+import dataclasses
 import re
 from typing import Any
 
@@ -13,15 +15,23 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from autoloss_jax.settings import UserError
 
 RULES = (
-    (r"^batch/", PartitionSpec("data")),  # x [B, S], v [B, S] and y [B]
+    (r"^batch/", PartitionSpec("data")),  # x [B, S], v [B, S], y [B], and slots in their shapes
     (r"^source/.*/[xvy]$", PartitionSpec(None, "data")),  # stacked batches [steps, B, ...] of data/host.py
+    (r"^state/drs/.*\brows\b", PartitionSpec("model")),  # [V, ...]
     (r"", PartitionSpec()),
 )
 
 
-def make_mesh() -> Mesh:
-    """All devices along the axis "data"."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def make_mesh(data: int = 0, model: int = 1) -> Mesh:
+    """All devices, as "data" x "model"; UserError unless they make such a grid. data=0: as many as are left."""
+    devices, asked = jax.device_count(), data
+    data = data or max(devices // model, 1)
+    if data * model != devices:
+        raise UserError(
+            f"--config.mesh.data={asked}, --config.mesh.model={model}: {data} x {model} is not the {devices} devices that "
+            f"are here; their product must be {devices}, or leave data at 0"
+        )
+    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
 
 def spec(path: str) -> PartitionSpec:
@@ -48,8 +58,29 @@ def put_state(mesh: Mesh, state: Any) -> Any:
     return jax.device_put(state, shardings(mesh, "state", state))
 
 
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """The rules for what is made inside a program, `rows.Place`."""
+
+    mesh: Mesh
+
+    @property
+    def parts(self) -> int:
+        """Of the table."""
+        return self.mesh.shape["model"]
+
+    def shardings(self, name: str, tree: Any) -> Any:
+        """What the rules say of each leaf."""
+        return shardings(self.mesh, name, tree)
+
+    def __call__(self, name: str, tree: Any) -> Any:
+        """The tree, traced, placed by the rules."""
+        return jax.lax.with_sharding_constraint(tree, shardings(self.mesh, name, tree))
+
+
 def check_batch_size(mesh: Mesh, batch_size: int, key: str) -> None:
     """UserError unless the devices share a batch evenly."""
-    if batch_size % mesh.size:
-        fix = -(-batch_size // mesh.size) * mesh.size
-        raise UserError(f"--config.{key}={batch_size}: {mesh.size} devices cannot share it evenly; try {fix}")
+    parts = mesh.shape["data"]
+    if batch_size % parts:
+        fix = -(-batch_size // parts) * parts
+        raise UserError(f"--config.{key}={batch_size}: {parts} devices cannot share it evenly; try {fix}")

@@ -49,7 +49,7 @@ def meter(
     batch_size: int,
 ) -> Callable[[TrainState], float]:
     """State -> `cosine` on batches that its key and step draw; the two of val share no row."""
-    half = min(batch_size, host.num_rows(controller) // 2) // mesh.size * mesh.size
+    half = min(batch_size, host.num_rows(controller) // 2) // mesh.shape["data"] * mesh.shape["data"]
     orders = (
         Order("signal train", host.num_rows(train), batch_size),
         Order("signal val", host.num_rows(controller), 2 * half),

@@ -7,24 +7,15 @@ import jax.numpy as jnp
 
 from autoloss_jax import autoloss, config, losses, methods, models, optimizers, pooling, selection
 from autoloss_jax.autoloss import AutoLoss, Metrics, Network, TrainState
+from autoloss_jax.rows import Table
 
 
-def build(
-    cfg: config.Config,
-    num_classes: int,
-    vocab_sizes: tuple[int, ...],
-    total_steps: int,
-    slots: tuple[int, ...] = (),
-) -> AutoLoss:
-    """Networks, losses and optimisers of a run; UserError for anything unknown or degenerate.
-
-    `slots` are the ids of an example per field; empty: one of each.
-    """
+def build(cfg: config.Config, num_classes: int, table: Table, total_steps: int) -> AutoLoss:
+    """Networks, losses and optimisers of a run; UserError for anything unknown or degenerate."""
     method, pool = methods.resolve(cfg.method)
-    slots = slots or (1,) * len(vocab_sizes)
     return AutoLoss(
-        drs=models.make(cfg.model, 1 if num_classes == 2 else num_classes, len(vocab_sizes)),
-        pooled=functools.partial(pooling.pooled, slots=slots),
+        drs=models.make(cfg.model, 1 if num_classes == 2 else num_classes, len(table.vocab_sizes)),
+        pooled=functools.partial(pooling.pooled, slots=table.slots),
         controller=methods.controller(cfg.method, method, len(pool)),
         losses=tuple(pool.values()),
         weights=method.weights,
@@ -33,7 +24,7 @@ def build(
             floor=cfg.temperature.floor,
             horizon=cfg.temperature.horizon or max(total_steps, 1),
         ),
-        drs_tx=optimizers.recommender(cfg.optimizer, vocab_sizes, cfg.train.batch_size, slots),
+        drs_tx=optimizers.recommender(cfg.optimizer, table, cfg.train.batch_size),
         controller_tx=optimizers.controller(cfg.optimizer),
         taught_by=method.taught_by,
         xi=cfg.method.xi,
@@ -49,16 +40,18 @@ def empty_metrics(num_losses: int) -> Metrics:
     return Metrics(zero, zero, jnp.zeros(num_losses), jnp.zeros(num_losses), zero)
 
 
-def initial(al: AutoLoss, cfg: config.Config, vocab_sizes: tuple[int, ...]) -> TrainState:
+def initial(al: AutoLoss, cfg: config.Config) -> TrainState:
     """The state before the first step of the run that a config describes."""
-    return fresh(al, vocab_sizes, cfg.run.seed, cfg.model.embed_init_std)
+    return fresh(al, cfg.run.seed, cfg.model.embed_init_std)
 
 
-def fresh(
-    al: AutoLoss, vocab_sizes: tuple[int, ...], seed: int = 0, embed_init_std: float = 0.01
-) -> TrainState:
-    """The state before the first step; embeddings ~ N(0, embed_init_std^2), first-order weights zero."""
-    num_rows, num_fields = sum(vocab_sizes), len(vocab_sizes)
+def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainState:
+    """The state before the first step; embeddings ~ N(0, embed_init_std^2), first-order weights zero.
+
+    Devices that share the table make their own parts of it: none ever holds more.
+    """
+    whole = al.drs_tx.table
+    num_rows, num_fields = sum(whole.vocab_sizes), len(whole.vocab_sizes)
     num_outputs, (embedding, first_order) = al.drs.num_outputs, al.drs.columns(num_fields)
 
     def make(root: jax.Array) -> TrainState:
@@ -69,7 +62,7 @@ def fresh(
             key("controller"), jnp.zeros(2, jnp.int32), jnp.zeros((2, num_outputs)), train=False
         )
         table = embed_init_std * jax.random.normal(key("embeddings"), (num_rows, embedding))
-        table = jnp.concatenate([table, jnp.zeros((num_rows, first_order))], axis=1)
+        table = jnp.pad(table, ((0, whole.num_rows - num_rows), (0, first_order)))
         W = {"rows": table, "dense": drs.get("params", {})}
         V = controller.get("params", {})
         return TrainState(
@@ -81,7 +74,9 @@ def fresh(
             metrics=empty_metrics(len(al.losses)),
         )
 
-    return jax.jit(make)(jax.random.key(seed))
+    key = jax.random.key(seed)
+    places = whole.place.shardings("state", jax.eval_shape(make, key))
+    return jax.jit(make, out_shardings=places)(key)
 
 
 def num_params(state: TrainState) -> dict[str, int]:

@@ -79,7 +79,7 @@ def _start(
 ) -> tuple[TrainState, Progress]:
     """The state of the newest whole checkpoint, or the initial one."""
     cfg, schema = session.cfg, session.store.schema
-    state = states.initial(session.al, cfg, schema.vocab_sizes)
+    state = states.initial(session.al, cfg)
     progress = Progress(share=[0.0] * len(session.pool))
     step = newest.latest()
     if step is not None:
@@ -247,8 +247,8 @@ def _meta(session: Session, progress: Progress) -> dict[str, Any]:
 def _result(session: Session, progress: Progress, best: Path, steps: int) -> dict[str, Any]:
     """Restore the best state, touch test, and say what was found."""
     cfg, schema = session.cfg, session.store.schema
-    template = states.initial(session.al, cfg, schema.vocab_sizes)
-    state = sharding.put_state(session.mesh, checkpoint.restore(best, template))
+    template = states.initial(session.al, cfg)
+    state = checkpoint.restore(best, template)
     forward = functools.partial(evaluate.predictions, session.evaluate_step, session.mesh, state)
     val_logits, _ = forward(session.splits.val, cfg.train.eval_batch_size)
     test_logits, _ = forward(session.splits.test, cfg.train.eval_batch_size)

@@ -20,6 +20,8 @@ MOVABLE = (  # may differ when a run goes on: the dataset's fingerprint decides,
     "data.generate",
     "data.residence",
     "train.block",
+    "mesh.data",
+    "mesh.model",
     "run.profile",
     "run.signal",
 )

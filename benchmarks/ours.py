@@ -11,6 +11,7 @@ from autoloss_jax import autoloss, config, programs, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax.data import device
 from autoloss_jax.data.shuffle import Order
+from autoloss_jax.rows import Table
 from benchmarks import contender, workload
 from benchmarks.workload import Workload
 
@@ -44,13 +45,13 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     }
     cfg = settings.with_keys(config.Config(), keys | CONTENDERS[name])
     sizes = tuple(workload.field_dims(work).tolist())
-    al = states.build(cfg, 2, sizes, total_steps=20_000)
+    al = states.build(cfg, 2, Table(sizes), total_steps=20_000)
     x, y = workload.examples(work)
     mesh = sharding.make_mesh()
     splits = dict.fromkeys(("train", "val"), device.put(mesh, ({"x": x, "y": y},)))
     feed = device.Resident(mesh, {n: Order(n, len(y), work.batch_size) for n in splits}, splits)
     initial = [
-        states.initial(al, settings.with_keys(cfg, {"run.seed": seed}), sizes) for seed in range(int(members))
+        states.initial(al, settings.with_keys(cfg, {"run.seed": seed})) for seed in range(int(members))
     ]
     if name == "forward":
         full = len(y) // work.batch_size * work.batch_size

@@ -17,6 +17,7 @@ from autoloss_jax import autoloss, losses, metrics, optimizers, selection
 from autoloss_jax import state as states
 from autoloss_jax.controller import Controller
 from autoloss_jax.models.deepfm import DeepFM
+from autoloss_jax.rows import Table
 
 VOCAB_SIZES, STEPS, BATCH, EVERY = (300, 200, 100), 300, 256, 3
 
@@ -38,7 +39,7 @@ def main() -> None:
         losses=(losses.ce, losses.focal, lambda z, y: jnp.square(jax.nn.sigmoid(z[:, 0]) - y)),
         weights=selection.gumbel_softmax,
         temperature=lambda step: jnp.maximum(0.01, 1 - step / STEPS),
-        drs_tx=optimizers.Dense(optax.lion(optax.cosine_decay_schedule(3e-3, STEPS)), VOCAB_SIZES),
+        drs_tx=optimizers.Dense(optax.lion(optax.cosine_decay_schedule(3e-3, STEPS)), Table(VOCAB_SIZES)),
         controller_tx=optax.adam(1e-3),
         val_loss=losses.ce,
     )
@@ -48,7 +49,7 @@ def main() -> None:
         return {name: jnp.asarray(a[chosen]) for name, a in data.items()}
 
     step = jax.jit(functools.partial(autoloss.train_step, al))
-    state = states.fresh(al, VOCAB_SIZES)
+    state = states.fresh(al)
     for t in range(STEPS):
         val = rows(random.integers(30_000, 35_000, BATCH)) if t % EVERY == 0 else None
         state = step(state, rows(random.integers(0, 30_000, BATCH)), val)

@@ -11,6 +11,7 @@ import pytest
 
 from autoloss_jax import autoloss, config, losses, selection, settings
 from autoloss_jax import state as states
+from autoloss_jax.rows import Table
 
 VOCAB_SIZES, BATCH = (150, 150, 150, 250), 24
 NUM_ROWS, NUM_FIELDS = sum(VOCAB_SIZES), len(VOCAB_SIZES)
@@ -36,8 +37,8 @@ def problem(model="deepfm", num_classes=2, embedding="adam", **method):
         ),
         optimizer=config.Optimizer(embedding=embedding),
     )
-    al = states.build(cfg, num_classes, VOCAB_SIZES, total_steps=1000)
-    state = states.initial(al, cfg, VOCAB_SIZES)
+    al = states.build(cfg, num_classes, Table(VOCAB_SIZES), total_steps=1000)
+    state = states.initial(al, cfg)
     rng = np.random.default_rng(7)
 
     def shaken(x):  # in float64 where it is enabled

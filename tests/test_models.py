@@ -10,6 +10,7 @@ import pytest
 
 from autoloss_jax import config, models, settings
 from autoloss_jax import state as states
+from autoloss_jax.rows import Table
 from tests import test_autoloss as proof
 
 SPECS = [
@@ -84,9 +85,9 @@ def test_help_names_every_model():
 @pytest.mark.parametrize("spec", models.MODELS)
 def test_first_order_columns_start_at_zero_and_embeddings_do_not(spec):
     cfg = config.Config(model=config.Model(name=spec, embed_dim=3, hidden=(8, 8)))
-    al = states.build(cfg, 2, (20, 10, 10, 10), total_steps=1)
+    al = states.build(cfg, 2, Table((20, 10, 10, 10)), total_steps=1)
     embedding, first_order = al.drs.columns(NUM_FIELDS)
-    table = states.initial(al, cfg, (20, 10, 10, 10)).drs.params["rows"]
+    table = states.initial(al, cfg).drs.params["rows"]
     assert table.shape == (50, embedding + first_order)
     assert jnp.all(table[:, embedding:] == 0)
     assert jnp.all(table[:, :embedding] != 0)

@@ -12,6 +12,7 @@ from autoloss_jax import autoloss, catchup, config, optimizers, programs, rows, 
 from autoloss_jax import state as states
 from autoloss_jax.data import device
 from autoloss_jax.data.shuffle import Order
+from autoloss_jax.rows import Table
 from autoloss_jax.settings import UserError
 
 NUM_ROWS, DIM, SLOTS = 400, 5, 24
@@ -58,7 +59,7 @@ def trajectory(tx, steps, dtype, seed=0):
 
 def make(embedding, chunk=8, **keys):
     o = config.Optimizer(**{"embedding": embedding, "learning_rate": 0.01} | keys)
-    tx = optimizers.recommender(o, (NUM_ROWS,), SLOTS)
+    tx = optimizers.recommender(o, Table((NUM_ROWS,)), SLOTS)
     return tx if embedding == "adam" else dataclasses.replace(tx, chunk=chunk)
 
 
@@ -131,8 +132,8 @@ def test_in_the_whole_model_sparse_adam_is_dense_adam_over_300_steps(float64):
             optimizer=config.Optimizer(embedding=embedding),
             train=config.Train(batch_size=batch),
         )
-        al = states.build(cfg, 2, (150,) * fields, total_steps=steps)
-        state = states.initial(al, cfg, (150,) * fields)
+        al = states.build(cfg, 2, Table((150,) * fields), total_steps=steps)
+        state = states.initial(al, cfg)
         state = jax.tree.map(
             lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state
         )
@@ -213,13 +214,15 @@ def test_rowwise_adagrad_is_its_formula(float64):
 @pytest.mark.parametrize("chunk", [1, 7, 64, 400, 1000])
 def test_the_whole_table_is_settled_in_any_pieces(chunk):
     table = jnp.arange(400.0 * DIM).reshape(400, DIM)
-    assert np.array_equal(rows.whole(table, lambda r: jnp.maximum(r, 77), chunk), jnp.maximum(table, 77))
+    assert np.array_equal(
+        rows.whole(table, lambda r: jnp.maximum(r, 77), chunk=chunk), jnp.maximum(table, 77)
+    )
 
 
 def test_auto_is_dense_for_small_tables_and_for_l2_over_the_table():
     def chosen(num_rows, **keys):
         sizes = (num_rows // 10,) * 10
-        return type(optimizers.recommender(config.Optimizer(**keys), sizes, batch_size=100)).__name__
+        return type(optimizers.recommender(config.Optimizer(**keys), Table(sizes), batch_size=100)).__name__
 
     assert chosen(500) == "Dense"
     assert chosen(10**6) == "Sparse"
@@ -290,17 +293,17 @@ def test_dense_with_any_optimiser_of_optax_is_that_optimiser_over_the_whole_tabl
 
     whole = Whole()
     want = trajectory(whole, 60, np.float64)
-    assert gap(trajectory(optimizers.Dense(ANY[name], (NUM_ROWS,)), 60, np.float64), want) < 1e-12
+    assert gap(trajectory(optimizers.Dense(ANY[name], Table((NUM_ROWS,))), 60, np.float64), want) < 1e-12
     assert gap(want, trajectory(whole, 1, np.float64)) > 1e-2
 
 
 def test_a_virtual_step_is_scaled_by_any_adam_and_by_nothing_else():
     W = {"rows": jnp.ones((NUM_ROWS, DIM)), "dense": {"w": jnp.ones(DIM)}}
     scales = [
-        optimizers.Dense(tx, (NUM_ROWS,)).scale(W, tx.init(W))
+        optimizers.Dense(tx, Table((NUM_ROWS,))).scale(W, tx.init(W))
         for tx in (optimizers.adam(config.Optimizer()), optax.adamw(0.5), optax.nadam(0.1))
     ]
     assert gap(scales[0], scales[1]) == gap(scales[0], scales[2]) == 0
     for tx in (*ANY.values(), optax.rmsprop(0.1), optax.adabelief(0.1), optax.amsgrad(0.1)):
         with pytest.raises(UserError, match="set precondition=False"):
-            optimizers.Dense(tx, (NUM_ROWS,)).scale(W, tx.init(W))
+            optimizers.Dense(tx, Table((NUM_ROWS,))).scale(W, tx.init(W))

@@ -12,6 +12,7 @@ from flax import nnx
 
 from autoloss_jax import autoloss, config, losses, methods, models, restore, settings, train
 from autoloss_jax import state as states
+from autoloss_jax.rows import Table
 from tests import test_autoloss as proof
 from tests import theirs
 
@@ -186,7 +187,7 @@ def here(tmp_path, monkeypatch):
 def test_a_mistake_in_a_users_model_is_one_line(here, name):
     cfg = config.Config(model=config.Model(name=name, embed_dim=4, hidden=(8,)))
     with pytest.raises(settings.UserError, match=re.escape(MISTAKES[name].format(here=here))) as error:
-        states.initial(states.build(cfg, 2, (10, 10), total_steps=1), cfg, (10, 10))
+        states.initial(states.build(cfg, 2, Table((10, 10)), total_steps=1), cfg)
     assert str(error.value).startswith(f"--config.model.name={name!r}: ")
     assert "\n" not in str(error.value)
 

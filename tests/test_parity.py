@@ -12,6 +12,7 @@ import pytest
 
 from autoloss_jax import autoloss, config
 from autoloss_jax import state as states
+from autoloss_jax.rows import Table
 from tests.golden import fuxictr, reference
 from tests.golden.transplant import transplant
 
@@ -32,8 +33,8 @@ def ours(name, spec, data, embed_dim=4, batch_norm=True):
     model = config.Model(name=spec, embed_dim=embed_dim, hidden=hidden, dropout=0.0, batch_norm=batch_norm)
     cfg = config.Config(model=model, method=config.Method(name="ce"))
     vocab_sizes = tuple(field_dims.tolist())
-    al = states.build(cfg, 2, vocab_sizes, total_steps=1)
-    state = states.initial(al, cfg, vocab_sizes)
+    al = states.build(cfg, 2, Table(vocab_sizes), total_steps=1)
+    state = states.initial(al, cfg)
     W, stats = transplant(name, data, "start/")
     assert jax.tree.map(jnp.shape, W) == jax.tree.map(jnp.shape, state.drs.params)
     assert jax.tree.map(jnp.shape, stats) == jax.tree.map(jnp.shape, state.drs.stats)

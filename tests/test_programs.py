@@ -9,6 +9,7 @@ from autoloss_jax import autoloss, config, programs, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax.data import device
 from autoloss_jax.data.shuffle import Order
+from autoloss_jax.rows import Table
 
 FIELDS, BATCH, EXAMPLES, EVERY, STEPS = 4, 32, 320, 3, 140
 
@@ -26,15 +27,13 @@ def test_members_of_one_program_train_as_if_alone(embedding):
             optimizer=config.Optimizer(embedding=embedding),
             train=config.Train(batch_size=BATCH),
         )
-        al = states.build(cfg, 2, (150,) * FIELDS, total_steps=STEPS)
+        al = states.build(cfg, 2, Table((150,) * FIELDS), total_steps=STEPS)
         mesh, order = sharding.make_mesh(), {n: Order(n, EXAMPLES, BATCH) for n in ("train", "val")}
         feed = device.Resident(mesh, order, dict.fromkeys(order, device.put(mesh, (split,))))
 
         def start(seed, lr_scale, controller_seed):
-            state = states.initial(al, settings.with_keys(cfg, {"run.seed": seed}), (150,) * FIELDS)
-            other = states.initial(
-                al, settings.with_keys(cfg, {"run.seed": controller_seed}), (150,) * FIELDS
-            )
+            state = states.initial(al, settings.with_keys(cfg, {"run.seed": seed}))
+            other = states.initial(al, settings.with_keys(cfg, {"run.seed": controller_seed}))
             state = state.replace(controller=other.controller, lr_scale=jnp.asarray(lr_scale))
             return jax.tree.map(
                 lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state

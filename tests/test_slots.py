@@ -27,6 +27,7 @@ from autoloss_jax import (
 from autoloss_jax import state as states
 from autoloss_jax.config import Data
 from autoloss_jax.data import host, prepare, scaling, sources, store
+from autoloss_jax.rows import Table
 from autoloss_jax.settings import UserError
 from tests import test_autoloss as proof
 from tests.conftest import unoptimised
@@ -135,8 +136,8 @@ def test_a_models_fields_are_what_torchs_embedding_bag_makes_of_the_raw_cells(fo
     rows, batch = content["test"], {name: np.asarray(a) for name, a in prepared.split("test").items()}
     for spec in ("deepfm", "ipnn"):
         cfg = config.Config(model=config.Model(name=spec, embed_dim=3, hidden=(8,), embed_init_std=0.5))
-        al = states.build(cfg, 2, schema.vocab_sizes, 10, schema.slots)
-        state = states.initial(al, cfg, schema.vocab_sizes)
+        al = states.build(cfg, 2, Table(schema.vocab_sizes, schema.slots), 10)
+        state = states.initial(al, cfg)
         W = state.drs.params
         table = torch.tensor(np.asarray(W["rows"]))
         fields = []
@@ -172,7 +173,9 @@ def slotted(**keys):
     al = dataclasses.replace(
         al,
         pooled=functools.partial(pooling.pooled, slots=SLOTS),
-        drs_tx=dataclasses.replace(al.drs_tx.vectorised(), slots=SLOTS),  # no room beyond what slots need
+        drs_tx=dataclasses.replace(
+            al.drs_tx.vectorised(), table=Table(tuple(al.drs_tx.table.vocab_sizes), SLOTS)
+        ),  # no room beyond what slots need
     )
     random = np.random.default_rng(3)
     offsets, known = (np.repeat(a, SLOTS) for a in (150 * np.arange(4), (12, 150, 12, 250)))

@@ -1,0 +1,147 @@
+"""python -m tests.devices FOLDER: trains on eight simulated devices in grids of many shapes, for tests/test_sharding.py.
+
+Prints, as JSON, how far each grid's losses and rows are from one device's, and the largest collective of each program.
+"""
+
+import functools
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import jax
+import numpy as np
+from jax.sharding import AxisType
+
+from autoloss_jax import autoloss, checkpoint, config, programs, settings, sharding
+from autoloss_jax import state as states
+from autoloss_jax.data import device
+from autoloss_jax.data.shuffle import Order
+from autoloss_jax.rows import Table
+
+FIELDS, BATCH, EXAMPLES, STEPS = 3, 64, 640, 50
+SMALL, LARGE = (331, 333, 333), (40_001,) * FIELDS  # values of the fields
+GRIDS = [(2, 1), (1, 2), (2, 2), (8, 1), (1, 8)]
+COLLECTIVE = re.compile(
+    r"= (.*?) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
+)
+
+
+def grid(data, model):
+    devices = jax.devices()[: data * model]
+    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices)
+
+
+def problem(mesh, sizes, **keys):
+    """(AutoLoss, initial state, program, its source) of a small run."""
+    keys = {k.replace("__", "."): v for k, v in keys.items()}
+    keys = {
+        "model.embed_dim": 4,
+        "model.hidden": (8,),
+        "method.hidden": (8,),
+        "train.batch_size": BATCH,
+    } | keys
+    cfg = settings.with_keys(config.Config(), keys)
+    al = states.build(cfg, 2, Table(sizes, (), sharding.Placement(mesh)), STEPS)
+    rng, first = np.random.default_rng(0), np.cumsum((0, *sizes[:-1]))
+    x = (first + rng.integers(0, sizes, (EXAMPLES, FIELDS))).astype(np.int32)
+    y = (rng.random(EXAMPLES) < 0.3).astype(np.int32)
+    source = {name: device.put(mesh, ({"x": x, "y": y},)) for name in ("train", "val")}
+    feed = device.Resident(mesh, {name: Order(name, EXAMPLES, BATCH) for name in source}, source)
+    state = states.initial(al, cfg)
+    if jax.config.jax_enable_x64:
+        state = jax.tree.map(lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, state)
+    return al, state, programs.train_block(al, feed, 3), source
+
+
+def trained(mesh, steps=STEPS, **keys):
+    """(Losses of five stretches, rows) of a run."""
+    al, state, program, source = problem(mesh, SMALL, **keys)
+    losses = []
+    for stop in np.linspace(0, steps, 6, dtype=np.int32)[1:]:
+        state = program(state, source, stop)
+        losses.append(float(state.metrics.loss))
+    state = jax.jit(functools.partial(autoloss.settle, al))(state)
+    return np.array(losses), np.asarray(state.drs.params["rows"])[: sum(SMALL)]
+
+
+def gaps(grids, **keys):
+    """Grid -> how far a run is from that of one device."""
+    losses, rows = trained(grid(1, 1), **keys)
+    found = {}
+    for shape in grids:
+        others, other_rows = trained(grid(*shape), **keys)
+        found[f"{shape}"] = [
+            float(np.max(np.abs(others / losses - 1))),
+            float(np.max(np.abs(other_rows - rows))),
+        ]
+    return found
+
+
+def largest_collectives(mesh, **keys):
+    """Numbers in the largest array that devices exchange, of the training and of what reads the whole table."""
+    al, state, program, source = problem(mesh, LARGE, **keys)
+    settle, evaluate = (jax.jit(functools.partial(f, al)) for f in (autoloss.settle, autoloss.evaluate_step))
+    batch = sharding.put_batch(mesh, {k: np.asarray(v)[:BATCH] for k, v in source["train"].items()})
+    compiled = {
+        "train": program.lower(state, source, np.int32(0)),
+        "settle": settle.lower(state),
+        "evaluate": evaluate.lower(state, batch),
+    }
+    return {name: _largest(lowered.compile().as_text()) for name, lowered in compiled.items()}
+
+
+def _largest(hlo):
+    shapes = [s for found in COLLECTIVE.findall(hlo) for s in re.findall(r"\[([\d,]*)\]", found)]
+    return max((int(np.prod([int(d) for d in s.split(",") if d])) for s in shapes), default=0)
+
+
+def restored(folder):
+    """Whether a checkpoint of one grid is on others what it was."""
+    _, state, program, source = problem(grid(2, 2), SMALL)
+    state = program(state, source, np.int32(5))
+    saved = checkpoint.Folder(folder / "checkpoints")
+    saved.save(5, state, {"schema": {"vocab_sizes": SMALL}})
+    saved.close()
+    found = {}
+    for shape in [(1, 1), (1, 8), (4, 2)]:
+        _, template, _, _ = problem(grid(*shape), SMALL)
+        back = checkpoint.restore(folder / "checkpoints" / "5", template)
+        same = jax.tree.map(_same_bits, jax.random.key_data(state.key), jax.random.key_data(back.key))
+        pairs = zip(*(jax.tree.leaves(s.replace(key=None)) for s in (state, back)), strict=True)
+        placed = back.drs.params["rows"].sharding == template.drs.params["rows"].sharding
+        found[f"{shape}"] = bool(same and placed and all(_same_bits(a, b) for a, b in pairs))
+    return found
+
+
+def _same_bits(a, b):
+    a, b = np.asarray(a), np.asarray(b)
+    rows = sum(SMALL) if a.ndim and a.shape[0] >= sum(SMALL) else None
+    return np.array_equal(a[:rows] if a.ndim else a, b[:rows] if b.ndim else b)
+
+
+def main(folder):
+    jax.config.update("jax_disable_most_optimizations", True)  # they run once, on little
+    report = {
+        "float32": gaps(GRIDS),
+        "ranking": gaps([(4, 2)], method__pool=("ce", "pairwise", "listwise", "generative"), steps=10),
+        "optimisers": {
+            name: gaps([(2, 2)], optimizer__embedding=name, optimizer__clip_norm=1.0, steps=10)
+            for name in ("lazy_adam", "rowwise_adagrad")
+        },
+        "collectives": {
+            name: largest_collectives(grid(2, 4), optimizer__embedding=name)
+            for name in ("adam", "sparse_adam")
+        },
+        "restored": restored(folder),
+    }
+    with jax.enable_x64(True):
+        report["float64"] = gaps([(2, 4)], optimizer__embedding="sparse_adam")
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
