@@ -1,5 +1,7 @@
 """Every model and every option of it: shapes, low precision, an exact hypergradient, and mistakes in one line."""
 
+import functools
+import gzip
 import itertools
 import re
 
@@ -8,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import config, models, settings
+from autoloss_jax import autoloss, config, losses, models, settings
 from autoloss_jax import state as states
+from autoloss_jax.data import prepare
 from autoloss_jax.rows import Table
 from tests import test_autoloss as proof
 
@@ -188,3 +191,46 @@ def test_finalnets_halves_want_even_widths():
     with pytest.raises(settings.UserError, match=re.escape("residual=concat wants even widths")):
         build("finalnet", 1, hidden=(8, 5))
     build("finalnet(residual=sum)", 1, hidden=(8, 5))
+
+
+@pytest.fixture(scope="module")
+def frappe(real_data, tmp_path_factory):
+    """Some hundred rows of Frappe, prepared, one of three for the controller: (vocabulary sizes, train, val)."""
+    raw, cache = (tmp_path_factory.mktemp(name) for name in ("raw", "cache"))
+    (source,) = (real_data / "frappe_x1").glob("valid.*")
+    with gzip.open(source, "rt") as file:
+        lines = file.readlines()[:900]
+    (raw / "rows.libsvm").write_text("".join(lines))
+    data = config.Data(
+        name="f", format="libsvm", path=str(raw / "rows.libsvm"), cache=str(cache), split=(0.6, 0.3, 0.1)
+    )
+    store = prepare.prepare(data, lambda _: None)
+    return store.schema.vocab_sizes, store.split("train"), store.split("val")
+
+
+@pytest.mark.parametrize("spec", models.MODELS)
+def test_every_model_learns_in_an_epoch_of_autoloss_on_real_rows(spec, frappe):
+    sizes, train, val = frappe
+    start = None
+    for compute in ("float32", "bfloat16"):
+        cfg = settings.with_keys(
+            config.Config(model=config.Model(name=spec, embed_dim=4, hidden=(8, 8), compute=compute)),
+            {"optimizer.learning_rate": 0.02, "train.batch_size": 36, "method.hidden": (8,)},
+        )
+        al = states.build(cfg, 2, Table(sizes), total_steps=15)
+        step = jax.jit(functools.partial(autoloss.train_step, al))
+        state = start = start or states.initial(al, cfg)
+
+        @jax.jit
+        def ce(drs, al=al):
+            return jnp.mean(losses.ce(autoloss.forward(al, drs.params, drs.stats, train)[0], train["y"]))
+
+        for i in range(15):
+            batch, val_batch = (
+                {k: a[36 * i // n :][:36] for k, a in split.items()} for n, split in ((1, train), (2, val))
+            )
+            state = step(state, batch, val_batch)
+        assert ce(state.drs) < ce(start.drs)
+        assert not jax.tree.all(
+            jax.tree.map(jnp.array_equal, start.controller.params, state.controller.params)
+        )

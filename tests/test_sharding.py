@@ -1,0 +1,54 @@
+"""Devices that share batches and table train as one, and never exchange more than a batch's rows."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoloss_jax import settings, sharding
+from tests import devices
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """What eight simulated devices found out (tests/devices.py)."""
+    command = [sys.executable, "-m", "tests.devices", str(tmp_path_factory.mktemp("devices"))]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("what", "tolerance"), [("float32", 1e-5), ("float64", 1e-10), ("ranking", 1e-5), ("optimisers", 1e-5)]
+)
+def test_any_grid_of_devices_trains_as_one(report, what, tolerance):
+    runs = report[what].values() if what == "optimisers" else [report[what]]
+    for grids in runs:
+        assert grids
+        for losses, rows in grids.values():
+            assert losses < tolerance and rows < tolerance
+
+
+def test_devices_exchange_no_more_than_the_rows_of_batches(report):
+    row, ids = 5, 2 * devices.BATCH * devices.FIELDS
+    bounds = {"adam": row * ids, "sparse_adam": row * 8192}  # the latter's slots come in chunks on a CPU
+    for name, bound in bounds.items():
+        largest = report["collectives"][name]
+        assert 0 < largest["train"] <= bound < row * sum(devices.LARGE) / 8
+        assert 0 < largest["evaluate"] <= row * ids
+        assert largest["settle"] == 0
+
+
+def test_a_checkpoint_of_one_grid_is_the_same_bits_on_any_other(report):
+    assert report["restored"] == dict.fromkeys(("(1, 1)", "(1, 8)", "(4, 2)"), True)
+
+
+def test_devices_that_make_no_grid_are_one_line():
+    with pytest.raises(settings.UserError, match="3 x 2 is not the 1 devices that are here"):
+        sharding.make_mesh(3, 2)
