@@ -33,9 +33,8 @@ CONTENDERS = {  # name -> config keys; the last word of a name may be a number o
 _device_bytes = []
 
 
-def build(name: str, work: Workload) -> Callable[[int], None]:
-    """A function that does so many steps, all in one dispatch."""
-    name, members = name.split(":") if ":" in name else (name, "1")
+def config_of(name: str, work: Workload) -> config.Config:
+    """The config of a contender."""
     keys = {
         "model.embed_dim": work.embed_dim,
         "model.hidden": work.hidden,
@@ -43,7 +42,15 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
         "method.every": work.every,
         "train.batch_size": work.batch_size,
     }
-    cfg = settings.with_keys(config.Config(), keys | CONTENDERS[name])
+    return settings.with_keys(config.Config(), keys | CONTENDERS[name])
+
+
+def build(name: str, work: Workload) -> Callable[[int], None]:
+    """A function that does so many steps, all in one dispatch. After an @ comes the model, after a colon the members."""
+    name, _, spec = name.partition("@")
+    name, members = name.split(":") if ":" in name else (name, "1")
+    cfg = config_of(name, work)
+    cfg = settings.with_keys(cfg, {"model.name": spec or cfg.model.name})
     sizes = tuple(workload.field_dims(work).tolist())
     al = states.build(cfg, 2, Table(sizes), total_steps=20_000)
     x, y = workload.examples(work)

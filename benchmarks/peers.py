@@ -5,8 +5,10 @@ DeepFM is torchfm's, trained as its example trains it, or put together from Fuxi
 difference along the validation gradient, two more passes of the train batch.
 """
 
+import importlib
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +32,9 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     ids = (ids - (np.cumsum(dims) - dims))[order].reshape(-1, work.batch_size, work.num_fields)
     x = torch.tensor(ids, dtype=torch.long, device=device)
     y = torch.tensor(labels[order].reshape(-1, work.batch_size), dtype=torch.float32, device=device)
+    name, _, kind = name.partition("@")
+    model = None if name == "fuxictr" else MODELS[kind or "deepfm"].make(dims, work).to(device)
     fused = name not in ("torchfm", "torch-autoloss")
-    model = None if name == "fuxictr" else _deepfm(dims, work).to(device)
     if name == "fuxictr":
         step = _fuxictr(dims, work, device)
     elif name == "torchfm-forward":
@@ -53,10 +56,73 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     return run
 
 
-def _deepfm(dims, work):
-    from torchfm.model.dfm import DeepFactorizationMachineModel
+class Model(NamedTuple):
+    """A model of torchfm, and the spec that makes ours compute the same."""
 
-    return DeepFactorizationMachineModel(dims, work.embed_dim, work.hidden, work.dropout)
+    spec: str
+    path: str  # FILE.CLASS
+    arguments: Callable[[Workload], tuple]  # what follows the fields' sizes
+
+    def make(self, dims, work):
+        """A torch module."""
+        file, kind = self.path.split(".")
+        return getattr(importlib.import_module(f"torchfm.model.{file}"), kind)(dims, *self.arguments(work))
+
+
+def _mlp(w: Workload) -> tuple:
+    return w.embed_dim, w.hidden, w.dropout
+
+
+MODELS = {
+    "afm": Model(
+        "afm(width=16)",
+        "afm.AttentionalFactorizationMachineModel",
+        lambda w: (w.embed_dim, 16, (w.dropout, w.dropout)),
+    ),
+    "afn": Model(
+        "afn(neurons=256,form=shifted,wide=true)",
+        "afn.AdaptiveFactorizationNetwork",
+        lambda w: (w.embed_dim, 256, w.hidden, (w.dropout,) * 3),
+    ),
+    "autoint": Model(
+        "autoint(form=plain,heads=2,layers=3,width=64,wide=true)",
+        "afi.AutomaticFeatureInteractionModel",
+        lambda w: (w.embed_dim, 64, 2, 3, w.hidden, (w.dropout,) * 3),
+    ),
+    "dcn": Model(
+        "dcn(layers=3)",
+        "dcn.DeepCrossNetworkModel",
+        lambda w: (w.embed_dim, 3, w.hidden, w.dropout),
+    ),
+    "deepfm": Model("deepfm", "dfm.DeepFactorizationMachineModel", _mlp),
+    "ffm": Model("ffm", "ffm.FieldAwareFactorizationMachineModel", lambda w: (w.embed_dim,)),
+    "fm": Model("fm", "fm.FactorizationMachineModel", lambda w: (w.embed_dim,)),
+    "fnfm": Model(
+        "fnfm",
+        "fnfm.FieldAwareNeuralFactorizationMachineModel",
+        lambda w: (w.embed_dim, w.hidden, (w.dropout, w.dropout)),
+    ),
+    "fnn": Model("fnn", "fnn.FactorizationSupportedNeuralNetworkModel", _mlp),
+    "ipnn": Model("ipnn", "pnn.ProductNeuralNetworkModel", _mlp),
+    "lr": Model("lr", "lr.LogisticRegressionModel", lambda w: ()),
+    "ncf": Model(
+        "ncf(user=0,item=1)",
+        "ncf.NeuralCollaborativeFiltering",
+        lambda w: (0, 1, w.embed_dim, w.hidden, w.dropout),
+    ),
+    "nfm": Model(
+        "nfm",
+        "nfm.NeuralFactorizationMachineModel",
+        lambda w: (w.embed_dim, w.hidden, (w.dropout, w.dropout)),
+    ),
+    "opnn": Model("opnn", "pnn.ProductNeuralNetworkModel", lambda w: (*_mlp(w), "outer")),
+    "wide_deep": Model("wide_deep", "wd.WideAndDeepModel", _mlp),
+    "xdeepfm": Model(
+        "xdeepfm(cin=16x16,activation=relu)",
+        "xdfm.ExtremeDeepFactorizationMachineModel",
+        lambda w: (*_mlp(w), (16, 16), False),
+    ),
+}
 
 
 def _fuxictr(dims, work, device):
@@ -119,7 +185,7 @@ def _forward(model):
 def _cross_entropy(model, *, sparse, fused):
     import torch
 
-    tables = [model.embedding.embedding, model.linear.fc]
+    tables = [model.embedding.embedding, model.linear.fc] if sparse else []
     rest = {id(p) for p in model.parameters()} - {id(t.weight) for t in tables} if sparse else None
     dense = [p for p in model.parameters() if rest is None or id(p) in rest]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, lr=RATE, fused=fused)]

@@ -1,4 +1,4 @@
-"""python -m benchmarks.run [train|forward|search|prepare|scale]: measures and writes docs/benchmarks.md.
+"""python -m benchmarks.run [train|forward|search|prepare|scale|models]: measures, writes docs/benchmarks.md, docs/models.md.
 
 Contenders are processes that take turns, A B A B, so that a machine's moods meet all of them; figures are medians with
 minimum and maximum, and a speed is a ratio within one run. On a GPU the same command measures there.
@@ -19,12 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import workload
+from benchmarks import models, workload
 from benchmarks.contender import Contender
 from benchmarks.workload import Workload
 
 CRITEO = 45_840_617  # rows of the full dataset
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+MODELS = REPORT.with_name("models.md")
 PEERS = (
     "torchfm", "torchfm-fused", "torchfm-sparse", "torch-autoloss", "torch-autoloss-fused", "fuxictr",
 )  # fmt: skip
@@ -237,14 +238,28 @@ def write(topic: str, text: str) -> None:
     device = jax.devices()[0]
     where = f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else device.device_kind
     title = f"{topic}, {where}"
-    head, *sections = re.split(r"^## ", REPORT.read_text(), flags=re.M)
+    path = MODELS if topic == "models" else REPORT
+    head, *sections = re.split(r"^## ", path.read_text(), flags=re.M)
     bodies = {s.partition("\n")[0]: s.partition("\n")[2].strip() for s in sections}
     bodies[title] = f"jax {jax.__version__}, {time.strftime('%Y-%m-%d')}. {text}"
-    REPORT.write_text(head.rstrip() + "\n" + "".join(f"\n## {t}\n\n{b}\n" for t, b in bodies.items()))
-    print(f"## {title}\n\n{text}\n\nwritten to {REPORT}")
+    path.write_text(head.rstrip() + "\n" + "".join(f"\n## {t}\n\n{b}\n" for t, b in bodies.items()))
+    print(f"## {title}\n\n{text}\n\nwritten to {path}")
 
 
-TOPICS = {"train": train, "forward": forward, "search": search, "prepare": prepare, "scale": scale}
+def every_model(work: Workload, rounds: int) -> str:
+    """What each is, how exact, and how fast."""
+    small = dataclasses.replace(work, num_rows=min(work.num_rows, 100_000))
+    return f"{_describe(small).replace('DeepFM, ', '')}\n\n{models.table(small, rounds)}"
+
+
+TOPICS = {
+    "train": train,
+    "forward": forward,
+    "search": search,
+    "prepare": prepare,
+    "scale": scale,
+    "models": every_model,
+}
 
 
 def main() -> None:

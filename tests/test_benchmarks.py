@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+from autoloss_jax import models
+from benchmarks import models as table
 from benchmarks import run, workload
 from benchmarks.workload import Workload
 
@@ -60,3 +62,11 @@ def test_ours_needs_jax_flax_optax_and_numpy_alone():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"grain", "polars", "orbax", "ml_collections", "tensorboard"} & set(loaded)
+
+
+def test_every_model_names_its_paper_with_the_year_and_says_what_it_computes():
+    for name in models.MODELS:
+        paper, formula = table.described(name)
+        assert re.search(r"\d{4}$", paper), name
+        assert formula.endswith("."), name
+    assert table.num_params("lr", TINY) == 3000 + 1
