@@ -378,7 +378,7 @@ def test_four_devices_train_as_one(steady, config_file, tmp_path):
     changes = {"train.epochs": 1, "model.dropout": 0.0}
     train.train(settings.with_keys(steady, changes), tmp_path / "1", quiet)
     env = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    flags = (f"--config.{name}={value}" for name, value in changes.items())
+    flags = (f"--config.{name}={value}" for name, value in (changes | {"mesh.model": 2}).items())
     command = train_command(config_file, tmp_path / "4", *flags)
     subprocess.run(command, env=env, check=True, capture_output=True)
     logs = {devices: log(tmp_path / str(devices)) for devices in (1, 4)}
