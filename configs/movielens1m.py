@@ -15,7 +15,7 @@ from autoloss_jax import config, settings
 VARIANTS = {
     "paper": config.PAPER,
     "binary": config.PAPER | {"data.name": "movielens1m_binary", "data.num_classes": 2},
-    "time": {"data.name": "movielens1m_time", "data.time": "timestamp"},
+    "time": {"data.name": "movielens1m_time", "data.time": "timestamp", "optimizer.l2": 0.3},
     "quick": {"model.hidden": (16,), "train.epochs": 1},
 }
 

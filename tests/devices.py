@@ -6,7 +6,6 @@ Prints, as JSON, how far each grid's losses and rows are from one device's, and 
 import functools
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -22,13 +21,11 @@ from autoloss_jax import state as states
 from autoloss_jax.data import device
 from autoloss_jax.data.shuffle import Order
 from autoloss_jax.rows import Table
+from benchmarks.scaling import largest_exchange
 
 FIELDS, BATCH, EXAMPLES, STEPS = 3, 64, 640, 50
 SMALL, LARGE = (331, 333, 333), (40_001,) * FIELDS  # values of the fields
 GRIDS = [(2, 1), (2, 2), (1, 8)]
-COLLECTIVE = re.compile(
-    r"= (.*?) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
-)
 
 
 def grid(data, model):
@@ -92,12 +89,7 @@ def largest_collectives(mesh, **keys):
         "settle": settle.lower(state),
         "evaluate": evaluate.lower(state, batch),
     }
-    return {name: _largest(lowered.compile().as_text()) for name, lowered in compiled.items()}
-
-
-def _largest(hlo):
-    shapes = [s for found in COLLECTIVE.findall(hlo) for s in re.findall(r"\[([\d,]*)\]", found)]
-    return max((int(np.prod([int(d) for d in s.split(",") if d])) for s in shapes), default=0)
+    return {name: largest_exchange(lowered.compile().as_text()) for name, lowered in compiled.items()}
 
 
 def restored(folder):
