@@ -9,11 +9,12 @@ if not (Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exi
         "JAX_PLATFORMS", "cpu"
     )  # else a CUDA build of jax prints an error on a machine without a driver
 
+import argparse
 import functools
 import re
 import runpy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from absl import app, flags, logging
@@ -120,6 +121,17 @@ def _one_line(error: str) -> str:
         if section
         else " ".join(error.split())
     )
+
+
+class Parser(argparse.ArgumentParser):
+    """The arguments of a program without a config; a mistake in them is a UserError."""
+
+    def __init__(self, program: str, text: str | None):
+        super().__init__(f"python -m {program}", description=text, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """What argparse says of a mistake."""
+        raise UserError(f"{message} (--help lists the arguments)")
 
 
 def run(action: Callable[[], Any]) -> None:

@@ -55,8 +55,7 @@ def prepare(data: config.Data, say: Say = print) -> Store:
     """The store of a dataset, made now or found in the cache; UserError for whatever is wrong with the source."""
     files = sources.find_splits(data)
     fingerprint = _fingerprint(data, files)
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", data.name) or "data"
-    target = cache_folder(data) / f"{name}-{fingerprint[:16]}"
+    target = store_folder(data, fingerprint)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.with_name(f".{target.name}.lock").open("w") as lock:
@@ -301,6 +300,12 @@ def _fingerprint(data: config.Data, files: dict[str, Path]) -> str:
     names = SETTINGS + (SLOTTED if data.values or data.bags else []) + (FOLDED if data.fold_in_val else [])
     settings = {name: getattr(data, name) for name in names} | {"parquet": files[next(iter(files))].suffix}
     return hashlib.sha256(json.dumps([VERSION, settings, contents], sort_keys=True).encode()).hexdigest()
+
+
+def store_folder(data: config.Data, fingerprint: str) -> Path:
+    """Where the store of a dataset is, once it is prepared."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", data.name) or "data"
+    return cache_folder(data) / f"{name}-{fingerprint[:16]}"
 
 
 def cache_folder(data: config.Data) -> Path:
