@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -41,7 +40,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", trick["to"])
             return self.end_headers()
         content = trick.get("content", server.content)
-        etag = trick.get("etag", '"%s"' % hashlib.md5(content).hexdigest())
+        etag = trick.get("etag", f'"{hashlib.md5(content).hexdigest()}"')
         begin, asked = 0, self.headers.get("Range")
         if asked and (trick.get("careless") or self.headers.get("If-Range") == etag):
             begin = int(asked.removeprefix("bytes=").removesuffix("-"))
@@ -88,17 +87,19 @@ def place(server, **values):
 
 
 def test_a_file_that_breaks_off_is_gone_on_with_to_the_byte(server, tmp_path):
-    server.tricks = [{"until": 70_000}, {"until": 150_000}]
+    server.tricks = [{"until": 70_000}, {"to": server.url}, {"until": 150_000}]
     seen = []
     remote.fetch(place(server), tmp_path / "d.part", lambda here, size: seen.append((here, size)))
     assert (tmp_path / "d.part").read_bytes() == CONTENT
-    assert [a.get("Range") for a in server.asked] == [None, "bytes=70000-", "bytes=150000-"]
+    assert [a.get("Range") for a in server.asked] == [None, *["bytes=70000-"] * 2, "bytes=150000-"]
     assert seen[-1] == (len(CONTENT), len(CONTENT)) and seen == sorted(seen)
 
 
 def test_a_stall_ends_in_one_line_and_the_same_command_goes_on(server, tmp_path):
     server.tricks = [{"until": 70_000, "stall": True}, {"until": 0, "stall": True}]
-    with pytest.raises(UserError, match=r"stalls, in 2 attempts; 70,000 bytes are kept, and the same command goes on"):
+    with pytest.raises(
+        UserError, match=r"stalls, in 2 attempts; 70,000 bytes are kept, and the same command goes on"
+    ):
         remote.fetch(place(server, attempts=2), tmp_path / "d.part")
     remote.fetch(place(server), tmp_path / "d.part")
     assert (tmp_path / "d.part").read_bytes() == CONTENT
@@ -141,7 +142,10 @@ def test_bytes_of_another_address_or_of_no_known_version_are_not_gone_on_with(se
 @pytest.mark.parametrize(
     ("trick", "message"),
     [
-        ({"type": "text/html", "content": b"<html><title>Sign in</title>"}, r"a web page came.*text/html: 'Sign in'"),
+        (
+            {"type": "text/html", "content": b"<html><title>Sign in</title>"},
+            r"a web page came.*text/html: 'Sign in'",
+        ),
         ({"content": b"\n <!DOCTYPE html><p>accept our terms"}, r"a web page came.*accept our terms"),
         ({"status": 404}, "404"),
         ({"status": 401}, "401"),
@@ -154,19 +158,37 @@ def test_what_is_no_such_file_is_refused_at_once(server, tmp_path, trick, messag
     with pytest.raises(UserError, match=message) as error:
         remote.fetch(place(server), tmp_path / "d.part")
     assert len(server.asked) == 1 and len(str(error.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_in_the_place_of_the_rest_costs_nothing_of_what_is_here(server, tmp_path):
+    server.tricks = [{"until": 70_000}, {"type": "text/html", "content": b"log in to this network"}]
+    with pytest.raises(remote.Refused, match="a web page came"):
+        remote.fetch(place(server), tmp_path / "d.part")
+    remote.fetch(place(server), tmp_path / "d.part")
+    assert server.asked[-1]["Range"] == "bytes=70000-"
+    assert (tmp_path / "d.part").read_bytes() == CONTENT
 
 
 def test_a_passing_fault_is_tried_again_a_bounded_number_of_times(server, tmp_path):
     server.tricks = [{"status": 503}, {"status": 429}]
     remote.fetch(place(server), tmp_path / "d.part")
     server.tricks = [{"status": 500}] * 9
-    with pytest.raises(UserError, match="500 .*in 3 attempts; nothing has come"):
+    with pytest.raises(UserError, match=r"500 .*in 3 attempts; nothing has come"):
         remote.fetch(place(server), tmp_path / "other.part")
     assert len(server.tricks) == 6
     with pytest.raises(UserError, match=r"connection failed \(Connection refused\)"):
         remote.fetch(Remote("http://127.0.0.1:9/d.zip", 9, 0.2, 1), tmp_path / "d")
     with pytest.raises(UserError, match="not an address"):
         remote.fetch(Remote("file:///etc/passwd", 9), tmp_path / "d")
+
+
+def test_an_address_that_is_encrypted_does_not_lead_to_one_that_is_not(tmp_path, monkeypatch):
+    answer = io.BytesIO()
+    answer.url, answer.status = "http://elsewhere/d.zip", 200
+    monkeypatch.setattr(remote.urllib.request, "urlopen", lambda *_, **__: answer)
+    with pytest.raises(remote.Refused, match=r"http://elsewhere/d\.zip, which is not encrypted"):
+        remote.fetch(Remote("https://here/d.zip", 9), tmp_path / "d.part")
 
 
 def zipped(path, members):
@@ -180,22 +202,22 @@ def zipped(path, members):
     return path
 
 
-def tarred(path, members):
+def tarred(path, members, kind=tarfile.REGTYPE):
     with tarfile.open(path, "w:gz") as file:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
-            if isinstance(content, bytes):
-                info.size = len(content)
-                file.addfile(info, io.BytesIO(content))
-            else:
-                info.type, info.linkname = content or tarfile.SYMTYPE, "/etc/passwd"
-                file.addfile(info)
+            if content is None or kind != tarfile.REGTYPE:
+                info.type, info.linkname, content = kind if content else tarfile.SYMTYPE, "/etc/passwd", b""
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
     return path
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
 def test_the_wanted_files_of_an_archive_are_unpacked_and_no_other(pack, tmp_path):
-    path = pack(tmp_path / "a", {"d/read.me": b"r", "d/rows.csv": b"1,2\n" * 9999, "d/large.csv": b"0" * 9999})
+    path = pack(
+        tmp_path / "a", {"d/read.me": b"r", "d/rows.csv": b"1,2\n" * 9999, "d/large.csv": b"0" * 9999}
+    )
     (tmp_path / "out").mkdir()
     archive.unpack(path, tmp_path / "out", ("rows.csv", "read.me"), 1 << 20)
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == {
@@ -231,15 +253,20 @@ def test_devices_damage_and_what_is_missing_are_one_line(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     cases = {
-        "is a device": tarred(tmp_path / "1", {"null": tarfile.CHRTYPE}).read_bytes(),
-        "is a link": tarred(tmp_path / "1", {"hard": tarfile.LNKTYPE}).read_bytes(),
+        "is a device": tarred(tmp_path / "1", {"null": b"x"}, tarfile.CHRTYPE).read_bytes(),
+        "is a link": tarred(tmp_path / "1", {"hard": b"x"}, tarfile.LNKTYPE).read_bytes(),
         "holds no rows.csv": zipped(tmp_path / "1", {"other": b"1"}).read_bytes(),
         "damaged, or not a zip or tar": b"neither",
     }
     whole = tarred(tmp_path / "1", {"rows.csv": os.urandom(9999)}).read_bytes()
     bent = bytearray(zipped(tmp_path / "1", {"rows.csv": b"12345678" * 999}).read_bytes())
     bent[50] ^= 1
-    for message, content in [*cases.items(), ("damaged", whole[:5000]), ("damaged", bent), ("damaged", gzip.compress(b"x"))]:
+    for message, content in [
+        *cases.items(),
+        ("damaged", whole[:5000]),
+        ("damaged", bent),
+        ("damaged", gzip.compress(b"x")),
+    ]:
         path = tmp_path / "a"
         path.write_bytes(content)
         with pytest.raises(UserError, match=message):
@@ -247,7 +274,9 @@ def test_devices_damage_and_what_is_missing_are_one_line(tmp_path):
         (out / "rows.csv").unlink(missing_ok=True)
 
 
-RATINGS = "userId,movieId,rating,timestamp\n" + "".join(f"{i % 7},{i % 5},{i % 5 + 1},0\n" for i in range(300))
+RATINGS = "userId,movieId,rating,timestamp\n" + "".join(
+    f"{i % 7},{i % 5},{i % 5 + 1},0\n" for i in range(300)
+)
 
 
 @pytest.fixture
@@ -259,9 +288,16 @@ def source(server, tmp_path):
     return dataclasses.replace(download.SOURCES["movielens20m"], url=server.url, sums=sums)
 
 
-def test_a_dataset_is_fetched_once_and_its_command_trains_on_it(server, source, tmp_path):
+def test_a_dataset_is_fetched_once_and_its_command_trains_on_it(
+    server, source, tmp_path, monkeypatch, capsys
+):
     server.tricks = [{"until": 100}]
-    folder = download.download("movielens20m", source, tmp_path / "o", place(server), "")
+    monkeypatch.setitem(download.SOURCES, "movielens20m", source)
+    monkeypatch.setattr(sys, "argv", ["download", "movielens20m", f"--output={tmp_path / 'o'}"])
+    download.main()
+    folder = tmp_path / "o" / "movielens20m"
+    flags = f"--config=configs/movielens20m.py --config.data.path={folder}/ratings.csv --workdir=runs/movielens20m"
+    assert capsys.readouterr().out == f"bash launch/run.sh {flags}\n"
     assert {p.name for p in folder.parent.iterdir() if not p.name.endswith(".lock")} == {"movielens20m"}
     assert {p.name for p in folder.iterdir()} == {"ratings.csv", "README.txt", "source.json"}
     record = json.loads((folder / "source.json").read_text())
@@ -271,9 +307,9 @@ def test_a_dataset_is_fetched_once_and_its_command_trains_on_it(server, source, 
     assert len(server.asked) == 2
     with pytest.raises(UserError, match="another SHA-256"):
         download.download("movielens20m", source, tmp_path / "o", place(server), "0" * 64)
-    command = download.command(source, folder)
-    assert f"--config.data.path={folder}/ratings.csv" in command
-    data = config.Data(format="ratings", num_classes=5, path=f"{folder}/ratings.csv", cache=str(tmp_path / "c"))
+    data = config.Data(
+        format="ratings", num_classes=5, path=f"{folder}/ratings.csv", cache=str(tmp_path / "c")
+    )
     assert sum(prepare.prepare(data, lambda _: None).schema.num_examples.values()) == 300
 
 
@@ -285,7 +321,7 @@ def test_what_has_another_sum_gets_no_name(server, source, tmp_path, algorithm):
     if algorithm == "file":
         source.files["ratings.csv"] = "0" * 32
     try:
-        with pytest.raises(UserError, match="not 0000.*removed"):
+        with pytest.raises(UserError, match=r"not 0000.*removed"):
             download.download("movielens20m", source, tmp_path / "o", place(server), pin)
     finally:
         source.files["ratings.csv"] = ""
@@ -320,7 +356,9 @@ def test_the_table_of_sources_names_configs_and_keys_that_exist():
 
 def test_frappe_as_it_is_published_goes_through_its_command(tmp_path):
     """Its files are tables of the fields' numbers, which configs/frappe.py reads with the flags that are printed."""
-    rows = "label," + ",".join(download.FRAPPE) + "\n" + "".join(f"{i % 2}" + ",7" * 10 + "\n" for i in range(9))
+    rows = (
+        "label," + ",".join(download.FRAPPE) + "\n" + "".join(f"{i % 2}" + ",7" * 10 + "\n" for i in range(9))
+    )
     for name in download.SOURCES["frappe"].files:
         (tmp_path / name).write_text(rows)
     data = config.Data(
@@ -329,7 +367,7 @@ def test_frappe_as_it_is_published_goes_through_its_command(tmp_path):
     assert prepare.prepare(data, lambda _: None).schema.fields == download.FRAPPE
 
 
-def test_the_command_is_one_line_for_a_mistake_and_prints_the_training_command(server, source, tmp_path):
+def test_the_command_ends_a_stall_and_a_lie_in_one_line_and_exit_code_2(server, source, tmp_path):
     def call(*arguments):
         return subprocess.run(
             [sys.executable, "-m", "autoloss_jax.data.download", *arguments],
@@ -340,16 +378,15 @@ def test_the_command_is_one_line_for_a_mistake_and_prints_the_training_command(s
         )
 
     server.tricks = [{"until": 50, "stall": True}] * 2
-    started = time.monotonic()
     stalled = call("movielens20m", f"--url={server.url}", "--timeout=0.2", "--attempts=2")
-    assert stalled.returncode == 2 and time.monotonic() - started < 60
+    assert stalled.returncode == 2
     assert "the same command goes on" in stalled.stderr.splitlines()[-1]
     lied = call("movielens20m", f"--url={server.url}")  # not what GroupLens publishes
     assert lied.returncode == 2 and "not cd245b17a1ae2cc31bb14903e1204af3" in lied.stderr
     assert "Traceback" not in stalled.stderr + lied.stderr
 
 
-def test_mistakes_on_the_command_line_are_one_line(monkeypatch, capsys):
+def test_mistakes_on_the_command_line_are_one_line(monkeypatch):
     mistakes = {
         "movielens20": "did you mean 'movielens20m'?",
         "frappe --sha256=12": "wants 64 hexadecimal digits",

@@ -65,33 +65,34 @@ def _attempt(remote: Remote, part: Path, moved: Moved) -> None:
     if here:
         headers |= {"Range": f"bytes={here}-", "If-Range": source["validator"]}
     with _opened(remote, urllib.request.Request(remote.url, headers=headers), part) as response:
+        chunk = _chunk(response)
         if response.status == 200:
+            _refuse_page(remote, response, chunk)
             here, source = 0, _begin(remote, part, response)
         elif not _continues(response, here, source):
             forget(part)
             raise Broken("the source answered with other bytes than those asked for")
         size = source["size"]
-        if (size or 0) > remote.limit:
-            raise UserError(f"{remote.url}: {size:,} bytes, where {remote.limit:,} are the most expected")
         with part.open("ab") as file:
-            while chunk := _chunk(response):
-                if not here:
-                    _refuse_page(remote, response, chunk)
+            while chunk:
                 here += len(chunk)
                 if here > remote.limit:
                     forget(part)
                     raise UserError(f"{remote.url}: more than {remote.limit:,} bytes, the most expected")
                 file.write(chunk)
                 moved(here, size)
+                chunk = _chunk(response)
     if size is not None and here < size:
         raise Broken(f"the connection closed after {here:,} of {size:,} bytes")
 
 
 def _begin(remote: Remote, part: Path, response: Any) -> dict[str, Any]:
     """Start `part` anew; if it can be gone on with later, what is needed for that is kept beside it."""
-    forget(part)
     length = response.headers["Content-Length"]
     size = int(length) if length and length.isdigit() else None
+    if (size or 0) > remote.limit:
+        raise UserError(f"{remote.url}: {size:,} bytes, where {remote.limit:,} are the most expected")
+    forget(part)
     source = {"url": remote.url, "validator": _validator(response), "size": size}
     if size and source["validator"]:
         _source_file(part).write_text(json.dumps(source))
@@ -115,8 +116,6 @@ def _opened(remote: Remote, request: urllib.request.Request, part: Path) -> Iter
     with response:
         if remote.url.startswith("https:") and not response.url.startswith("https:"):
             raise Refused(f"{remote.url}: leads to {response.url}, which is not encrypted")
-        if response.headers.get_content_type() == "text/html":
-            _refuse_page(remote, response, _chunk(response))
         yield response
 
 
