@@ -2,6 +2,7 @@
 
     python -m autoloss_jax.main --config=configs/frappe.py --config.data.path=DIR --workdir=runs/frappe
 
+`python -m autoloss_jax.data.download frappe` fetches the same rows as CSV, and prints the flags that read them so.
 Data: a folder with train.libsvm, valid.libsvm and test.libsvm (`label index:1 ...`; .libfm and .gz are read too).
 
 Protocol (BARS, Frappe_x1): embed_dim 10, batch 4096, Adam 1e-3, MLP 400-400-400, batch norm, dropout .2, L2 .05 on

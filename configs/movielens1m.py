@@ -2,6 +2,7 @@
 
     python -m autoloss_jax.main --config=configs/movielens1m.py --config.data.path=ratings.dat --workdir=runs/ml1m
 
+`python -m autoloss_jax.data.download movielens1m` fetches it.
 Data: ratings.dat (`user::movie::rating::timestamp`; .gz is read too).
 Split 8:1:1 at random. AUC is one-vs-rest, macro.
 

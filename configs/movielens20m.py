@@ -2,6 +2,7 @@
 
     python -m autoloss_jax.main --config=configs/movielens20m.py --config.data.path=ratings.csv --workdir=runs/ml20m
 
+`python -m autoloss_jax.data.download movielens20m` fetches it.
 Data: ratings.csv (`userId,movieId,rating,timestamp`; .gz is read too); half stars are rounded up to 1..5.
 Split 8:1:1 at random. AUC is one-vs-rest, macro.
 

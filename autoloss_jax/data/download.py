@@ -27,7 +27,7 @@ from autoloss_jax.data.remote import Refused, Remote
 from autoloss_jax.settings import UserError
 
 RECORD = "source.json"
-Sums = dict[str, str]  # algorithm -> hexadecimal sum
+Sums = tuple[tuple[str, str], ...]  # (algorithm, hexadecimal sum)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +52,10 @@ SOURCES = {
     "movielens20m": Source(
         url=f"{GROUPLENS}/ml-20m.zip",
         page="https://grouplens.org/datasets/movielens/20m/",
-        sums={
-            "md5": "cd245b17a1ae2cc31bb14903e1204af3",
-            "sha256": "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
-        },
+        sums=(
+            ("md5", "cd245b17a1ae2cc31bb14903e1204af3"),
+            ("sha256", "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3"),
+        ),
         files={"ratings.csv": "", "README.txt": ""},
         limit=4 << 30,
         path="ratings.csv",
@@ -64,10 +64,10 @@ SOURCES = {
     "movielens1m": Source(
         url=f"{GROUPLENS}/ml-1m.zip",
         page="https://grouplens.org/datasets/movielens/1m/",
-        sums={
-            "md5": "c4d9eecfca2ab87c1945afe126590906",
-            "sha256": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
-        },
+        sums=(
+            ("md5", "c4d9eecfca2ab87c1945afe126590906"),
+            ("sha256", "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
+        ),
         files={"ratings.dat": "", "README": ""},
         limit=1 << 30,
         path="ratings.dat",
@@ -77,7 +77,7 @@ SOURCES = {
     "criteo": Source(
         url="https://go.criteo.net/criteo-research-kaggle-display-advertising-challenge-dataset.tar.gz",
         page="https://ailab.criteo.com/ressources/",
-        sums={},
+        sums=(),
         files={"train.txt": ""},
         limit=24 << 30,
         path="train.txt",
@@ -88,7 +88,7 @@ SOURCES = {
     "avazu": Source(
         url=f"{RECZOO}/Avazu_x4/resolve/main/Avazu_x4.zip",
         page="https://www.kaggle.com/c/avazu-ctr-prediction/data (an account is needed; train.gz)",
-        sums={},
+        sums=(),
         files={
             "train.csv": "de3a27264cdabf66adf09df82328ccaa",
             "valid.csv": "33232931d84d6452d3f956e936cab2c9",
@@ -101,7 +101,7 @@ SOURCES = {
     "frappe": Source(
         url=f"{RECZOO}/Frappe_x1/resolve/main/Frappe_x1.zip",
         page=f"{RECZOO}/Frappe_x1",
-        sums={},
+        sums=(),
         files={
             "train.csv": "ba7306e6c4fc19dd2cd84f2f0596d158",
             "valid.csv": "88d51bf2173505436d3a8f78f2a59da8",
@@ -125,8 +125,8 @@ def download(name: str, source: Source, output: Path, place: Remote, sha256: str
         output.mkdir(parents=True, exist_ok=True)
         with _alone(output / f".{name}.lock"):
             if not folder.exists():
-                sums = source.sums | ({"sha256": sha256} if sha256 else {})
-                _unpacked(_archive(output, place, sums, source), source, folder, place)
+                sums = (*source.sums, *((("sha256", sha256),) if sha256 else ()))
+                _unpacked(_archive(output, place, sums, source), sums, source, folder, place)
             elif sha256 and _record(folder).get("sha256") != sha256:
                 raise UserError(
                     f"{folder}: made from an archive with another SHA-256 than --sha256={sha256}; move it away first"
@@ -160,7 +160,7 @@ def _archive(output: Path, place: Remote, sums: Sums, source: Source) -> Path:
     return target
 
 
-def _unpacked(packed: Path, source: Source, folder: Path, place: Remote) -> None:
+def _unpacked(packed: Path, sums: Sums, source: Source, folder: Path, place: Remote) -> None:
     """Make the folder from the archive, which is removed then."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -169,9 +169,9 @@ def _unpacked(packed: Path, source: Source, folder: Path, place: Remote) -> None
         door.say(f"unpacking {packed.name}")
         archive.unpack(packed, partial, tuple(source.files), source.limit)
         for file, md5 in source.files.items():
-            if wrong := _wrong(partial / file, {"md5": md5} if md5 else {}):
+            if wrong := _wrong(partial / file, (("md5", md5),) if md5 else ()):
                 raise UserError(f"{packed}: {file}: {wrong}")
-        checked = "the archive" if source.sums else "its files" if any(source.files.values()) else "nothing"
+        checked = "the archive" if sums else "its files" if any(source.files.values()) else "nothing"
         record = {"url": place.url, "sha256": _sum(packed, "sha256"), "checked": checked}
         report.write_json(partial / RECORD, record)
         os.sync()
@@ -203,7 +203,7 @@ def _sum(path: Path, algorithm: str) -> str:
 
 def _wrong(path: Path, sums: Sums) -> str:
     """What is wrong with a file, or nothing."""
-    for algorithm, expected in sums.items():
+    for algorithm, expected in sums:
         if (found := _sum(path, algorithm)) != expected:
             return f"its {algorithm.upper()} is {found}, not {expected}"
     return ""

@@ -8,6 +8,7 @@ import os
 import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,16 +42,23 @@ class Broken(Exception):
 
 def fetch(remote: Remote, part: Path, moved: Moved = lambda here, size: None) -> None:
     """Bring the whole of `remote` into `part`; UserError in one line if it does not come, what came being kept."""
-    if not remote.url.startswith(("http://", "https://")):
+    host = None
+    with contextlib.suppress(ValueError):
+        host = urllib.parse.urlsplit(remote.url).hostname
+    if not remote.url.startswith(("http://", "https://")) or not host:
         raise UserError(f"{remote.url}: not an address that begins with https:// or http://")
     for attempt in range(1, remote.attempts + 1):
         try:
             return _attempt(remote, part, moved)
         except Broken as broken:
             if attempt == remote.attempts:
-                kept = f"{_size(part):,} bytes are kept" if _size(part) else "nothing has come"
+                onward = (
+                    f"goes on from the {_size(part):,} bytes that are kept"
+                    if _source(part)
+                    else "begins anew"
+                )
                 raise UserError(
-                    f"{remote.url}: {broken}, in {attempt} attempts; {kept}, and the same command goes on from here"
+                    f"{remote.url}: {broken} (attempt {attempt} of {attempt}); the same command {onward}"
                 ) from None
             time.sleep(min(2.0**attempt, remote.timeout))
 
@@ -111,7 +119,7 @@ def _opened(remote: Remote, request: urllib.request.Request, part: Path) -> Iter
         if error.code in PASSING or error.code >= 500:
             raise Broken(f"the server answers {error.code} {error.reason}") from None
         raise Refused(f"{remote.url}: the server answers {error.code} {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that is none
         raise Broken(_why(error)) from None
     with response:
         if remote.url.startswith("https:") and not response.url.startswith("https:"):
