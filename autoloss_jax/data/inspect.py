@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import rich.console
 import rich.table
 from rich.text import Text
@@ -82,39 +83,6 @@ def describe(data: Store, top: int = 3) -> dict[str, Any]:
     """What is there to know before training, as plain values: sizes, shares of labels, and per field its `top` values."""
     schema, vocabulary = store.load_vocabulary(data.path)
     sums = Totals.of(data)
-    words = vocabulary["value"]
-    fields = []
-    for f, (name, offset, size) in enumerate(
-        zip(schema.fields, schema.offsets, schema.vocab_sizes, strict=True)
-    ):
-        counts = sums.rows[offset : offset + size]
-        order = np.argsort(-counts[1:], kind="stable")[:top]
-        seen = max(int(counts.sum()), 1)
-        field = {
-            "name": name,
-            "kind": _kind(schema, f),
-            "vocabulary": size,  # with the out-of-vocabulary row
-            "slots": schema.slots[f],
-            "values_per_row": float(seen / schema.num_examples["train"]),
-            "oov": {split: schema.oov_rate[split][f] for split in SPLITS},
-            "top": [
-                {
-                    "value": _word(schema, name, words[int(offset - f + i)]),
-                    "count": int(counts[1 + i]),
-                    "share": float(counts[1 + i] / seen),
-                }
-                for i in order
-            ],
-        }
-        if name in schema.scales:
-            mean, deviation = schema.scales[name]
-            field["scale"] = {
-                "mean": mean,
-                "deviation": deviation,
-                "fed_from": float(sums.low[f]),
-                "fed_to": float(sums.high[f]),
-            }
-        fields.append(field)
     return {
         "path": str(data.path),
         "name": schema.name,
@@ -124,8 +92,32 @@ def describe(data: Store, top: int = 3) -> dict[str, Any]:
         "skipped": schema.num_skipped,
         "values": schema.num_rows,
         "labels": {split: _labels(data, split) for split in SPLITS},
-        "fields": fields,
+        "fields": [_field(schema, f, vocabulary["value"], sums, top) for f in range(schema.num_fields)],
     }
+
+
+def _field(schema: Schema, f: int, words: pl.Series, sums: Totals, top: int) -> dict[str, Any]:
+    """The same of one field; `words` are the values of all fields in the order of ids, which leave out the first of a field."""
+    name, begin = schema.fields[f], int(schema.offsets[f])
+    counts = sums.rows[begin : begin + schema.vocab_sizes[f]]
+    seen = max(int(counts.sum()), 1)
+    field = {
+        "name": name,
+        "kind": _kind(schema, f),
+        "vocabulary": schema.vocab_sizes[f],  # with the out-of-vocabulary row
+        "slots": schema.slots[f],
+        "values_per_row": seen / schema.num_examples["train"],
+        "oov": {split: schema.oov_rate[split][f] for split in SPLITS},
+        "top": [
+            {"value": _word(schema, name, words[begin - f + i]), "count": n, "share": n / seen}
+            for i in np.argsort(-counts[1:], kind="stable")[:top].tolist()
+            for n in (int(counts[1 + i]),)
+        ],
+    }
+    if name in schema.scales:
+        scale = (*schema.scales[name], float(sums.low[f]), float(sums.high[f]))
+        field["scale"] = dict(zip(("mean", "deviation", "fed_from", "fed_to"), scale, strict=True))
+    return field
 
 
 def _kind(schema: Schema, f: int) -> str:
