@@ -66,7 +66,7 @@ def table(contenders: list[Contender], baseline: str) -> str:
         on_device = memory["device_bytes"]
         lines.append(
             f"| {c.name} | {statistics.median(speeds):,.0f} ({speeds[0]:,.0f} to {speeds[-1]:,.0f}) | "
-            f"{1e3 * seconds[c.name]:.2f} | {CRITEO / statistics.median(speeds):,.1f} | {ratio} | {memory['process_bytes'] / 1e6:,.0f}, "
+            f"{1e3 * seconds[c.name]:.4g} | {CRITEO / statistics.median(speeds):,.1f} | {ratio} | {memory['process_bytes'] / 1e6:,.0f}, "
             f"{'-' if on_device is None else f'{on_device / 1e6:,.0f}'} |"
         )
     return "\n".join(lines)

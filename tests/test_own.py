@@ -42,7 +42,7 @@ def by_hand(state, dropout=0.0):
 def test_an_nnx_modules_logits_and_statistics_are_its_own(name):
     al, state, batch, _ = proof.problem(name, dropout=0.0)
     rows = state.drs.params["rows"][batch["x"]]
-    forward = jax.jit(lambda *key: autoloss.forward(al, state.drs.params, state.drs.stats, batch["x"], *key))
+    forward = jax.jit(lambda *key: autoloss.forward(al, state.drs.params, state.drs.stats, batch, *key))
     module = by_hand(state)
     module.eval()
     assert np.allclose(forward()[0], module(rows), atol=1e-6)
