@@ -30,7 +30,7 @@ def serve(
     try:
         with contextlib.redirect_stdout(sys.stderr):
             run = build(name, work)
-            run(warm_up)
+            _warm_up(run, warm_up)
     except ImportError as error:
         _say({"unavailable": str(error)})
         return
@@ -44,6 +44,15 @@ def serve(
     _say({"process_bytes": _resident("VmHWM") - before, "device_bytes": peak_bytes()})
 
 
+def _warm_up(run: Callable[[int], None], steps: int) -> None:
+    """So many steps, or, where a step is long, as many as there is patience for."""
+    run(8)
+    begun, done = time.perf_counter(), 8
+    while done < steps and time.perf_counter() - begun < PATIENCE:
+        run(8)
+        done += 8
+
+
 def _resident(field: str) -> int:
     status = Path("/proc/self/status").read_text()
     return int(status.split(f"{field}:")[1].split()[0]) * 1024
@@ -53,16 +62,17 @@ def _say(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 
+PATIENCE = 10.0  # seconds of warming up
 TURN = 0.5  # seconds of a turn, if a round of steps does not take longer
-ROUND = 14  # steps, two controller updates among them
+ROUND = 14  # the least steps of a turn: two controller updates are among them
 
 
 class Contender:
     """A contender's process, seen from the one that measures."""
 
-    def __init__(self, name: str, work: Workload):
+    def __init__(self, name: str, work: Workload, least: int = ROUND):
         module = "benchmarks.peers" if name.startswith(("torch", "fuxictr")) else "benchmarks.ours"
-        self.name, self.work, self.steps, self.seconds = name, work, 0, []
+        self.name, self.work, self.least, self.steps, self.seconds = name, work, least, 0, []
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, name, work.to_json()],
             stdin=subprocess.PIPE,
@@ -81,7 +91,7 @@ class Contender:
     def take_turn(self) -> None:
         """Measure as many steps as last about as long as everybody's turn; the first turn finds out how many."""
         if not self.steps:
-            self.steps = ROUND * max(1, round(TURN / self._run(ROUND)))
+            self.steps = self.least * max(1, round(TURN / self._run(self.least)))
         self.seconds.append(self._run(self.steps) / self.steps)
 
     def _run(self, steps: int) -> float:

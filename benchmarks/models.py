@@ -28,7 +28,11 @@ HEAD = (
 
 def table(work: Workload, rounds: int, names: tuple[str, ...] = tuple(models.MODELS)) -> str:
     """Markdown, a row a model."""
-    return "\n".join([HEAD, *(_row(name, work, rounds) for name in names)])
+    rows = [HEAD]
+    for name in names:
+        rows.append(_row(name, work, rounds))
+        print(rows[-1], flush=True)
+    return "\n".join(rows)
 
 
 def _row(name: str, work: Workload, rounds: int) -> str:
@@ -69,8 +73,8 @@ def _parity(name: str) -> str:
 
 def _speeds(name: str, what: str, work: Workload, rounds: int) -> str:
     peer = {"forward": "torchfm-forward", "ce": "torchfm-fused"}[what]
-    contenders = [Contender(f"{what}@{_spec(name)}", work)]
-    contenders += [Contender(f"{peer}@{name}", work)] if name in TORCHFM else []
+    contenders = [Contender(f"{what}@{_spec(name)}", work, least=1)]
+    contenders += [Contender(f"{peer}@{name}", work, least=1)] if name in TORCHFM else []
     for _ in range(rounds):
         for contender in contenders:
             if contender.available:
