@@ -52,9 +52,12 @@ def field_aware_pairs(v: jax.Array) -> jax.Array:
 
 
 def field_aware(v: jax.Array) -> jax.Array:
-    """sum_{i<j} v_ij * v_ji: half of the sum over all i and j less the diagonal. [B, F, F, D] -> [B, D]."""
-    diagonal = jnp.einsum("biid->bid", v)
-    return 0.5 * (jnp.einsum("bijd,bjid->bd", v, v) - jnp.sum(jnp.square(diagonal), axis=1))
+    """sum_{i<j} v_ij * v_ji. [B, F, F, D] -> [B, D].
+
+    Masked, in one pass: half of the whole sum less the diagonal takes twice as long, for it moves v around in memory first.
+    """
+    before = np.triu(np.ones(v.shape[1:3], bool), k=1)[..., None]
+    return jnp.sum(v * jnp.swapaxes(v, 1, 2), axis=(1, 2), where=before)
 
 
 def anova(e: jax.Array, order: int) -> jax.Array:
