@@ -38,7 +38,7 @@ def train_block(
 
     def block(state, source, stop):
         state = algorithm1(al, feed, every, step, state, source, stop)
-        return jax.lax.with_sharding_constraint(state, sharding.shardings(feed.mesh, "state", state))
+        return sharding.Placement(feed.mesh)("state", state)
 
     return jax.jit(block, donate_argnums=0)
 

@@ -21,12 +21,8 @@ class Place(Protocol):
         """How many."""
         ...
 
-    def shardings(self, name: str, tree: Any) -> Any:
-        """Where arrays of that name belong, leaf by leaf; None: wherever they are."""
-        ...
-
     def __call__(self, name: str, tree: Any) -> Any:
-        """The tree, traced, put there."""
+        """The tree, traced, on the devices where arrays of that name belong."""
         ...
 
 
@@ -34,9 +30,6 @@ class OneDevice:
     """Everything is in one place."""
 
     parts = 1
-
-    def shardings(self, name: str, tree: Any) -> None:
-        """No matter."""
 
     def __call__(self, name: str, tree: Any) -> Any:
         """The tree as it is."""

@@ -69,10 +69,6 @@ class Placement:
         """Of the table."""
         return self.mesh.shape["model"]
 
-    def shardings(self, name: str, tree: Any) -> Any:
-        """What the rules say of each leaf."""
-        return shardings(self.mesh, name, tree)
-
     def __call__(self, name: str, tree: Any) -> Any:
         """The tree, traced, placed by the rules."""
         return jax.lax.with_sharding_constraint(tree, shardings(self.mesh, name, tree))

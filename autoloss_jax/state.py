@@ -65,7 +65,7 @@ def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainSta
         table = jnp.pad(table, ((0, whole.num_rows - num_rows), (0, first_order)))
         W = {"rows": table, "dense": drs.get("params", {})}
         V = controller.get("params", {})
-        return TrainState(
+        state = TrainState(
             step=jnp.zeros((), jnp.int32),
             key=root,
             lr_scale=jnp.ones(()),
@@ -73,10 +73,9 @@ def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainSta
             controller=Network(V, controller.get("batch_stats", {}), al.controller_tx.init(V)),
             metrics=empty_metrics(len(al.losses)),
         )
+        return whole.place("state", state)
 
-    key = jax.random.key(seed)
-    places = whole.place.shardings("state", jax.eval_shape(make, key))
-    return jax.jit(make, out_shardings=places)(key)
+    return jax.jit(make)(jax.random.key(seed))
 
 
 def num_params(state: TrainState) -> dict[str, int]:

@@ -21,7 +21,6 @@ from autoloss_jax import (
     methods,
     report,
     settings,
-    sharding,
     snapshots,
     transfer,
 )
@@ -93,7 +92,7 @@ def _start(
         say(f"going on from step {step.name}")
     elif cfg.method.name in methods.FROZEN:
         state = transfer.start(session, state)
-    return sharding.put_state(session.mesh, state), progress
+    return state, progress
 
 
 def _loop(

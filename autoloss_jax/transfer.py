@@ -21,7 +21,7 @@ def start(session: Session, state: TrainState) -> TrainState:
     """The state of a first step, with the controller of the source's best checkpoint; UserError if it does not fit."""
     loaded = checkpoint.load(checkpoint.newest(_source(session) / "best"))
     _refuse_misfit(session, state, loaded.cfg, loaded.schema.num_classes, loaded.state.controller.params)
-    return state.replace(controller=loaded.state.controller)
+    return state.replace(controller=sharding.put_state(session.mesh, loaded.state.controller))
 
 
 def in_force(session: Session, state: TrainState) -> InForce:

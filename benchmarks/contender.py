@@ -109,3 +109,12 @@ class Contender:
     def _read(self) -> dict[str, Any]:
         line = self.process.stdout.readline()  # type: ignore[union-attr]
         return json.loads(line) if line else {"unavailable": "its process ended; BENCHMARK_DEBUG=1 shows why"}
+
+
+def take_turns(contenders: list[Contender], rounds: int) -> list[Contender]:
+    """The same, after so many turns of each that can take part."""
+    for _ in range(rounds):
+        for contender in contenders:
+            if contender.available:
+                contender.take_turn()
+    return contenders

@@ -14,7 +14,7 @@ from autoloss_jax import models, settings
 from autoloss_jax import state as states
 from autoloss_jax.rows import Table
 from benchmarks import ours, workload
-from benchmarks.contender import Contender
+from benchmarks.contender import Contender, take_turns
 from benchmarks.peers import MODELS as TORCHFM
 from benchmarks.workload import Workload
 from tests.golden import fuxictr, parity, reference
@@ -75,11 +75,7 @@ def _speeds(name: str, what: str, work: Workload, rounds: int) -> str:
     peer = {"forward": "torchfm-forward", "ce": "torchfm-fused"}[what]
     contenders = [Contender(f"{what}@{_spec(name)}", work, least=1)]
     contenders += [Contender(f"{peer}@{name}", work, least=1)] if name in TORCHFM else []
-    for _ in range(rounds):
-        for contender in contenders:
-            if contender.available:
-                contender.take_turn()
-    for contender in contenders:
+    for contender in take_turns(contenders, rounds):
         contender.close()
     speeds = [work.batch_size / statistics.median(c.seconds) for c in contenders if c.seconds]
     return ", ".join(f"{s:,.0f}" for s in speeds) + (

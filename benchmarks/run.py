@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import models, workload
+from benchmarks import contender, models, workload
 from benchmarks.contender import Contender
 from benchmarks.workload import Workload
 
@@ -33,12 +33,7 @@ PEERS = (
 
 def take_turns(work: Workload, names: Sequence[str], rounds: int) -> list[Contender]:
     """Contenders of one workload, after `rounds` turns each."""
-    contenders = [Contender(name, _at_full_size(work, name)) for name in names]
-    for _ in range(rounds):
-        for contender in contenders:
-            if contender.available:
-                contender.take_turn()
-    return contenders
+    return contender.take_turns([Contender(name, _at_full_size(work, name)) for name in names], rounds)
 
 
 def _at_full_size(work: Workload, name: str) -> Workload:
@@ -226,9 +221,13 @@ def scale(work: Workload, rounds: int) -> str:
 
 
 def _describe(work: Workload) -> str:
+    return f"DeepFM, {_shape(work)}"
+
+
+def _shape(work: Workload) -> str:
     what = "a prepared dataset" if work.data else f"made-up data, Zipf {work.zipf}"
     return (
-        f"DeepFM, {work.num_rows:,} rows, {work.num_fields} fields, batch {work.batch_size:,}, embedding {work.embed_dim}, "
+        f"{work.num_rows:,} rows, {work.num_fields} fields, batch {work.batch_size:,}, embedding {work.embed_dim}, "
         f"MLP {work.hidden}, f = {work.every}, {what}."
     )
 
@@ -249,7 +248,7 @@ def write(topic: str, text: str) -> None:
 def every_model(work: Workload, rounds: int) -> str:
     """What each is, how exact, and how fast."""
     small = dataclasses.replace(work, num_rows=min(work.num_rows, 100_000))
-    return f"{_describe(small).replace('DeepFM, ', '')}\n\n{models.table(small, rounds)}"
+    return f"{_shape(small)}\n\n{models.table(small, rounds)}"
 
 
 TOPICS = {

@@ -8,7 +8,6 @@ import functools
 import itertools
 import os
 import re
-import sys
 from typing import Any
 
 if __name__ == "__main__":
@@ -170,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

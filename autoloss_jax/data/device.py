@@ -43,7 +43,7 @@ class Resident:
         rows = self.orders[name].rows(jax.random.key_data(key), number, jnp)
         batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), source[name])
         batch = jax.lax.optimization_barrier(batch)  # else an id is read again for each number of its row
-        return jax.lax.with_sharding_constraint(batch, sharding.shardings(self.mesh, "batch", batch))
+        return sharding.Placement(self.mesh)("batch", batch)
 
 
 def put(mesh: jax.sharding.Mesh, parts: tuple[Split, ...]) -> dict[str, jax.Array]:
