@@ -23,7 +23,8 @@ class Data:
     )
     path: str = key(
         "",
-        "a file (split at random), or a folder with train.*, valid.* and test.* (given splits); .gz is read too",
+        "a file or a glob (split at random), or a folder with train.*, valid.* and test.*, or several of each, as train-0.csv (given "
+        "splits); gzip and zstd are read too",
     )
     generate: int = key(
         0, "rows of a made-up Criteo-format file to write to `path` first (the quickstart)", low=0
@@ -68,6 +69,19 @@ class Data:
         "mean",
         "tabular: the row of a bag is the mean or the sum of its values' rows",
         choices=("mean", "sum"),
+    )
+    hash: tuple[str, ...] = key(
+        (),
+        "fields whose values are hashed into `hash_size` rows, for vocabularies that never end; nothing is counted for them",
+    )
+    hash_size: int = key(1 << 22, "rows of such a field", low=1, high=1 << 30)
+    engine: str = key(
+        "local",
+        "where data are prepared: in threads of this process, or by Apache Spark, whose executors see the same folders; the result is the same",
+        choices=("local", "spark"),
+    )
+    memory_limit: float = key(
+        4.0, "GiB that preparing may take, besides the vocabulary that it makes", low=0.5
     )
     delimiter: str = key("", "tabular: column separator; empty: comma, or tab for .tsv")
     residence: str = key(

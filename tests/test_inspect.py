@@ -168,8 +168,8 @@ def test_ids_and_labels_outside_the_schema_are_one_line(mixed, tmp_path, monkeyp
     for part, message in (("y", "labels outside 0..2"), ("x", "ids outside its vocabulary")):
         for file in prepared.path.iterdir():
             (tmp_path / file.name).write_bytes(file.read_bytes())
-        array = np.load(tmp_path / f"train.{part}.npy")
+        array = np.load(tmp_path / f"train-00000.{part}.npy")
         array[5] = 10**6
-        np.save(tmp_path / f"train.{part}.npy", array)
+        np.save(tmp_path / f"train-00000.{part}.npy", array)
         with pytest.raises(UserError, match=message):
             show(monkeypatch, capsys, tmp_path)

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from autoloss_jax.config import Data
-from autoloss_jax.data import prepare, sources, store
+from autoloss_jax.data import passes, prepare, store, text
 from autoloss_jax.settings import UserError
 
 
@@ -92,12 +92,13 @@ def test_prepared_twice_is_byte_identical_and_found_again(folder, tmp_path):
     names = sorted(p.name for p in a.path.iterdir())
     assert names == [
         "schema.json",
-        "test.x.npy",
-        "test.y.npy",
-        "train.x.npy",
-        "train.y.npy",
-        "val.x.npy",
-        "val.y.npy",
+        "sha256.json",
+        "test-00002.x.npy",
+        "test-00002.y.npy",
+        "train-00000.x.npy",
+        "train-00000.y.npy",
+        "val-00001.x.npy",
+        "val-00001.y.npy",
         "vocabulary.parquet",
     ]
     assert all((a.path / n).read_bytes() == (b.path / n).read_bytes() for n in names)
@@ -119,28 +120,32 @@ def test_settings_and_content_make_the_fingerprint(folder, tmp_path):
     assert all(p.parent == tmp_path / "c" for p in seen)
 
 
-def test_an_interrupted_prepare_leaves_nothing_that_is_taken_for_a_dataset(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["read", "count", "encode"])
+def test_an_interrupted_prepare_is_not_taken_for_a_dataset_and_goes_on_to_the_same_bytes(
+    folder, tmp_path, monkeypatch, step
+):
+    """Stretches of 100 bytes, of which the fifth task of one pass never comes to its end."""
     path, _ = folder
-    whole = prepare.Encoder.encode
-    calls = []
+    monkeypatch.setattr(passes, "STRETCH", 100)
+    whole, calls = getattr(passes, step), []
 
-    def breaks(self, frame):
+    def breaks(job, task):
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 5:
             raise KeyboardInterrupt
-        return whole(self, frame)
+        return whole(job, task)
 
-    monkeypatch.setattr(prepare.Encoder, "encode", breaks)
+    monkeypatch.setattr(passes, step, breaks)
     with pytest.raises(KeyboardInterrupt):
         prepare.prepare(data(path, tmp_path / "c"), quiet)
-    assert not [p for p in (tmp_path / "c").iterdir() if p.is_dir()]
-    monkeypatch.undo()
-    target = prepare.prepare(data(path, tmp_path / "other"), quiet).path
-    stale = tmp_path / "c" / f".{target.name}.partial"  # what a kill would have left
-    stale.mkdir()
-    (stale / "train.x.npy").write_bytes(b"half")
+    assert all(p.name.startswith(".") for p in (tmp_path / "c").iterdir())
+    monkeypatch.setattr(passes, step, whole)
     again = prepare.prepare(data(path, tmp_path / "c"), quiet)
-    assert all((again.path / p.name).read_bytes() == p.read_bytes() for p in target.iterdir())
+    assert not [p for p in (tmp_path / "c").iterdir() if p.name.endswith(".partial")]
+    target = prepare.prepare(data(path, tmp_path / "other"), quiet).path
+    assert {p.name: p.read_bytes() for p in again.path.iterdir()} == {
+        p.name: p.read_bytes() for p in target.iterdir()
+    }
 
 
 def test_a_random_split_has_its_shares_and_depends_on_its_seed_alone(tmp_path):
@@ -156,11 +161,11 @@ def test_a_random_split_has_its_shares_and_depends_on_its_seed_alone(tmp_path):
     assert not np.array_equal(a.split("test")["y"][:100], c.split("test")["y"][:100])
 
 
-def test_the_split_and_the_ids_do_not_depend_on_block_boundaries(tmp_path, monkeypatch):
+def test_the_split_and_the_ids_do_not_depend_on_where_files_are_cut(tmp_path, monkeypatch):
     table(tmp_path / "t.csv", 500)
     whole = prepare.prepare(data(tmp_path / "t.csv", tmp_path / "a"), quiet)
-    read = sources.read
-    monkeypatch.setattr(sources, "read", lambda path, d, **k: read(path, d, size=997, **k))
+    monkeypatch.setattr(text, "BLOCK_BYTES", 97)
+    monkeypatch.setattr(passes, "STRETCH", 701)
     pieces = prepare.prepare(data(tmp_path / "t.csv", tmp_path / "b"), quiet)
     for name in store.SPLITS:
         assert jax.tree.all(jax.tree.map(np.array_equal, pieces.split(name), whole.split(name)))
@@ -248,5 +253,5 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(folder, tmp_path):
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parent.parent
     )
     assert "UserError" in done.stderr.splitlines()[-1]
-    assert "cannot be written (File too large)" in done.stderr
+    assert "cannot be written (File too large" in done.stderr
     assert not [p for p in (tmp_path / "c").iterdir() if p.is_dir()]

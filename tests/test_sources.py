@@ -8,14 +8,16 @@ import polars as pl
 import pytest
 
 from autoloss_jax.config import Data
-from autoloss_jax.data import sources, text
+from autoloss_jax.data import files, sources, text
 from autoloss_jax.settings import UserError
 
 
 def rows(path, size=1 << 25, labelled=True, **data):
     """(Rows of a file, as tuples of label and values; rows skipped)."""
     blocks = list(sources.read(path, Data(**data), labelled=labelled, size=size))
-    return [r for b in blocks for r in b.frame.iter_rows()], sum(b.skipped for b in blocks)
+    return [r for b in blocks for r in b.frame.with_columns(**b.meanings).iter_rows()], sum(
+        b.skipped for b in blocks
+    )
 
 
 def criteo_line(label="0", integers=("",) * 13, words=("a",) * 26):
@@ -123,7 +125,7 @@ def test_a_gzip_that_was_cut_off_is_named_and_the_lines_before_it_can_be_kept(fi
     lines = random_criteo(300)
     whole = gzip.compress(("\n".join(lines) + "\n").encode())
     path = file(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"data.txt:\d+: the gzip data is damaged or cut off"):
+    with pytest.raises(UserError, match=r"data.txt:\d+: the compressed data is damaged or cut off"):
         rows(path, size, format="criteo")
     got, skipped = rows(path, size, format="criteo", on_bad_row="skip")
     assert skipped == 1
@@ -208,22 +210,22 @@ def test_a_bad_table_is_named(file, content, message):
 
 def test_splits_are_a_file_or_a_folder_of_three(tmp_path):
     with pytest.raises(UserError, match="name the dataset's file"):
-        sources.find_splits(Data())
+        files.find_splits(Data())
     with pytest.raises(UserError, match="no such file or folder"):
-        sources.find_splits(Data(path=str(tmp_path / "none")))
+        files.find_splits(Data(path=str(tmp_path / "none")))
     for name in ("train.csv", "valid.csv.gz"):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=r"no file test\.\*"):
-        sources.find_splits(Data(path=str(tmp_path)))
+        files.find_splits(Data(path=str(tmp_path)))
     (tmp_path / "test.csv").touch()
-    assert [p.name for p in sources.find_splits(Data(path=str(tmp_path))).values()] == [
+    assert [p.name for (p,) in files.find_splits(Data(path=str(tmp_path))).values()] == [
         "train.csv",
         "valid.csv.gz",
         "test.csv",
     ]
     (tmp_path / "test.txt").touch()
     with pytest.raises(UserError, match=r"2 files test\.\*"):
-        sources.find_splits(Data(path=str(tmp_path)))
+        files.find_splits(Data(path=str(tmp_path)))
 
 
 def test_no_bytes_lead_to_anything_but_rows_or_one_line(file):

@@ -8,7 +8,7 @@ import numpy as np
 
 from autoloss_jax.settings import UserError
 
-VERSION = 1  # of the layout on disk and of the rules that lead to it
+VERSION = 2  # of the layout on disk and of the rules that lead to it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Schema:
     fingerprint: str  # of the source's content and the settings
     slots: tuple[int, ...]  # ids of an example per field: 1, or the most values of a bag
     scales: dict[str, list[float]]  # column fed as values -> its mean and standard deviation
+    hashed: dict[str, int]  # hashed field -> into how many rows, after the first, which no value has
 
     @property
     def num_fields(self) -> int:
@@ -64,8 +65,9 @@ class Schema:
         """The schema in a JSON text; UserError if it is not one."""
         try:
             values: dict[str, Any] = json.loads(text)
-            values.setdefault("slots", [1] * len(values["fields"]))  # older ones have neither
+            values.setdefault("slots", [1] * len(values["fields"]))  # older ones have none of these
             values.setdefault("scales", {})
+            values.setdefault("hashed", {})
             for name, kind in get_type_hints(cls).items():
                 if kind in (str, int) and type(values[name]) is not kind:
                     raise ValueError(f"{name} is not of type {kind.__name__}")

@@ -1,20 +1,22 @@
-"""A prepared dataset on disk: schema.json, vocabulary.parquet, and per split x int32[n, S], y int32[n] and, where some field needs it, v float32[n, S], memory-mapped."""
+"""A prepared dataset on disk: schema.json, vocabulary.parquet, and shards of rows, each as x int32[n, S], y int32[n] and, where some field needs it, v float32[n, S], memory-mapped."""
 
-import contextlib
 import dataclasses
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
 
 from autoloss_jax.data.schema import Schema
+from autoloss_jax.data.shards import Shards
 from autoloss_jax.settings import UserError
 
 SPLITS = ("train", "val", "test")
-SCHEMA, VOCABULARY = "schema.json", "vocabulary.parquet"
+SCHEMA, VOCABULARY, SUMS = "schema.json", "vocabulary.parquet", "sha256.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +27,17 @@ class Store:
     schema: Schema
 
     def split(self, name: str) -> dict[str, np.ndarray]:
-        """{"x": int32[n, S], "y": int32[n]} of "train", "val" or "test", x global ids; "v" too if the schema is weighted."""
-        return {part: _mapped(self.path / f"{name}.{part}.npy") for part in _layout(self.schema)}
+        """{"x": int32[n, S], "y": int32[n]} of "train", "val" or "test", x global ids; "v" too if the schema is weighted.
+
+        What has several shards is a `Shards`, which does what is asked of a split: its length, its rows, np.asarray.
+        """
+        return {part: self._array(name, part) for part in _layout(self.schema)}
+
+    def _array(self, name: str, part: str) -> np.ndarray:
+        arrays = [_mapped(path) for path in sorted(self.path.glob(f"{name}-*.{part}.npy"))]
+        if len(arrays) > 1:
+            return cast(np.ndarray, Shards(tuple(arrays)))
+        return arrays[0] if arrays else np.zeros(0)
 
     def copy_to(self, workdir: Path) -> None:
         """Put what encodes new rows beside a run: the schema and the vocabulary."""
@@ -34,6 +45,14 @@ class Store:
             temporary = workdir / f".{name}.{os.getpid()}.tmp"
             shutil.copyfile(self.path / name, temporary)
             temporary.replace(workdir / name)
+
+    def damaged(self) -> list[str]:
+        """The names of files whose content is not what was written; reads all of them."""
+        try:
+            sums = json.loads((self.path / SUMS).read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path / SUMS}: cannot be read ({error})") from error
+        return [name for name, known in sums.items() if sum_of(self.path / name) != known]
 
 
 def open_store(path: Path) -> Store:
@@ -63,7 +82,7 @@ def load_vocabulary(folder: Path) -> tuple[Schema, pl.DataFrame]:
         vocabulary = pl.read_parquet(folder / VOCABULARY, columns=["field", "value"])
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{folder / VOCABULARY}: cannot be read ({str(error).splitlines()[0]})") from error
-    if vocabulary.height + schema.num_fields != schema.num_rows:
+    if vocabulary.height + schema.num_fields + sum(schema.hashed.values()) != schema.num_rows:
         raise UserError(f"{folder}: {VOCABULARY} and {SCHEMA} do not belong together")
     return schema, vocabulary
 
@@ -75,27 +94,35 @@ def _layout(schema: Schema) -> dict[str, tuple[str, tuple[int, ...]]]:
     return layout | ({"v": ("<f4", slots)} if schema.weighted else {})
 
 
-@contextlib.contextmanager
-def writer(folder: Path, schema: Schema) -> Iterator[Callable[[str, dict[str, np.ndarray]], None]]:
-    """A function (split, its arrays) that appends rows to a split; `num_examples` of each are to come.
+def write_shard(folder: Path, split: str, number: int, rows: dict[str, np.ndarray]) -> dict[str, str]:
+    """Put rows into a shard of a split, whole or not at all; {file: its SHA-256}.
 
     Plain writes: through a memory map, a full disk would end the process without a word.
     """
-    layout = _layout(schema)
-    with contextlib.ExitStack() as stack:
-        files = {}
-        for name in SPLITS:
-            for part, (kind, shape) in layout.items():
-                file = stack.enter_context((folder / f"{name}.{part}.npy").open("wb"))
-                header = {"descr": kind, "fortran_order": False, "shape": (schema.num_examples[name], *shape)}
-                np.lib.format.write_array_header_1_0(file, header)
-                files[name, part] = file
+    sums = {}
+    for part, array in rows.items():
+        path = folder / f"{split}-{number:05d}.{part}.npy"
+        temporary = path.with_name(f".{path.name}")
+        with temporary.open("wb") as file:
+            header = {
+                "descr": array.dtype.newbyteorder("<").str,
+                "fortran_order": False,
+                "shape": array.shape,
+            }
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(array, header["descr"]).data)
+        sums[path.name] = sum_of(temporary)
+        temporary.replace(path)
+    return sums
 
-        def append(name: str, block: dict[str, np.ndarray]) -> None:
-            for part, (kind, _) in layout.items():
-                files[name, part].write(np.ascontiguousarray(block[part], kind).data)
 
-        yield append
+def sum_of(path: Path) -> str:
+    """The SHA-256 of a file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _mapped(path: Path) -> np.ndarray:

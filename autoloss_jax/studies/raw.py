@@ -30,7 +30,8 @@ def of_dated_users(ratings: Path, workdir: Path, say: Callable[[str], None]) -> 
     if not target.exists():
         say(f"writing the ratings whose users have all their times to {target}")
         layout = Layout(("user", "movie", "rating", "timestamp"), "::")
-        frame = pl.concat(text.table(block, line, layout)[0] for line, block, _ in text.blocks(ratings))
+        with text.opened(ratings) as lines:
+            frame = pl.concat(text.table(block, line, layout)[0] for line, block, _ in lines.blocks())
         dated = (pl.col("timestamp").cast(pl.Int64) >= 0).all().over("user")
         lines = frame.filter(dated).select(pl.concat_str(*layout.columns, separator="::"))
         target.parent.mkdir(parents=True, exist_ok=True)

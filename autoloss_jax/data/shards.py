@@ -1,0 +1,55 @@
+"""Arrays one after another as one, without a copy: what a split of several shards is."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """Arrays [n_i, ...] of one type, seen as [sum of n_i, ...]. Reading rows copies those rows."""
+
+    arrays: tuple[np.ndarray, ...]
+
+    @functools.cached_property
+    def ends(self) -> np.ndarray:
+        """int64: where each array ends."""
+        return np.cumsum([len(a) for a in self.arrays])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole."""
+        return (int(self.ends[-1]), *self.arrays[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of all of them."""
+        return self.arrays[0].dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Of all of them."""
+        return sum(a.nbytes for a in self.arrays)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        del copy
+        return np.concatenate(self.arrays, dtype=dtype)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Rows of a slice, of a mask bool[n], or of numbers int[k], in the order asked for."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        rows = np.asarray(rows)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        found = np.empty((*rows.shape, *self.shape[1:]), self.dtype)
+        which = np.searchsorted(self.ends, rows, side="right")
+        for i in np.unique(which):
+            mine = which == i
+            found[mine] = self.arrays[i][rows[mine] - (self.ends[i] - len(self.arrays[i]))]
+        return found
