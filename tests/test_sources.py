@@ -9,6 +9,7 @@ import pytest
 
 from autoloss_jax.config import Data
 from autoloss_jax.data import files, sources, text
+from autoloss_jax.data.text import zstd
 from autoloss_jax.settings import UserError
 
 
@@ -74,8 +75,20 @@ def test_criteo_follows_the_log_square_rule_at_every_block_size(file, size):
         lambda s: b"\xef\xbb\xbf" + s,
         lambda s: b"\xef\xbb\xbf" + s.replace(b"\n", b"\r\n") + b"\r\n",
         gzip.compress,
+        zstd.compress,
+        lambda s: zstd.compress(s[:999]) + zstd.compress(s[999:]),
     ],
-    ids=["plain", "no final newline", "empty lines at the end", "CRLF", "BOM", "BOM and CRLF", "gzip"],
+    ids=[
+        "plain",
+        "no final newline",
+        "empty lines at the end",
+        "CRLF",
+        "BOM",
+        "BOM and CRLF",
+        "gzip",
+        "zstd",
+        "zstd in two frames",
+    ],
 )
 def test_line_ends_byte_order_marks_and_gzip_change_nothing(file, dress, size):
     lines = random_criteo(20, seed=1)
@@ -121,15 +134,18 @@ def test_invalid_utf8_is_named(file):
 
 
 @pytest.mark.parametrize("size", [500, 1 << 25])
-def test_a_gzip_that_was_cut_off_is_named_and_the_lines_before_it_can_be_kept(file, size):
-    lines = random_criteo(300)
-    whole = gzip.compress(("\n".join(lines) + "\n").encode())
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
+def test_a_compressed_file_that_was_cut_off_is_named_and_the_lines_before_it_can_be_kept(
+    file, size, compress
+):
+    lines = random_criteo(2000)
+    whole = compress(("\n".join(lines) + "\n").encode())
     path = file(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"data.txt:\d+: the compressed data is damaged or cut off"):
         rows(path, size, format="criteo")
     got, skipped = rows(path, size, format="criteo", on_bad_row="skip")
     assert skipped == 1
-    assert 50 < len(got) < 300
+    assert 50 < len(got) < 2000
     assert got == [criteo_reference(line) for line in lines[: len(got)]]
 
 

@@ -1,4 +1,4 @@
-"""python -m autoloss_jax.data.inspect DIR [--top=3] [--json]: what a prepared dataset, or that of a run, holds."""
+"""python -m autoloss_jax.data.inspect DIR [--top=3] [--json] [--verify]: what a prepared dataset, or that of a run, holds."""
 
 import dataclasses
 import json
@@ -82,6 +82,7 @@ def find(folder: Path) -> Store:
 def describe(data: Store, top: int = 3) -> dict[str, Any]:
     """What is there to know before training, as plain values: sizes, shares of labels, and per field its `top` values."""
     schema, vocabulary = store.load_vocabulary(data.path)
+    words = {str(name): part["value"] for (name,), part in vocabulary.group_by("field", maintain_order=True)}
     sums = Totals.of(data)
     return {
         "path": str(data.path),
@@ -92,12 +93,12 @@ def describe(data: Store, top: int = 3) -> dict[str, Any]:
         "skipped": schema.num_skipped,
         "values": schema.num_rows,
         "labels": {split: _labels(data, split) for split in SPLITS},
-        "fields": [_field(schema, f, vocabulary["value"], sums, top) for f in range(schema.num_fields)],
+        "fields": [_field(schema, f, words.get(name), sums, top) for f, name in enumerate(schema.fields)],
     }
 
 
-def _field(schema: Schema, f: int, words: pl.Series, sums: Totals, top: int) -> dict[str, Any]:
-    """The same of one field; `words` are the values of all fields in the order of ids, which leave out the first of a field."""
+def _field(schema: Schema, f: int, words: pl.Series | None, sums: Totals, top: int) -> dict[str, Any]:
+    """The same of one field; `words` are its values in the order of ids, which leave out the first; None: no one knows."""
     name, begin = schema.fields[f], int(schema.offsets[f])
     counts = sums.rows[begin : begin + schema.vocab_sizes[f]]
     seen = max(int(counts.sum()), 1)
@@ -109,7 +110,11 @@ def _field(schema: Schema, f: int, words: pl.Series, sums: Totals, top: int) -> 
         "values_per_row": seen / schema.num_examples["train"],
         "oov": {split: schema.oov_rate[split][f] for split in SPLITS},
         "top": [
-            {"value": _word(schema, name, words[begin - f + i]), "count": n, "share": n / seen}
+            {
+                "value": f"row {1 + i}" if words is None else _word(schema, name, words[i]),
+                "count": n,
+                "share": n / seen,
+            }
             for i in np.argsort(-counts[1:], kind="stable")[:top].tolist()
             for n in (int(counts[1 + i]),)
         ],
@@ -122,7 +127,12 @@ def _field(schema: Schema, f: int, words: pl.Series, sums: Totals, top: int) -> 
 
 def _kind(schema: Schema, f: int) -> str:
     name = schema.fields[f]
-    kinds = {"value": name in schema.scales, "bucket": name in schema.buckets, "bag": schema.slots[f] > 1}
+    kinds = {
+        "hash": name in schema.hashed,
+        "value": name in schema.scales,
+        "bucket": name in schema.buckets,
+        "bag": schema.slots[f] > 1,
+    }
     return next((kind for kind, holds in kinds.items() if holds), "category")
 
 
@@ -202,10 +212,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a prepared dataset, or the workdir of a run")
     parser.add_argument("--top", type=int, default=3, help="values of each field to show (3)")
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    parser.add_argument("--verify", action="store_true", help="first compare every file with its checksum")
     asked = parser.parse_args()
     if asked.top < 0:
         raise UserError(f"--top={asked.top}: must be at least 0")
-    found = describe(find(asked.folder), asked.top)
+    data = find(asked.folder)
+    if asked.verify and (damaged := data.damaged()):
+        raise UserError(f"{data.path}: damaged: {', '.join(damaged)}; delete the folder and prepare it again")
+    found = describe(data, asked.top)
     if asked.json:
         print(json.dumps(report.finite(found), allow_nan=False))
         return

@@ -22,7 +22,7 @@ from autoloss_jax.data.division import Part
 from autoloss_jax.data.encoder import Encoder
 from autoloss_jax.report import write_json
 
-STRETCH = 1 << 28  # bytes of text
+STRETCH = 1 << 27  # bytes of text
 LOADING = threading.Lock()  # of an encoder: once, and not once in each thread
 COUNTS, ENCODED = "counts.parquet", "encoded.json"
 

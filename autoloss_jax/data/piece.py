@@ -17,9 +17,7 @@ class Piece:
     """Rows as those of `data/sources.py`, but for words: UInt32 for String, List(UInt32) for List(String)."""
 
     rows: pl.DataFrame
-    words: dict[
-        str, pl.Series
-    ]  # column -> words, in any order, some perhaps twice; the numbers are places in them
+    words: dict[str, pl.Series]  # column -> the words that the numbers stand for; some may be there twice
 
 
 @dataclasses.dataclass
@@ -51,10 +49,13 @@ def of(blocks: Iterable[Block], bag_size: int) -> Piece:
                 of_bag = cell.list.head(bag_size).cast(pl.List(word))
                 columns[name] = (cell.cast(word) if kind == pl.String else of_bag).to_physical()
         coded.append(frame.with_columns(**columns))
-    words = {name: pl.DataFrame({name: word.categories.to_series()}) for name, word in known.items()}
-    return Piece(
-        pl.concat(coded), {n: of.select(meanings.get(n, pl.col(n))).to_series() for n, of in words.items()}
-    )
+    rows, words = pl.concat(coded), {}
+    for name, word in known.items():
+        codes = pl.col(name) if rows.schema[name] == pl.UInt32 else pl.col(name).explode()
+        places = pl.int_range(codes.max().cast(pl.Int64).fill_null(-1) + 1, dtype=pl.UInt32)
+        listed = rows.select(places.cat.to(word).cast(pl.String).alias(name))
+        words[name] = listed.select(meanings.get(name, pl.col(name))).to_series()
+    return Piece(rows, words)
 
 
 def write(piece: Piece, folder: Path, facts: Facts) -> None:

@@ -118,7 +118,7 @@ class Lines:
         line, found, self.ahead = self.ahead.partition(b"\n")
         self.position += len(line + found)
         if len(line) >= LONGEST_LINE and not found:
-            number = lines_before(self.path, self.position) + 1
+            number = lines_before(self.path, self.position)
             raise UserError(
                 f"{self.path}:{number}: a line of more than {LONGEST_LINE:,} bytes; is this a text file?"
             )
@@ -171,12 +171,12 @@ def first_line(path: Path) -> str:
     return text.decode("utf-8", "replace")
 
 
-def lines_before(path: Path, begin: int) -> int:
-    """How many lines end before this byte."""
-    count = 0
+def lines_before(path: Path, position: int) -> int:
+    """How many lines begin before this byte."""
+    count, before = 1, position - 1
     with opened(path) as lines:
-        while begin > lines.position and (text := lines._read(min(BLOCK_BYTES, begin - lines.position))):
-            count += text.count(b"\n")
+        while before > lines.position and (part := lines._read(min(BLOCK_BYTES, before - lines.position))):
+            count += part.count(b"\n")
     return count
 
 
