@@ -82,6 +82,26 @@ def pandas(path: Path, folder: Path) -> int:
     return offset
 
 
+def batches(folder: Path, batch_size: int, blocks: int = 60) -> float:
+    """Rows per second that the host makes batches of, ahead of a device."""
+    from autoloss_jax import sharding
+    from autoloss_jax.data import host, store
+    from autoloss_jax.data.shuffle import Order
+
+    found, root, block = store.open_store(folder), np.array([0, 1], np.uint32), 32
+    train = found.split("train")
+    order = Order("train", len(train["y"]), batch_size)
+    mesh, bounds = sharding.make_mesh(), found.schema.bounds
+    stream = host.Stream(mesh, (train,), (), {"train": order}, root, 7, block, bounds)
+    seconds = []
+    for _ in range(2):  # the second time, the pages are in memory
+        begun = time.perf_counter()
+        for source in stream.sources(range(0, block * (blocks + 1), block)):
+            del source
+        seconds.append(time.perf_counter() - begun)
+    return blocks * block * batch_size / seconds[-1]
+
+
 def measure(name: str, path: Path, folder: Path) -> dict[str, Any]:
     """{"seconds", "peak_bytes", "num_rows"} of one of them, in a process of its own."""
     script = "from benchmarks import preparing; preparing.main()"

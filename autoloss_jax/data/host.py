@@ -57,7 +57,7 @@ class Stream:
     def sources(self, bounds: Sequence[int]) -> Iterator[dict[str, Any]]:
         """For each pair of neighbours in `bounds`, what `train_batch` and `val_batch` read between these steps."""
         pieces = grain.MapDataset.range(len(bounds) - 1).map(lambda i: self._piece(bounds[i], bounds[i + 1]))
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
         for piece in pieces.to_iter_dataset(options):
             yield jax.device_put(piece, sharding.shardings(self.mesh, "source", piece))
 
@@ -74,9 +74,10 @@ class Stream:
         """Batches of these numbers, [length, B, ...]; what lies beyond them is left as it is and not read."""
         order = self.orders[name]
         stack = _zeros(parts, length, order.batch_size)
-        for i, number in enumerate(numbers):
-            _fill(parts, order.rows(self.root, number), {name: a[i] for name, a in stack.items()})
-        check({name: a[: len(numbers)] for name, a in stack.items()}, self.bounds)
+        if numbers:
+            used = {name: a[: len(numbers)].reshape(-1, *a.shape[2:]) for name, a in stack.items()}
+            _fill(parts, np.concatenate([order.rows(self.root, number) for number in numbers]), used)
+            check(used, self.bounds)
         return stack
 
     def train_batch(self, source: dict[str, Any], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
@@ -129,5 +130,8 @@ def _fill(parts: tuple[Split, ...], rows: np.ndarray, batch: Batch) -> None:
         end = begin + len(part["y"])
         mine = (rows >= begin) & (rows < end)
         for name, a in part.items():
-            batch[name][mine] = a[rows[mine] - begin]
+            if mine.all():
+                batch[name][:] = a.take(rows - begin, axis=0)  # several times as fast as a[rows]
+            else:
+                batch[name][mine] = a.take(rows[mine] - begin, axis=0)
         begin = end

@@ -41,15 +41,22 @@ class Shards:
         return np.concatenate(self.arrays, dtype=dtype)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Rows of a slice, of a mask bool[n], or of numbers int[k], in the order asked for."""
+        """Rows of a slice, of a mask bool[n], or of numbers int[k] in 0..n-1, in the order asked for."""
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
         rows = np.asarray(rows)
-        if rows.dtype == bool:
-            rows = np.flatnonzero(rows)
-        found = np.empty((*rows.shape, *self.shape[1:]), self.dtype)
-        which = np.searchsorted(self.ends, rows, side="right")
-        for i in np.unique(which):
-            mine = which == i
-            found[mine] = self.arrays[i][rows[mine] - (self.ends[i] - len(self.arrays[i]))]
+        return self.take(np.flatnonzero(rows) if rows.dtype == bool else rows)
+
+    def take(self, rows: np.ndarray, axis: int = 0) -> np.ndarray:
+        """Rows of these numbers, as numpy's `take` along axis 0, the only one."""
+        del axis
+        order = np.argsort(rows)  # a shard at a time, and forwards in it
+        ends = np.searchsorted(rows[order], self.ends)
+        found, begin = np.empty((len(rows), *self.shape[1:]), self.dtype), 0
+        for array, first, end in zip(
+            self.arrays, self.ends - [len(a) for a in self.arrays], ends, strict=True
+        ):
+            mine = order[begin:end]
+            found[mine] = array.take(rows[mine] - first, axis=0)
+            begin = end
         return found

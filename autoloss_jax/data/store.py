@@ -127,6 +127,6 @@ def sum_of(path: Path) -> str:
 
 def _mapped(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r")
+        return np.asarray(np.load(path, mmap_mode="r"))  # not as a memmap, which is slow to index
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete the folder and run again") from error
