@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from autoloss_jax import autoloss, config, methods, settings, sharding
+from autoloss_jax import autoloss, config, methods, processes, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config
@@ -38,11 +38,13 @@ class Folder:
     keep: int = 2
 
     def __post_init__(self):
+        if processes.is_chief():
+            for step in self.path.glob("[0-9]*"):
+                if not (step / MANIFEST).exists():
+                    shutil.rmtree(step, ignore_errors=True)
+        processes.wait()
         options = ocp.CheckpointManagerOptions(max_to_keep=self.keep, step_prefix=None, create=True)
         self.manager = ocp.CheckpointManager(self.path.absolute(), options=options)
-        for step in self.manager.all_steps():
-            if not (self.path / str(step) / MANIFEST).exists():
-                self.manager.delete(step)
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
         """Write a step, its metadata (JSON) and its manifest; a step that exists is replaced."""
@@ -53,18 +55,22 @@ class Folder:
         try:
             self.manager.save(step, args=items, force=True)
             self.manager.wait_until_finished()
-            write_json(self.path / str(step) / MANIFEST, _sums(self.path / str(step)))
+            if processes.is_chief():
+                write_json(self.path / str(step) / MANIFEST, _sums(self.path / str(step)))
         except (OSError, ValueError) as error:
             for half in self.path.glob(f"{step}.orbax-checkpoint-tmp*"):  # it may be what fills the disk
                 shutil.rmtree(half, ignore_errors=True)
             raise UserError(
                 f"{self.path}: the checkpoint of step {step} could not be written: {_first_line(error)}"
             ) from error
+        processes.wait()  # none reads it before its manifest is there
 
     def latest(self) -> Path | None:
         """The newest whole checkpoint, or None."""
         steps = sorted(self.manager.all_steps(), reverse=True)
-        return next((self.path / str(step) for step in steps if is_whole(self.path / str(step))), None)
+        whole = (self.path / str(step) for step in steps if is_whole(self.path / str(step)))
+        found = processes.of_chief(lambda: str(next(whole, "")))
+        return Path(found) if found else None
 
     def close(self) -> None:
         """Release Orbax's threads."""
@@ -73,6 +79,10 @@ class Folder:
 
 def newest(path: Path) -> Path:
     """The checkpoint that `path` means: itself, or the newest whole one in it; read only. UserError if there is none."""
+    return Path(processes.of_chief(lambda: str(_newest(path))))
+
+
+def _newest(path: Path) -> Path:
     if (path / MANIFEST).exists():
         found = [path]
     else:

@@ -13,6 +13,7 @@ import argparse
 import functools
 import re
 import runpy
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -20,7 +21,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from autoloss_jax import settings
+from autoloss_jax import processes, settings
 from autoloss_jax.config import Data
 from autoloss_jax.data import prepare
 from autoloss_jax.settings import UserError
@@ -46,6 +47,7 @@ def _prepared(main: Callable[[], None], argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save, and raises what goes wrong
     if len(argv) > 1:
         raise UserError(f"{argv[1]}: not a flag; flags begin with --, as --workdir=DIR")
+    processes.join()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = prepare.cache_folder(getattr(CONFIG.value, "data", None) or Data()) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))
@@ -70,8 +72,9 @@ def existing_folder() -> Path:
 
 
 def say(text: str) -> None:
-    """A line for people."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for people; of several processes the chief says it."""
+    if processes.is_chief():
+        print(text, file=sys.stderr, flush=True)
 
 
 def _parse_flags(module: str, argv: Sequence[str]) -> list[str]:
@@ -135,16 +138,22 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(action: Callable[[], Any]) -> None:
-    """`action`, with a mistake of the user's as one line and exit code 2, and a signal as 128 + its number."""
+    """`action`, with a mistake of the user's as one line and exit code 2, and a signal as 128 + its number.
+
+    Of several processes none outlives another that fails.
+    """
     try:
         action()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        processes.end(2, f"{error}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        processes.end(130)
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Preempted as preempted:
-        print("interrupted: the state is saved; the same command goes on from here", file=sys.stderr)
+        say("interrupted: the state is saved; the same command goes on from here")
         sys.exit(128 + preempted.number)
+    except Exception as error:
+        if processes.count() == 1:
+            raise
+        processes.end(1, processes.lost(error) or f"a fault of the program\n{traceback.format_exc()}")

@@ -9,7 +9,7 @@ import rich.console
 from absl import flags
 from ml_collections import config_flags
 
-from autoloss_jax import config, door, report, restore, settings
+from autoloss_jax import config, door, processes, report, restore, settings
 from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
 from autoloss_jax.door import CONFIG, say
@@ -39,9 +39,10 @@ def _train() -> None:
         results.append(
             train.train(other, workdir / "compare" / re.sub(r"[^A-Za-z0-9_.=-]", "_", method), say)
         )
-    console = rich.console.Console()
-    console.width = max(console.width, 100)
-    console.print(report.table(results))
+    if processes.is_chief():
+        console = rich.console.Console()
+        console.width = max(console.width, 100)
+        console.print(report.table(results))
     say(f"figures: {workdir / 'result.json'}")
 
 
@@ -49,11 +50,12 @@ def _run() -> tuple[Config, Path]:
     """The config and the folder of a run; its data, if they are to be made up."""
     workdir = door.folder()
     cfg: Config = config.check(CONFIG.value)
-    return synthetic.generated(cfg, workdir, say), workdir
+    return processes.chief_first(lambda: synthetic.generated(cfg, workdir, say)), workdir
 
 
 def _tune() -> None:
     """Search over some keys of the config, and print the best as flags."""
+    processes.alone("--mode=tune")
     cfg, workdir = _run()
     workdir /= "tune"
     found = tune.tune(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)
@@ -70,11 +72,13 @@ def _evaluate() -> None:
     figures = report.finite(restore.evaluate_run(loaded, workdir, "data.path" in overrides, lambda _: None))
     if OUTPUT.value:
         report.write_json(Path(OUTPUT.value), figures)
-    print(json.dumps(figures, allow_nan=False))
+    if processes.is_chief():
+        print(json.dumps(figures, allow_nan=False))
 
 
 def _predict() -> None:
     """Score the rows of a file."""
+    processes.alone("--mode=predict")
     if not OUTPUT.value:
         raise UserError("--output: name the Parquet file to write, as --output=scores.parquet")
     overrides, workdir = _overrides(), door.existing_folder()

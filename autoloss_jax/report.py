@@ -16,6 +16,8 @@ import rich.progress
 import rich.table
 from tensorboard.summary import Writer
 
+from autoloss_jax import processes
+
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "polars")
 
 
@@ -37,7 +39,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: it is old or new, never half."""
+    """Write a file atomically: it is old or new, never half. Of several processes the chief writes."""
+    if not processes.is_chief():
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
@@ -59,11 +63,13 @@ class Log:
     """metrics.jsonl, and TensorBoard events of the same.
 
     A resumed run drops the lines after the step it resumes from and writes the events anew from what is left,
-    so that a run that was killed leaves the same record as one that was not.
+    so that a run that was killed leaves the same record as one that was not. Of several processes the chief writes.
     """
 
     def __init__(self, workdir: Path, step: int):
-        self.path = workdir / "metrics.jsonl"
+        self.path, self.writes = workdir / "metrics.jsonl", processes.is_chief()
+        if not self.writes:
+            return
         events = workdir / "tensorboard"
         shutil.rmtree(events, ignore_errors=True)
         self.writer = Writer(str(events))
@@ -76,6 +82,8 @@ class Log:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one line; `record` has a "step"."""
+        if not self.writes:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps(finite(record), allow_nan=False) + "\n")
         self._event(record)
@@ -91,7 +99,8 @@ class Log:
 
     def close(self) -> None:
         """Flush the events."""
-        self.writer.close()
+        if self.writes:
+            self.writer.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -107,7 +116,8 @@ class Bar:
     """A live bar on a terminal; elsewhere a plain line per evaluation; not shown, neither."""
 
     def __init__(self, title: str, total: int, step: int, *, shown: bool = True):
-        self.shown, self.live = shown, shown and sys.stderr.isatty()
+        self.shown = shown and processes.is_chief()
+        self.live = self.shown and sys.stderr.isatty()
         self.title = title
         self.bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),

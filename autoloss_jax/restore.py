@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from autoloss_jax import autoloss, checkpoint, evaluate, session, sharding
+from autoloss_jax import autoloss, checkpoint, evaluate, processes, session, sharding
 from autoloss_jax.checkpoint import Loaded
 from autoloss_jax.data import prepare, store
 from autoloss_jax.settings import UserError
@@ -47,7 +47,7 @@ def evaluate_run(
             raise UserError(f"--config.data.path={data.path}: no rows to evaluate on; name another file")
         split = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     else:
-        prepared = prepare.prepare(session.data_of(loaded.cfg), say)
+        prepared = processes.chief_first(lambda: prepare.prepare(session.data_of(loaded.cfg), say))
         if prepared.schema.fingerprint != loaded.schema.fingerprint:
             raise UserError(
                 f"{data.path}: not the data this checkpoint was trained on; name it as --config.data.path to evaluate another file"
@@ -92,7 +92,7 @@ def predict(loaded: Loaded, workdir: Path, output: Path) -> int:
 def _forward(loaded: Loaded) -> tuple[evaluate.Evaluate, jax.sharding.Mesh, autoloss.TrainState]:
     sharding.check_batch_size(loaded.mesh, loaded.cfg.train.eval_batch_size, "train.eval_batch_size")
     return (
-        jax.jit(functools.partial(autoloss.evaluate_step, loaded.al)),
+        evaluate.program(loaded.al, loaded.mesh),
         loaded.mesh,
         loaded.state,
     )

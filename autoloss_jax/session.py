@@ -9,7 +9,18 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from autoloss_jax import autoloss, config, evaluate, methods, programs, report, settings, sharding, signal
+from autoloss_jax import (
+    autoloss,
+    config,
+    evaluate,
+    methods,
+    processes,
+    programs,
+    report,
+    settings,
+    sharding,
+    signal,
+)
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config
@@ -61,10 +72,11 @@ class Session:
 
 def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Session:
     """Prepare the data and compile the steps."""
-    data = prepare.prepare(data_of(cfg), say)
+    data = processes.chief_first(lambda: prepare.prepare(data_of(cfg), say))
     schema = data.schema
     report.write_json(workdir / "config.json", json.loads(settings.to_json(cfg)))
-    data.copy_to(workdir)
+    if processes.is_chief():
+        data.copy_to(workdir)
     method, pool = methods.resolve(cfg.method)
     splits = divide(cfg, data, method)
     epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
@@ -88,7 +100,7 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         feed=feed,
         train_block=programs.train_block(al, feed, cfg.method.every, method.step),
         settle=jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0),
-        evaluate_step=jax.jit(functools.partial(autoloss.evaluate_step, al)),
+        evaluate_step=evaluate.program(al, mesh),
         signal=signal.meter(al, mesh, splits.train, splits.controller, cfg.train.batch_size)
         if cfg.run.signal and method.searches
         else None,
@@ -112,7 +124,7 @@ def _feed(
         orders[name] = Order(name, rows, min(cfg.train.batch_size, rows))
     num_bytes = sum(a.nbytes for split in parts.values() for part in split for a in part.values())
     where = cfg.data.residence
-    if where == "device" or (where == "auto" and device.fits(num_bytes)):
+    if where == "device" or (where == "auto" and processes.count() == 1 and device.fits(num_bytes)):
         for split in parts.values():
             for part in split:
                 host.check(part, bounds)

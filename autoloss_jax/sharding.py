@@ -9,7 +9,6 @@ import re
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from autoloss_jax.settings import UserError
@@ -48,14 +47,23 @@ def shardings(mesh: Mesh, name: str, tree: Any) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, tree)
 
 
-def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """A host batch, split over the devices."""
-    return jax.device_put(batch, shardings(mesh, "batch", batch))
-
-
 def put_state(mesh: Mesh, state: Any) -> Any:
     """A state, placed by the rules."""
     return jax.device_put(state, shardings(mesh, "state", state))
+
+
+def share(mesh: Mesh, batch_size: int) -> slice:
+    """Of a batch, the examples that this process's devices hold; all, if the process is alone."""
+    held = NamedSharding(mesh, PartitionSpec("data")).addressable_devices_indices_map((batch_size,))
+    starts, stops, _ = zip(
+        *(index.indices(batch_size) for (index,) in filter(None, held.values())), strict=True
+    )
+    return slice(min(starts), max(stops))
+
+
+def put(mesh: Mesh, name: str, tree: Any) -> Any:
+    """Host arrays, placed by the rules; of what the processes divide, each gives its share."""
+    return jax.make_array_from_process_local_data(shardings(mesh, name, tree), tree)
 
 
 @dataclasses.dataclass(frozen=True)

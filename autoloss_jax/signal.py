@@ -58,14 +58,9 @@ def meter(
 
     def measure(state: TrainState) -> float:
         root, step = np.asarray(jax.random.key_data(state.key)), int(state.step)
-        batch, val = (
-            host.gather(parts, order.rows(root, step))
-            for parts, order in zip((train, controller), orders, strict=True)
-        )
-        first, second = (
-            {name: a[part] for name, a in val.items()} for part in (slice(half), slice(half, None))
-        )
-        placed = (sharding.put_batch(mesh, b) for b in (batch, first, second))
-        return float(jitted(state, *placed))
+        rows, val_rows = (order.rows(root, step) for order in orders)
+        drawn = ((train, rows), (controller, val_rows[:half]), (controller, val_rows[half:]))
+        shares = (host.gather(parts, r[sharding.share(mesh, len(r))]) for parts, r in drawn)
+        return float(jitted(state, *(sharding.put(mesh, "batch", share) for share in shares)))
 
     return measure

@@ -19,6 +19,7 @@ from autoloss_jax import (
     config,
     evaluate,
     methods,
+    processes,
     report,
     settings,
     snapshots,
@@ -70,6 +71,7 @@ def train(
             clock.restart()
             result = _result(session, progress, checkpoint.newest(workdir / "best"), int(state.step))
         report.write_json(workdir / "result.json", result)
+        processes.wait()  # whatever comes next may read the run
         return result
 
 
@@ -136,7 +138,7 @@ def _loop(
                     clock.restart()
                 bar.note(_summary(record, progress), line=evaluating)
                 log.write(record)
-            number = interrupted()
+            number = processes.greatest(interrupted())
             due = cfg.train.checkpoint_every and done % cfg.train.checkpoint_every == 0
             if evaluating or number or due:
                 newest.save(done, state, _meta(session, progress))

@@ -48,7 +48,7 @@ def in_force(session: Session, state: TrainState) -> InForce:
     def replayed(state: TrainState, step: int) -> TrainState:
         snapshot = left[min(step // session.evaluate_every, len(left) - 1)]
         # a copy: a step gives its state away
-        params, stats = sharding.put_state(session.mesh, jax.tree.map(jnp.array, snapshot))
+        params, stats = sharding.put(session.mesh, "state", jax.tree.map(jnp.array, snapshot))
         return state.replace(controller=state.controller.replace(params=params, stats=stats))
 
     return replayed

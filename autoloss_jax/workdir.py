@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config, settings
+from autoloss_jax import config, processes, settings
 from autoloss_jax.config import Config
 from autoloss_jax.settings import UserError
 
@@ -68,7 +68,13 @@ def refuse_other_config(cfg: Config, saved: Config, workdir: Path) -> None:
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Hold the workdir; Busy if another process does, UserError if it cannot be written. The kernel frees it after a kill."""
+    """Hold the workdir; Busy if another run does, UserError if it cannot be written. The kernel frees it after a kill.
+
+    Of several processes the chief holds it for all.
+    """
+    if not processes.is_chief():
+        yield
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with (workdir / ".lock").open("a+") as file:

@@ -83,7 +83,7 @@ def largest_collectives(mesh, **keys):
     """Numbers in the largest array that devices exchange, of the training and of what reads the whole table."""
     al, state, program, source = problem(mesh, LARGE, **keys)
     settle, evaluate = (jax.jit(functools.partial(f, al)) for f in (autoloss.settle, autoloss.evaluate_step))
-    batch = sharding.put_batch(mesh, {k: np.asarray(v)[:BATCH] for k, v in source["train"].items()})
+    batch = sharding.put(mesh, "batch", {k: np.asarray(v)[:BATCH] for k, v in source["train"].items()})
     compiled = {
         "train": program.lower(state, source, np.int32(0)),
         "settle": settle.lower(state),

@@ -52,7 +52,7 @@ def put(mesh: jax.sharding.Mesh, parts: tuple[Split, ...]) -> dict[str, jax.Arra
         name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else np.asarray(whole)
         for name, whole in parts[0].items()
     }
-    return jax.device_put(split, sharding.shardings(mesh, "source", split))
+    return sharding.put(mesh, "source", split)
 
 
 def fits(num_bytes: int) -> bool:

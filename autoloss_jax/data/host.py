@@ -59,7 +59,7 @@ class Stream:
         pieces = grain.MapDataset.range(len(bounds) - 1).map(lambda i: self._piece(bounds[i], bounds[i + 1]))
         options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
         for piece in pieces.to_iter_dataset(options):
-            yield jax.device_put(piece, sharding.shardings(self.mesh, "source", piece))
+            yield sharding.put(self.mesh, "source", piece)
 
     def _piece(self, start: int, stop: int) -> dict[str, Any]:
         first = {"train": start, "val": -(-start // self.every)}
@@ -71,12 +71,14 @@ class Stream:
         return piece
 
     def _stack(self, name: str, parts: tuple[Split, ...], numbers: range, length: int) -> Batch:
-        """Batches of these numbers, [length, B, ...]; what lies beyond them is left as it is and not read."""
+        """The share of this process of batches of these numbers, [length, B, ...]; what lies beyond is zero and not read."""
         order = self.orders[name]
-        stack = _zeros(parts, length, order.batch_size)
+        share = sharding.share(self.mesh, order.batch_size)
+        stack = _zeros(parts, length, share.stop - share.start)
         if numbers:
             used = {name: a[: len(numbers)].reshape(-1, *a.shape[2:]) for name, a in stack.items()}
-            _fill(parts, np.concatenate([order.rows(self.root, number) for number in numbers]), used)
+            rows = np.concatenate([order.rows(self.root, number)[share] for number in numbers])
+            _fill(parts, rows, used)
             check(used, self.bounds)
         return stack
 
@@ -105,11 +107,11 @@ def check(split: Split, bounds: np.ndarray) -> None:
         )
 
 
-def padded(split: Split, batch_size: int) -> Iterator[tuple[Batch, int]]:
-    """A split in order, in batches of one shape: (batch, how many of its rows are real)."""
+def padded(split: Split, batch_size: int, share: slice = slice(None)) -> Iterator[tuple[Batch, int]]:
+    """A split in order, in batches of one shape, or a share of each: (batch, how many rows of the whole are real)."""
     rows = len(split["y"])
     for begin in range(0, rows, batch_size):
-        index = np.minimum(np.arange(begin, begin + batch_size), rows - 1)
+        index = np.minimum(np.arange(begin, begin + batch_size), rows - 1)[share]
         yield {name: a[index] for name, a in split.items()}, min(batch_size, rows - begin)
 
 

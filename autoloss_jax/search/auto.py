@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config, losses, report, settings
+from autoloss_jax import config, losses, processes, report, settings
 from autoloss_jax import train as loop
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
@@ -24,6 +24,7 @@ COSTS = {"ce": 1, "al1": 1, "retrain": 2, "bohb": 3}  # the fewest trainings of 
 
 def train(train: Train, cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The result.json of the best contender, each trained by `train`; `workdir` becomes its run, and says why in auto.md."""
+    processes.alone("--config.method.name=auto")
     with workdirs.locked(workdir):
         _claim(cfg, workdir)
         results = {}

@@ -15,7 +15,7 @@ from typing import Any
 
 import optuna
 
-from autoloss_jax import config, report, settings, train
+from autoloss_jax import config, processes, report, settings, train
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
 
@@ -35,6 +35,7 @@ def search(
     `workdir/best.json` and each trial in `workdir/trials.json`; where the former is there, nothing is run. UserError
     if the search that was begun in `workdir` is another.
     """
+    processes.alone("a search over trainings (tune, bohb)")
     workdir.mkdir(parents=True, exist_ok=True)
     begun, chosen = workdir / "config.json", workdir / "best.json"
     if begun.exists():

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from autoloss_jax import door, settings
+from autoloss_jax import door, processes, settings
 from autoloss_jax.learned import pictures
 from autoloss_jax.studies import grid, page, table
 
 
 def main() -> None:
     """Train what is not trained yet, and write the table after each training; pictures and the page at the end."""
+    processes.alone("a study")
     workdir, study = door.folder(), door.CONFIG.value
     if not isinstance(study, grid.Study):
         raise settings.UserError("--config: not a study; name a file of configs/studies")
