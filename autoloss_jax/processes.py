@@ -148,7 +148,7 @@ def lost(error: BaseException) -> str | None:
     said = str(error).strip().split("\n")[0]
     signs = ("gloo", "nccl", "coordination", "connection closed", "connection reset", "unavailable:")
     return (
-        f"error: lost another process ({said[:200]}); {AGAIN}"
+        f"lost another process ({said[:200]}); {AGAIN}"
         if any(s in said.lower() for s in signs)
         else None
     )

@@ -1,0 +1,154 @@
+"""Real processes on this machine train one run, whatever their number, and end together."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from autoloss_jax import processes, settings, sharding, train
+from configs import quickstart
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.processes
+
+
+class Run:
+    """`python -m autoloss_jax.main` in several processes, whose words are kept."""
+
+    def __init__(self, count, workdir, flags, of_one=()):
+        workdir.mkdir(exist_ok=True)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        common = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "PYTHONPATH": str(ROOT)}
+        common |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
+        command = [sys.executable, "-m", "autoloss_jax.main", f"--workdir={workdir}", *flags]
+        self.workdir, self.started = workdir, {p: p.stat().st_mtime for p in manifests(workdir)}
+        self.errors = [workdir.with_name(f"{workdir.name}.{count}.{i}") for i in range(count)]
+        self.members = []
+        for i in range(count):
+            with self.errors[i].open("w") as stderr:
+                env = os.environ | common | {"JAX_PROCESS_ID": str(i)}
+                more = of_one if i == 1 else ()
+                self.members.append(subprocess.Popen([*command, *more], stderr=stderr, cwd=ROOT, env=env))
+
+    def until_saved(self):
+        """Wait for a checkpoint that was not there before."""
+        while not any(p not in self.started for p in manifests(self.workdir)):
+            assert all(m.poll() is None for m in self.members), self.said()
+            time.sleep(0.02)
+
+    def codes(self, within=60):
+        """Exit codes, of those that end in time."""
+        end = time.monotonic() + within
+        for member in self.members:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                member.wait(max(end - time.monotonic(), 0))
+        codes = [member.poll() for member in self.members]
+        for member in self.members:
+            member.kill()
+        return codes
+
+    def said(self):
+        """Lines of every process's stderr."""
+        time.sleep(0.2)  # the last ones go through a filter
+        return [path.read_text().splitlines() for path in self.errors]
+
+
+def manifests(workdir):
+    return list(workdir.glob("checkpoints/*/sha256.json"))
+
+
+KEYS = {
+    "data.generate": 0,
+    "data.cache": None,
+    "data.path": None,
+    "model.embed_dim": 4,
+    "model.hidden": (8,),
+    "method.hidden": (8,),
+    "train.batch_size": 200,
+    "train.epochs": 3,
+    "train.patience": 9,
+    "train.log_every": 1,
+    "train.checkpoint_every": 2,
+    "train.eval_batch_size": 256,
+    "run.compare": (),
+}
+
+
+@pytest.fixture(scope="module")
+def keys(criteo_file, tmp_path_factory):
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return KEYS | {"data.path": str(criteo_file), "data.cache": cache}
+
+
+@pytest.fixture(scope="module")
+def flags(keys):
+    return ["--config=configs/quickstart.py", *(f"--config.{name}={value}" for name, value in keys.items())]
+
+
+def losses(workdir):
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {r["step"]: r["loss"] for r in records}
+
+
+def assert_one_line_each(said, wanted, victim=None):
+    """Every survivor said at most one line, and at least one of them what is wanted."""
+    last = [[s for s in lines if "error" in s or "Check failure" in s] for lines in said]
+    assert all(len(lines) <= 1 for lines in last), said
+    assert any(wanted in line for i, lines in enumerate(last) if i != victim for line in lines), said
+    assert "Traceback" not in str(said)
+
+
+def test_a_run_that_changes_its_number_of_processes_is_the_run_of_one(keys, flags, tmp_path):
+    run = Run(2, tmp_path / "run", flags)
+    run.until_saved()
+    run.members[1].send_signal(signal.SIGTERM)  # to one of them
+    assert run.codes() == [143, 143], run.said()
+    assert any("the state is saved" in line for line in run.said()[0])
+    assert run.said()[1] == []  # the chief alone speaks
+    saved = max(losses(tmp_path / "run"))
+
+    run = Run(4, tmp_path / "run", flags)
+    run.until_saved()
+    run.members[2].kill()
+    codes = run.codes()
+    assert codes[2] == -signal.SIGKILL and all(code not in (0, None) for code in codes), run.said()
+    assert_one_line_each(run.said(), "another process", victim=2)
+    assert run.said()[0][0] == f"going on from step {saved}"
+    assert max(losses(tmp_path / "run")) > saved
+
+    cfg = settings.with_keys(quickstart.get_config(), keys)
+    jax.config.update("jax_disable_most_optimizations", True)
+    result = train.train(cfg, tmp_path / "run", lambda _: None, shown=False)
+    whole = train.train(cfg, tmp_path / "whole", lambda _: None, shown=False)
+    jax.config.update("jax_disable_most_optimizations", False)
+    mixed, alone = losses(tmp_path / "run"), losses(tmp_path / "whole")
+    assert list(mixed) == list(alone)
+    np.testing.assert_allclose(list(mixed.values()), list(alone.values()), rtol=1e-5)
+    assert result["test"]["logloss"] == pytest.approx(whole["test"]["logloss"], rel=1e-5)
+    assert result["val"]["auc"] == pytest.approx(whole["val"]["auc"], abs=1e-4)
+
+
+def test_without_its_first_process_a_run_ends_in_one_line(flags, tmp_path):
+    run = Run(2, tmp_path / "run", [*flags, "--config.train.epochs=99"])
+    run.until_saved()
+    run.members[0].kill()
+    codes = run.codes()
+    assert codes[1] not in (0, None), run.said()
+    assert_one_line_each(run.said(), "process 1: another process is gone", victim=0)
+
+
+def test_a_mistake_of_one_process_ends_all(flags, tmp_path):
+    run = Run(2, tmp_path / "run", flags, of_one=["--config.data.path=/nowhere"])
+    assert run.codes() == [2, 2], run.said()
+    assert_one_line_each(run.said(), "error: process 1: --config.data.path=/nowhere: no such file", victim=0)
