@@ -10,6 +10,7 @@ if not (Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exi
     )  # else a CUDA build of jax prints an error on a machine without a driver
 
 import argparse
+import faulthandler
 import functools
 import re
 import runpy
@@ -35,19 +36,22 @@ WORKDIR = flags.DEFINE_string("workdir", "", "the run's folder; empty: runs/<con
 
 
 def enter(main: Callable[[], None], module: str) -> None:
-    """Run a program whose flags and docstring are those of `module`."""
-    run(
-        lambda: app.run(
-            functools.partial(_prepared, main), flags_parser=functools.partial(_parse_flags, module)
-        )
-    )
+    """Run a program whose flags and docstring are those of `module`, in as many processes as its environment tells of."""
+
+    def action() -> None:
+        processes.join()
+        app.run(functools.partial(_prepared, main), flags_parser=functools.partial(_parse_flags, module))
+
+    run(action)
 
 
 def _prepared(main: Callable[[], None], argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save, and raises what goes wrong
+    faulthandler.enable(
+        2
+    )  # absl has turned it to Python's stderr, which a fault of the runtime is not to fill
     if len(argv) > 1:
         raise UserError(f"{argv[1]}: not a flag; flags begin with --, as --workdir=DIR")
-    processes.join()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = prepare.cache_folder(getattr(CONFIG.value, "data", None) or Data()) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))

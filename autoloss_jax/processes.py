@@ -4,6 +4,7 @@
 JAX_COORDINATOR_ADDRESS=HOST:PORT, of process 0, JAX_NUM_PROCESSES and JAX_PROCESS_ID. Without them a run is one process.
 """
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -32,43 +33,33 @@ _numbers = itertools.count()  # of meetings, in which all processes take part in
 
 
 def join() -> None:
-    """Join the processes that the environment tells of; before JAX is asked for devices. UserError if it tells half."""
-    told = _told()
-    if not told:
+    """Join the processes that the environment tells of; before JAX is asked for devices."""
+    given = told()
+    if not given:
         return
-    _filter_native(f"{told.get('process_id', os.environ.get('SLURM_PROCID'))}")
+    _filter_native(f"{given.get('process_id', os.environ.get('SLURM_PROCID'))}")
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
-    jax.distributed.initialize(**told, heartbeat_timeout_seconds=HEARTBEAT)
-    threading.Thread(target=_watch, daemon=True).start()
+    jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT)
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(over,), daemon=True)
+    watch.start()
+    atexit.register(lambda: (over.set(), watch.join()))
 
 
-def _told() -> dict[str, Any]:
-    """The arguments of jax.distributed.initialize; none for a run of one process."""
-    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
-    if len(given) == len(VARIABLES):
-        address, *numbers = given.values()
-        if (
-            not all(n.isdigit() for n in numbers)
-            or not int(numbers[1]) < int(numbers[0])
-            or ":" not in address
-        ):
-            raise UserError(
-                f"{', '.join(f'{k}={v}' for k, v in given.items())}: wanted are HOST:PORT, a number of processes, and "
-                "which of them this one is, from 0"
-            )
-        named = {
-            "coordinator_address": address,
-            "num_processes": int(numbers[0]),
-            "process_id": int(numbers[1]),
-        }
-        return named | {"cluster_detection_method": "deactivate"} if int(numbers[0]) > 1 else {}
-    if "SLURM_STEP_NODELIST" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
-        return {"cluster_detection_method": "slurm"}
-    if "JAX_NUM_PROCESSES" in given or "JAX_PROCESS_ID" in given:
+def told() -> dict[str, Any]:
+    """The arguments of jax.distributed.initialize; none for a run of one process. UserError for half of them."""
+    given = {name: os.environ.get(name, "") for name in VARIABLES}
+    address, number, which = given.values()
+    if not any(given.values()):
+        several = "SLURM_STEP_NODELIST" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1
+        return {"cluster_detection_method": "slurm"} if several else {}
+    if not (":" in address and number.isdigit() and which.isdigit() and int(which) < int(number)):
         raise UserError(
-            f"{', '.join(n for n in VARIABLES if n not in given)}: not set, but {', '.join(given)}"
+            f"{', '.join(f'{k}={v}' for k, v in given.items())}: wanted are HOST:PORT, the number of processes, and which of "
+            "them this one is, from 0"
         )
-    return {}
+    named = {"coordinator_address": address, "num_processes": int(number), "process_id": int(which)}
+    return named | {"cluster_detection_method": "deactivate"} if int(number) > 1 else {}
 
 
 def count() -> int:
@@ -147,19 +138,14 @@ def lost(error: BaseException) -> str | None:
     """A line for an error that comes of another process's death; None for any other."""
     said = str(error).strip().split("\n")[0]
     signs = ("gloo", "nccl", "coordination", "connection closed", "connection reset", "unavailable:")
-    return (
-        f"lost another process ({said[:200]}); {AGAIN}"
-        if any(s in said.lower() for s in signs)
-        else None
-    )
+    return f"lost another process ({said[:200]}); {AGAIN}" if any(s in said.lower() for s in signs) else None
 
 
-def _watch() -> None:
+def _watch(over: threading.Event) -> None:
     """End this process when another has told that it fails."""
-    while client := _coordinator():
+    while not over.wait(POLL):
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is no such news
-            _leave(int(client.key_value_try_get("failed")))
-        time.sleep(POLL)
+            _leave(int(_coordinator().key_value_try_get("failed")))
 
 
 def _leave(code: int) -> NoReturn:

@@ -10,15 +10,53 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import processes, settings, sharding, train
+from autoloss_jax import processes, settings, train
 from configs import quickstart
+from tests.conftest import unoptimised
 
 ROOT = Path(__file__).parent.parent
-pytestmark = pytest.mark.processes
+SLURM = {"SLURM_STEP_NODELIST": "node[01-02]", "SLURM_NTASKS": "2"}
+TOLD = {"JAX_COORDINATOR_ADDRESS": "host:8476", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Gives the arguments of jax.distributed.initialize that a set of variables makes."""
+
+    def told(variables):
+        for name in (*SLURM, *TOLD):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return processes.told()
+
+    return told
+
+
+def test_the_environment_tells_each_process_who_it_is(environment):
+    assert environment({}) == {}
+    assert environment(SLURM | {"SLURM_NTASKS": "1"}) == {}  # a job of one task
+    assert environment(SLURM) == {"cluster_detection_method": "slurm"}
+    named = {"coordinator_address": "host:8476", "num_processes": 2, "process_id": 1}
+    assert environment(SLURM | TOLD) == named | {"cluster_detection_method": "deactivate"}
+    assert environment(TOLD | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JAX_PROCESS_ID", "2"),
+        ("JAX_PROCESS_ID", ""),
+        ("JAX_NUM_PROCESSES", "two"),
+        ("JAX_COORDINATOR_ADDRESS", "host"),
+    ],
+)
+def test_half_an_environment_is_one_line(environment, name, value):
+    with pytest.raises(settings.UserError, match=name):
+        environment(TOLD | {name: value})
 
 
 class Run:
@@ -109,6 +147,7 @@ def assert_one_line_each(said, wanted, victim=None):
     assert "Traceback" not in str(said)
 
 
+@pytest.mark.processes
 def test_a_run_that_changes_its_number_of_processes_is_the_run_of_one(keys, flags, tmp_path):
     run = Run(2, tmp_path / "run", flags)
     run.until_saved()
@@ -128,10 +167,8 @@ def test_a_run_that_changes_its_number_of_processes_is_the_run_of_one(keys, flag
     assert max(losses(tmp_path / "run")) > saved
 
     cfg = settings.with_keys(quickstart.get_config(), keys)
-    jax.config.update("jax_disable_most_optimizations", True)
-    result = train.train(cfg, tmp_path / "run", lambda _: None, shown=False)
-    whole = train.train(cfg, tmp_path / "whole", lambda _: None, shown=False)
-    jax.config.update("jax_disable_most_optimizations", False)
+    with unoptimised():
+        result, whole = (train.train(cfg, tmp_path / name, shown=False) for name in ("run", "whole"))
     mixed, alone = losses(tmp_path / "run"), losses(tmp_path / "whole")
     assert list(mixed) == list(alone)
     np.testing.assert_allclose(list(mixed.values()), list(alone.values()), rtol=1e-5)
@@ -139,6 +176,7 @@ def test_a_run_that_changes_its_number_of_processes_is_the_run_of_one(keys, flag
     assert result["val"]["auc"] == pytest.approx(whole["val"]["auc"], abs=1e-4)
 
 
+@pytest.mark.processes
 def test_without_its_first_process_a_run_ends_in_one_line(flags, tmp_path):
     run = Run(2, tmp_path / "run", [*flags, "--config.train.epochs=99"])
     run.until_saved()
@@ -148,6 +186,7 @@ def test_without_its_first_process_a_run_ends_in_one_line(flags, tmp_path):
     assert_one_line_each(run.said(), "process 1: another process is gone", victim=0)
 
 
+@pytest.mark.processes
 def test_a_mistake_of_one_process_ends_all(flags, tmp_path):
     run = Run(2, tmp_path / "run", flags, of_one=["--config.data.path=/nowhere"])
     assert run.codes() == [2, 2], run.said()
