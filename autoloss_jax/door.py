@@ -47,9 +47,7 @@ def enter(main: Callable[[], None], module: str) -> None:
 
 def _prepared(main: Callable[[], None], argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save, and raises what goes wrong
-    faulthandler.enable(
-        2
-    )  # absl has turned it to Python's stderr, which a fault of the runtime is not to fill
+    faulthandler.enable(2)  # absl has turned it to sys.stderr, which in several processes is another file
     if len(argv) > 1:
         raise UserError(f"{argv[1]}: not a flag; flags begin with --, as --workdir=DIR")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -149,7 +147,8 @@ def run(action: Callable[[], Any]) -> None:
     try:
         action()
     except UserError as error:
-        processes.end(2, f"{error}")
+        lost = processes.lost(error)  # what Orbax could not write it blames on the folder
+        processes.end(1 if lost else 2, lost or f"{error}")
     except KeyboardInterrupt:
         processes.end(130)
     except BrokenPipeError:  # --help | head

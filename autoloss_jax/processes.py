@@ -137,8 +137,10 @@ def end(code: int, text: str = "") -> NoReturn:
 def lost(error: BaseException) -> str | None:
     """A line for an error that comes of another process's death; None for any other."""
     said = str(error).strip().split("\n")[0]
-    signs = ("gloo", "nccl", "coordination", "connection closed", "connection reset", "unavailable:")
-    return f"lost another process ({said[:200]}); {AGAIN}" if any(s in said.lower() for s in signs) else None
+    signs = ("gloo", "nccl", "coordinationservice", "connection closed by peer", "connection reset by peer")
+    if count() == 1 or not any(sign in said.lower() for sign in signs):
+        return None
+    return f"lost another process ({said[:200]}); {AGAIN}"
 
 
 def _watch(over: threading.Event) -> None:

@@ -70,9 +70,12 @@ def refuse_other_config(cfg: Config, saved: Config, workdir: Path) -> None:
 def locked(workdir: Path) -> Iterator[None]:
     """Hold the workdir; Busy if another run does, UserError if it cannot be written. The kernel frees it after a kill.
 
-    Of several processes the chief holds it for all.
+    Of several processes the chief holds it for all; UserError where it is not the same folder.
     """
     if not processes.is_chief():
+        processes.wait()
+        if not (workdir / ".lock").exists():
+            raise UserError(f"{workdir}: not what process 0 sees; name a folder of a shared file system")
         yield
         return
     try:
@@ -89,6 +92,7 @@ def locked(workdir: Path) -> Iterator[None]:
             file.truncate()
             file.write(str(os.getpid()))
             file.flush()
+            processes.wait()
             yield
     except OSError as error:
         raise UserError(
