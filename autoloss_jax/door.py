@@ -24,7 +24,7 @@ from ml_collections import config_flags
 
 from autoloss_jax import processes, settings
 from autoloss_jax.config import Data
-from autoloss_jax.data import prepare
+from autoloss_jax.data import preparation
 from autoloss_jax.settings import UserError
 from autoloss_jax.workdir import Preempted
 
@@ -51,7 +51,7 @@ def _prepared(main: Callable[[], None], argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"{argv[1]}: not a flag; flags begin with --, as --workdir=DIR")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = prepare.cache_folder(getattr(CONFIG.value, "data", None) or Data()) / "compiled"
+        cache = preparation.cache_folder(getattr(CONFIG.value, "data", None) or Data()) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     main()
 

@@ -1,7 +1,7 @@
 """Figures of a state on a split: exact AUC and logloss from logits in one pass.
 
 Where processes share the batches, each reads and forwards its share, and all get all logits: 16 bytes a row, for figures
-that are exact. (`metrics.ScoreHistogram` would send less and be near.)
+that are exact.
 """
 
 import functools
@@ -42,7 +42,7 @@ def _forward(evaluate_step, mesh, state, split, batch_size) -> Iterator[tuple[ja
 
 def figures(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
     """{"auc", "logloss"}; AUC is one-vs-rest, macro, for several classes, and None where it is undefined."""
-    num_classes = max(logits.shape[-1], 2)
+    labels, num_classes = np.asarray(labels), max(logits.shape[-1], 2)
     undefined = metrics.undefined_reason(labels, num_classes)
     if undefined:
         auc = None
@@ -59,5 +59,5 @@ def calibrated_logloss(
     logits: np.ndarray, labels: np.ndarray, on_logits: np.ndarray, on_labels: np.ndarray
 ) -> float:
     """Logloss on one set of rows after Platt scaling (temperature, for several classes) fitted on another."""
-    calibration = metrics.calibrate(logits, labels)
-    return float(metrics.logloss(on_labels, metrics.apply(calibration, on_logits)))
+    calibration = metrics.calibrate(logits, np.asarray(labels))
+    return float(metrics.logloss(np.asarray(on_labels), metrics.apply(calibration, on_logits)))

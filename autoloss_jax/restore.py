@@ -13,7 +13,7 @@ from polars.io.plugins import register_io_source
 
 from autoloss_jax import autoloss, checkpoint, evaluate, processes, session, sharding
 from autoloss_jax.checkpoint import Loaded
-from autoloss_jax.data import prepare, store
+from autoloss_jax.data import preparation, store
 from autoloss_jax.settings import UserError
 
 MAY_CHANGE = (
@@ -47,7 +47,7 @@ def evaluate_run(
             raise UserError(f"--config.data.path={data.path}: no rows to evaluate on; name another file")
         split = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     else:
-        prepared = processes.chief_first(lambda: prepare.prepare(session.data_of(loaded.cfg), say))
+        prepared = processes.chief_first(lambda: preparation.prepare(session.data_of(loaded.cfg), say))
         if prepared.schema.fingerprint != loaded.schema.fingerprint:
             raise UserError(
                 f"{data.path}: not the data this checkpoint was trained on; name it as --config.data.path to evaluate another file"
@@ -107,4 +107,6 @@ def _encode(loaded: Loaded, workdir: Path, *, labelled: bool) -> Iterator[dict[s
         raise UserError(f"{workdir}: its vocabulary is not the one of the checkpoint")
     if not labelled:  # a row left out would shift all scores after it
         loaded.cfg.data.on_bad_row = "error"
-    return prepare.encode(Path(loaded.cfg.data.path), loaded.cfg.data, schema, vocabulary, labelled=labelled)
+    return preparation.encode(
+        Path(loaded.cfg.data.path), loaded.cfg.data, schema, vocabulary, labelled=labelled
+    )

@@ -24,7 +24,7 @@ from autoloss_jax import (
 from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config
-from autoloss_jax.data import device, host, prepare, store
+from autoloss_jax.data import device, host, preparation, store
 from autoloss_jax.data.shuffle import Order
 from autoloss_jax.data.split import corrupted
 from autoloss_jax.rows import Table
@@ -72,7 +72,7 @@ class Session:
 
 def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Session:
     """Prepare the data and compile the steps."""
-    data = processes.chief_first(lambda: prepare.prepare(data_of(cfg), say))
+    data = processes.chief_first(lambda: preparation.prepare(data_of(cfg), say))
     schema = data.schema
     report.write_json(workdir / "config.json", json.loads(settings.to_json(cfg)))
     if processes.is_chief():
@@ -145,7 +145,11 @@ def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
     train = data.split("train")
     if cfg.data.missing or cfg.data.flipped:
         train["y"] = corrupted(
-            train["y"], cfg.data.missing, cfg.data.flipped, cfg.data.num_classes, cfg.data.split_seed
+            np.asarray(train["y"]),
+            cfg.data.missing,
+            cfg.data.flipped,
+            cfg.data.num_classes,
+            cfg.data.split_seed,
         )
     return Splits(
         train=(train, controller) if data_of(cfg).fold_in_val else (train,),

@@ -45,10 +45,10 @@ def write_rows(path: Path, rows: int, seed: int = 0) -> None:
 def ours(path: Path, folder: Path) -> int:
     """`data.prepare`; the rows of the embedding table."""
     from autoloss_jax import config
-    from autoloss_jax.data import prepare
+    from autoloss_jax.data import preparation
 
     data = config.Data(name="b", format="criteo", path=str(path), cache=str(folder), min_count=MIN_COUNT)
-    return prepare.prepare(data, lambda _: None, shown=False).schema.num_rows
+    return preparation.prepare(data, lambda _: None, shown=False).schema.num_rows
 
 
 def pandas(path: Path, folder: Path) -> int:

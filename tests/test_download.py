@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from autoloss_jax import config, settings
-from autoloss_jax.data import archive, download, prepare, remote
+from autoloss_jax.data import archive, download, preparation, remote
 from autoloss_jax.data.remote import Remote
 from autoloss_jax.settings import UserError
 
@@ -312,7 +312,7 @@ def test_a_dataset_is_fetched_once_and_its_command_trains_on_it(
     data = config.Data(
         format="ratings", num_classes=5, path=f"{folder}/ratings.csv", cache=str(tmp_path / "c")
     )
-    assert sum(prepare.prepare(data, lambda _: None).schema.num_examples.values()) == 300
+    assert sum(preparation.prepare(data, lambda _: None).schema.num_examples.values()) == 300
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha256", "pinned", "file"])
@@ -362,7 +362,7 @@ def test_frappe_as_it_is_published_goes_through_its_command(tmp_path):
     data = config.Data(
         format="tabular", categorical=download.FRAPPE, path=str(tmp_path), cache=str(tmp_path / "cache")
     )
-    assert prepare.prepare(data, lambda _: None).schema.fields == download.FRAPPE
+    assert preparation.prepare(data, lambda _: None).schema.fields == download.FRAPPE
 
 
 def test_the_command_ends_a_stall_and_a_lie_in_one_line_and_exit_code_2(server, source, tmp_path):

@@ -17,8 +17,8 @@ import polars as pl
 import pytest
 
 from autoloss_jax.config import Data
-from autoloss_jax.data import device, host, inspect, passes, prepare, store, synthetic
-from autoloss_jax.data.shards import Shards
+from autoloss_jax.data import device, host, inspect, passes, preparation, store, synthetic
+from autoloss_jax.data.shards import Picked, Shards
 from autoloss_jax.settings import UserError
 from autoloss_jax.sharding import make_mesh
 
@@ -56,23 +56,23 @@ def test_spark_makes_the_bytes_that_threads_make(criteo, tmp_path, monkeypatch, 
     monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--master local[2] --conf spark.ui.enabled=false pyspark-shell")
     keys = {"hash": ("C3",), "hash_size": 64}
     ours, theirs = (
-        prepare.prepare(data(criteo, tmp_path / e, engine=e, **keys), quiet) for e in ("local", "spark")
+        preparation.prepare(data(criteo, tmp_path / e, engine=e, **keys), quiet) for e in ("local", "spark")
     )
     assert len(list(ours.path.glob("train-*.x.npy"))) == 8
     assert content(ours) == content(theirs)
     (tmp_path / "bad.txt").write_bytes(criteo.read_bytes() + b"1\tx\n")
     with pytest.raises(UserError, match=r"bad\.txt:3001: 2 columns where 40 are expected"):
-        prepare.prepare(data(tmp_path / "bad.txt", tmp_path / "b", engine="spark"), quiet)
+        preparation.prepare(data(tmp_path / "bad.txt", tmp_path / "b", engine="spark"), quiet)
 
 
 def test_a_killed_prepare_goes_on_where_it_was_to_the_same_bytes(criteo, tmp_path, short):
-    whole = content(prepare.prepare(data(criteo, tmp_path / "whole"), quiet))
+    whole = content(preparation.prepare(data(criteo, tmp_path / "whole"), quiet))
     given = data(criteo, tmp_path / "killed", memory_limit=0.5)
     script = (
-        "import time\nfrom autoloss_jax.config import Data\nfrom autoloss_jax.data import passes, piece, prepare\n"
+        "import time\nfrom autoloss_jax.config import Data\nfrom autoloss_jax.data import passes, piece, preparation\n"
         "passes.STRETCH, write = 100_000, piece.write\n"
         "def slowly(*args):\n    write(*args)\n    time.sleep(0.3)\npiece.write = slowly\n"
-        f"prepare.prepare({given!r}, print)\n"
+        f"preparation.prepare({given!r}, print)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent.parent)
     deadline = time.monotonic() + 60
@@ -84,7 +84,7 @@ def test_a_killed_prepare_goes_on_where_it_was_to_the_same_bytes(criteo, tmp_pat
     made = {p: p.stat().st_mtime_ns for p in done[0].parent.iterdir()}
     assert 3 <= len(made) < 8
     kept = {}
-    watched, original = prepare.division.divide, {}
+    watched, original = preparation.division.divide, {}
 
     def divide(parts, given):
         kept.update({part.folder: part.folder.stat().st_ino for part in parts})
@@ -92,8 +92,8 @@ def test_a_killed_prepare_goes_on_where_it_was_to_the_same_bytes(criteo, tmp_pat
 
     original.update({p: p.stat().st_ino for p in made if not p.name.startswith(".")})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare.division, "divide", divide)
-        again = prepare.prepare(given, quiet)
+        patch.setattr(preparation.division, "divide", divide)
+        again = preparation.prepare(given, quiet)
     assert original.items() <= kept.items()  # what was read is not read again
     assert content(again) == whole
 
@@ -102,21 +102,21 @@ def test_a_glob_is_one_dataset_in_the_order_of_its_names(criteo, tmp_path):
     lines = criteo.read_bytes().splitlines(keepends=True)
     for name, part in {"day_1": lines[900:], "day_0": lines[:900]}.items():
         (tmp_path / name).write_bytes(b"".join(part))
-    one = prepare.prepare(data(criteo, tmp_path / "c"), quiet)
-    many = prepare.prepare(data(tmp_path / "day_*", tmp_path / "c"), quiet)
+    one = preparation.prepare(data(criteo, tmp_path / "c"), quiet)
+    many = preparation.prepare(data(tmp_path / "day_*", tmp_path / "c"), quiet)
     for split in store.SPLITS:
         assert jax.tree.all(
             jax.tree.map(lambda a, b: np.array_equal(a[:], b[:]), one.split(split), many.split(split))
         )
     with pytest.raises(UserError, match="no such file or folder"):
-        prepare.prepare(data(tmp_path / "week_*", tmp_path / "c"), quiet)
+        preparation.prepare(data(tmp_path / "week_*", tmp_path / "c"), quiet)
 
 
 def test_a_bad_line_is_named_by_its_number_in_the_file_in_any_stretch(criteo, tmp_path, short):
     lines = criteo.read_bytes().splitlines(keepends=True)
     (tmp_path / "bad.txt").write_bytes(b"".join([*lines[:2500], b"2\n", *lines[2500:2900], b"3\n"]))
     with pytest.raises(UserError, match=r"bad\.txt:2501: 1 columns"):
-        prepare.prepare(data(tmp_path / "bad.txt", tmp_path / "c"), quiet)
+        preparation.prepare(data(tmp_path / "bad.txt", tmp_path / "c"), quiet)
 
 
 def murmur(x):
@@ -127,8 +127,8 @@ def murmur(x):
 
 
 def test_a_hashed_field_has_a_row_for_each_value_that_ever_comes(criteo, tmp_path):
-    plain = prepare.prepare(data(criteo, tmp_path / "c"), quiet)
-    hashed = prepare.prepare(data(criteo, tmp_path / "c", hash=("C3",), hash_size=1000), quiet)
+    plain = preparation.prepare(data(criteo, tmp_path / "c"), quiet)
+    hashed = preparation.prepare(data(criteo, tmp_path / "c", hash=("C3",), hash_size=1000), quiet)
     f = hashed.schema.fields.index("C3")
     assert hashed.schema.vocab_sizes[f] == 1001
     assert np.delete(hashed.schema.vocab_sizes, f).tolist() == np.delete(plain.schema.vocab_sizes, f).tolist()
@@ -151,7 +151,7 @@ def test_a_hashed_field_has_a_row_for_each_value_that_ever_comes(criteo, tmp_pat
     assert field["top"][0]["value"] == f"row {most - hashed.schema.offsets[f]}"
     assert field["top"][0]["count"] == count
     with pytest.raises(UserError, match="'C99' is not a field of words"):
-        prepare.prepare(data(criteo, tmp_path / "c", hash=("C99",)), quiet)
+        preparation.prepare(data(criteo, tmp_path / "c", hash=("C99",)), quiet)
 
 
 def test_shards_are_read_as_the_arrays_that_they_were_cut_from():
@@ -163,12 +163,24 @@ def test_shards_are_read_as_the_arrays_that_they_were_cut_from():
         assert np.array_equal(shards[asked], whole[asked])
     assert (shards.shape, shards.dtype, shards.nbytes) == (whole.shape, whole.dtype, whole.nbytes)
     assert np.array_equal(np.asarray(shards), whole)
+    picked, of = Picked(shards, np.flatnonzero(mask)), whole[mask]
+    for asked in (rows % len(of), slice(7, 90), np.arange(len(of)) % 3 == 0):
+        assert np.array_equal(picked[asked], of[asked])
+    assert np.array_equal(picked.take(rows % len(of)), of[rows % len(of)]) and np.array_equal(
+        np.asarray(picked), of
+    )
+    assert (picked.shape, picked.dtype, picked.nbytes, len(picked)) == (
+        of.shape,
+        of.dtype,
+        of.nbytes,
+        len(of),
+    )
 
 
 def test_batches_do_not_know_of_shards(criteo, tmp_path, monkeypatch):
-    one = prepare.prepare(data(criteo, tmp_path / "a"), quiet)
+    one = preparation.prepare(data(criteo, tmp_path / "a"), quiet)
     monkeypatch.setattr(passes, "STRETCH", 100_000)
-    many = prepare.prepare(data(criteo, tmp_path / "b"), quiet)
+    many = preparation.prepare(data(criteo, tmp_path / "b"), quiet)
     assert isinstance(many.split("train")["x"], Shards)
     rows = np.random.default_rng(1).integers(0, len(one.split("train")["y"]), 500)
     for gather in (
@@ -181,7 +193,7 @@ def test_batches_do_not_know_of_shards(criteo, tmp_path, monkeypatch):
 
 
 def test_a_changed_byte_of_a_store_is_found(criteo, tmp_path):
-    prepared = prepare.prepare(data(criteo, tmp_path), quiet)
+    prepared = preparation.prepare(data(criteo, tmp_path), quiet)
     assert prepared.damaged() == []
     path = prepared.path / "train-00000.x.npy"
     changed = bytearray(path.read_bytes())
@@ -191,7 +203,7 @@ def test_a_changed_byte_of_a_store_is_found(criteo, tmp_path):
 
 
 def test_the_limit_of_memory_decides_how_many_read_at_once(criteo, tmp_path):
-    few, many = (prepare.ENGINES["local"](Data(memory_limit=gib)) for gib in (0.5, 1000.0))
+    few, many = (preparation.ENGINES["local"](Data(memory_limit=gib)) for gib in (0.5, 1000.0))
     assert few.threads == 1 <= many.threads
 
 
@@ -200,7 +212,7 @@ def test_a_field_of_all_rows_alike_has_what_parquet_and_text_have(tmp_path):
     frame.write_csv(tmp_path / "t.csv")
     frame.write_parquet(tmp_path / "t.parquet")
     found = [
-        prepare.prepare(
+        preparation.prepare(
             Data(
                 path=str(tmp_path / f"t.{kind}"),
                 cache=str(tmp_path / "c"),

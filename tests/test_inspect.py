@@ -13,7 +13,7 @@ import pytest
 
 from autoloss_jax import settings
 from autoloss_jax.config import Config, Data
-from autoloss_jax.data import inspect, prepare, store
+from autoloss_jax.data import inspect, preparation, store
 from autoloss_jax.settings import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +58,7 @@ def mixed(tmp_path_factory):
         bag_size=3,
         min_count=2,
     )
-    return rows, prepare.prepare(data, lambda _: None), Config(data=data)
+    return rows, preparation.prepare(data, lambda _: None), Config(data=data)
 
 
 @pytest.mark.parametrize("block", [7, 1 << 18])
@@ -125,7 +125,7 @@ def test_json_holds_the_same_and_no_nan(mixed, monkeypatch, capsys):
 def test_a_column_without_a_number_has_no_scale_to_show(tmp_path, monkeypatch, capsys):
     for split in ROWS:
         (tmp_path / f"{split}.csv").write_text("label,n\n" + "0,\n1,\n" * 5)
-    prepared = prepare.prepare(
+    prepared = preparation.prepare(
         Data(path=str(tmp_path), cache=str(tmp_path / "c"), values=("n",)), lambda _: None
     )
     assert "blank in all of train" in show(monkeypatch, capsys, prepared.path)

@@ -1,8 +1,5 @@
-"""AUC and logloss equal scikit-learn's; calibration is what a solver finds; histograms merge."""
+"""AUC and logloss equal scikit-learn's; calibration is what a solver finds."""
 
-import functools
-
-import jax
 import numpy as np
 import pytest
 
@@ -108,22 +105,3 @@ def test_calibration_of_degenerate_data_is_finite(logits):
     assert np.isfinite([found.scale, found.shift]).all() and abs(found.scale) < 1e3
     best = 0.0 if logits in ("separable", "one label") else np.log(2)
     assert metrics.logloss(labels, metrics.apply(found, values[:, None])) == pytest.approx(best, abs=1e-3)
-
-
-def test_histograms_merge_to_the_auc_of_all_scores():
-    labels, values = scores("continuous", 20_000)
-    p = 1 / (1 + np.exp(-values))
-    update = jax.jit(lambda h, y, s: h.update(y, s))
-    parts = [update(metrics.ScoreHistogram.empty(), labels[i::4], p[i::4]) for i in range(4)]
-    whole = functools.reduce(lambda a, b: a.merge(b), parts)
-    assert int(whole.counts.sum()) == 20_000
-    assert abs(whole.auc() - metrics.auc(labels, p)) < 1e-6
-    coarse = metrics.ScoreHistogram.empty(64).update(labels, p)
-    assert abs(coarse.auc() - metrics.auc(labels, p)) <= coarse.error_bound() < 0.02
-
-
-@pytest.mark.parametrize(("ordered", "exact"), [("up", 1.0), ("down", 0.0)])
-def test_the_error_bound_of_a_histogram_is_reached(ordered, exact):
-    labels, p = np.array([0, 1]), np.array([0.1, 0.2])[:: 1 if ordered == "up" else -1]
-    one_bin = metrics.ScoreHistogram.empty(2).update(labels, p)
-    assert abs(one_bin.auc() - exact) == one_bin.error_bound() == 0.5

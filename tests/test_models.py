@@ -12,7 +12,7 @@ import pytest
 
 from autoloss_jax import autoloss, config, losses, models, settings
 from autoloss_jax import state as states
-from autoloss_jax.data import prepare
+from autoloss_jax.data import preparation
 from autoloss_jax.rows import Table
 from tests import test_autoloss as proof
 
@@ -204,7 +204,7 @@ def frappe(real_data, tmp_path_factory):
     data = config.Data(
         name="f", format="libsvm", path=str(raw / "rows.libsvm"), cache=str(cache), split=(0.6, 0.3, 0.1)
     )
-    store = prepare.prepare(data, lambda _: None)
+    store = preparation.prepare(data, lambda _: None)
     return store.schema.vocab_sizes, store.split("train"), store.split("val")
 
 

@@ -26,7 +26,7 @@ from autoloss_jax import (
 )
 from autoloss_jax import state as states
 from autoloss_jax.config import Data
-from autoloss_jax.data import host, prepare, scaling, sources, store, text
+from autoloss_jax.data import host, preparation, scaling, sources, store, text
 from autoloss_jax.rows import Table
 from autoloss_jax.settings import UserError
 from tests import test_autoloss as proof
@@ -127,7 +127,7 @@ def scaled(numbers, of_train, scale):
 def test_a_models_fields_are_what_torchs_embedding_bag_makes_of_the_raw_cells(folder, tmp_path, how, scale):
     torch = pytest.importorskip("torch", reason="torch is not installed: it is the oracle here")
     path, content = folder
-    prepared = prepare.prepare(data(path, tmp_path, bag_pooling=how, scale=scale), quiet)
+    prepared = preparation.prepare(data(path, tmp_path, bag_pooling=how, scale=scale), quiet)
     schema, vocabulary = store.load_vocabulary(prepared.path)
     ids = {
         name: {word: i + 1 for i, word in enumerate(vocabulary.filter(pl.col("field") == name)["value"])}
@@ -260,7 +260,7 @@ def test_figures_are_found_again_and_a_file_without_labels_gets_the_scores_of_th
     new = restore.load(workdir, None, {"data.path": str(tmp_path / "new.csv")})
     assert restore.predict(new, workdir, tmp_path / "scores.parquet") == len(content["test"])
     scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy()
-    test = prepare.prepare(session.data_of(cfg), quiet).split("test")
+    test = preparation.prepare(session.data_of(cfg), quiet).split("test")
     logits, _ = evaluate.predictions(*restore._forward(loaded), test, 64)
     assert np.array_equal(scores, autoloss.probabilities(jnp.asarray(logits, jnp.float32))[:, 0])
     assert np.std(scores) > 0
@@ -275,7 +275,7 @@ def test_a_scale_is_that_of_train_alone(folder, tmp_path):
             tmp_path / "d" / f"{FILES[split][0]}.csv",
             [(y, s, age and age + 30 * more, price + 1e4 * more, *bags) for y, s, age, price, *bags in rows],
         )
-    ours, theirs = (prepare.prepare(data(p, tmp_path / "c"), quiet) for p in (path, tmp_path / "d"))
+    ours, theirs = (preparation.prepare(data(p, tmp_path / "c"), quiet) for p in (path, tmp_path / "d"))
     assert ours.path != theirs.path and ours.schema.scales == theirs.schema.scales
     assert np.array_equal(ours.split("train")["v"], theirs.split("train")["v"])
     assert not np.array_equal(ours.split("test")["v"], theirs.split("test")["v"])
@@ -287,9 +287,9 @@ def test_a_scale_is_that_of_train_alone(folder, tmp_path):
 def test_blocks_of_any_size_give_the_same_store_and_so_do_lists_of_parquet(folder, tmp_path, monkeypatch):
     path, content = folder
     monkeypatch.setattr(scaling, "CHUNK", 64)
-    whole = prepare.prepare(data(path, tmp_path / "a"), quiet)
+    whole = preparation.prepare(data(path, tmp_path / "a"), quiet)
     monkeypatch.setattr(text, "BLOCK_BYTES", 397)
-    pieces = prepare.prepare(data(path, tmp_path / "b"), quiet)
+    pieces = preparation.prepare(data(path, tmp_path / "b"), quiet)
     names = {p.name for p in whole.path.iterdir()}
     assert {f"{split}-0000{i}.v.npy" for i, split in enumerate(store.SPLITS)} < names
     assert all((whole.path / n).read_bytes() == (pieces.path / n).read_bytes() for n in names)
@@ -297,7 +297,7 @@ def test_blocks_of_any_size_give_the_same_store_and_so_do_lists_of_parquet(folde
     for split, (file, _) in FILES.items():
         rows = [(*row[:4], row[4] or None, row[5]) for row in content[split]]
         pl.DataFrame(rows, schema=HEADER, orient="row").write_parquet(tmp_path / "d" / f"{file}.parquet")
-    lists = prepare.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
+    lists = preparation.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
     for split in store.SPLITS:
         assert jax.tree.all(jax.tree.map(np.array_equal, lists.split(split), whole.split(split)))
 
@@ -312,7 +312,7 @@ def test_a_cell_is_cut_at_the_separator_to_the_letter_and_blank_values_are_none(
 def test_it_is_said_how_many_cells_were_cut(folder, tmp_path):
     path, content = folder
     said = []
-    prepare.prepare(data(path, tmp_path), said.append)
+    preparation.prepare(data(path, tmp_path), said.append)
     for name in ("tags", "topics"):
         cut = sum(len(row[HEADER.index(name)]) > BAG_SIZE for rows in content.values() for row in rows)
         assert any(
@@ -323,8 +323,10 @@ def test_it_is_said_how_many_cells_were_cut(folder, tmp_path):
 def test_a_store_of_ordinary_fields_is_what_it_was(folder, tmp_path):
     path, _ = folder
     ordinary = {"values": (), "bags": (), "numeric": ("age",)}
-    one = prepare.prepare(data(path, tmp_path, **ordinary), quiet)
-    assert one.path == prepare.prepare(data(path, tmp_path, bag_size=7, scale="log", **ordinary), quiet).path
+    one = preparation.prepare(data(path, tmp_path, **ordinary), quiet)
+    assert (
+        one.path == preparation.prepare(data(path, tmp_path, bag_size=7, scale="log", **ordinary), quiet).path
+    )
     assert one.split("train").keys() == {"x", "y"} and one.split("train")["x"].shape == (400, 2)
     known = json.loads((one.path / store.SCHEMA).read_text())
     older = {name: value for name, value in known.items() if name not in ("slots", "scales")}
@@ -346,7 +348,7 @@ def test_a_store_of_ordinary_fields_is_what_it_was(folder, tmp_path):
 )
 def test_columns_that_do_not_fit_are_one_line(folder, tmp_path, keys, message):
     with pytest.raises(UserError, match=message) as error:
-        prepare.prepare(data(folder[0], tmp_path, **keys), quiet)
+        preparation.prepare(data(folder[0], tmp_path, **keys), quiet)
     assert "\n" not in str(error.value)
 
 
@@ -357,11 +359,11 @@ def test_a_number_beyond_float32_is_one_line_wherever_it_stands(folder, tmp_path
         far = [(1, "x", 1e60, 1.0, [], [])] if split == "test" else []
         write(tmp_path / "d" / f"{file}.csv", content[split] + far)
     with pytest.raises(UserError, match=r"column age: 1e\+60 is too far from train's numbers .*scale=log"):
-        prepare.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
-    prepare.prepare(data(tmp_path / "d", tmp_path / "c", scale="log"), quiet)
+        preparation.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
+    preparation.prepare(data(tmp_path / "d", tmp_path / "c", scale="log"), quiet)
     write(tmp_path / "d" / "train.csv", content["train"] + [(1, "x", 1e200, 1.0, [], [])])
     with pytest.raises(UserError, match="column age: its numbers are too large"):
-        prepare.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
+        preparation.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
 
 
 def test_weights_that_are_not_finite_are_refused_before_they_are_trained_on():

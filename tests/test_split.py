@@ -6,7 +6,7 @@ import pytest
 
 from autoloss_jax import methods, session, settings
 from autoloss_jax.config import Config, Data
-from autoloss_jax.data import prepare, split, store
+from autoloss_jax.data import preparation, split, store
 from autoloss_jax.settings import UserError
 
 
@@ -41,7 +41,7 @@ def users(prepared, name):
 
 def test_the_oldest_rows_are_train_and_rows_without_a_time_are_left_out(tmp_path):
     times = ratings(tmp_path / "r.dat")
-    prepared = prepare.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
+    prepared = preparation.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
     rows = prepared.schema.num_examples
     assert sum(rows.values()) == (times >= 0).sum() and prepared.schema.num_skipped == (times < 0).sum()
     assert abs(rows["train"] / sum(rows.values()) - 0.8) < 0.02
@@ -57,17 +57,17 @@ def test_any_column_of_a_table_may_be_the_time_even_one_that_is_a_field(tmp_path
     path = tmp_path / f"d.{format}"
     frame.write_csv(path) if format == "csv" else frame.write_parquet(path)
     given = Data(path=str(path), cache=str(tmp_path / "cache"), categorical=("site", "day"), time="day")
-    rows = prepare.prepare(given, quiet).schema.num_examples
+    rows = preparation.prepare(given, quiet).schema.num_examples
     assert rows == {"train": 80, "val": 10, "test": 10}
 
 
 def test_a_time_that_is_not_there_is_one_line(tmp_path):
     ratings(tmp_path / "r.dat")
     with pytest.raises(UserError, match=r"data\.time='timestmp'.*did you mean 'timestamp'"):
-        prepare.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestmp"), quiet)
+        preparation.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestmp"), quiet)
     (tmp_path / "r.dat").write_text("1::2::3::-1\n" * 20)
     with pytest.raises(UserError, match=r"no row of .* has a time"):
-        prepare.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
+        preparation.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
 
 
 @pytest.mark.parametrize("time", ["", "timestamp"])
@@ -77,7 +77,7 @@ def test_values_of_the_rows_that_are_folded_in_enter_the_vocabulary_and_no_other
         Config(data=data(tmp_path / "r.dat", tmp_path / "cache", time=time, fold_in_val=True)),
         {"method.name": "ce"},
     )
-    prepared = prepare.prepare(session.data_of(cfg), quiet)
+    prepared = preparation.prepare(session.data_of(cfg), quiet)
     splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
     x, folded = (part["x"] for part in splits.train)
     assert (x[:, 0] > 0).all() and (folded[:, 0] > 0).all()
@@ -113,7 +113,7 @@ def test_noise_is_in_train_alone(tmp_path):
         for rate in (0.0, 0.9)
     )
     method, _ = methods.resolve(clean.method)
-    prepared = prepare.prepare(session.data_of(clean), quiet)
+    prepared = preparation.prepare(session.data_of(clean), quiet)
     theirs, ours = (session.divide(cfg, prepared, method) for cfg in (clean, noisy))
     assert (ours.train[0]["y"] == 0).mean() > 0.8 > (theirs.train[0]["y"] == 0).mean()
     for a, b in ((theirs.train[1], ours.train[1]), (theirs.val, ours.val), (theirs.test, ours.test)):

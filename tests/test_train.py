@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from autoloss_jax import checkpoint, config, methods, report, restore, settings, train
-from autoloss_jax.data import prepare, store
+from autoloss_jax.data import preparation, store
 from autoloss_jax.settings import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -389,7 +389,7 @@ def test_four_devices_train_as_one(steady, config_file, tmp_path):
 
 
 def test_fold_in_val_trains_on_the_controllers_rows_only_without_a_search(small):
-    data = prepare.prepare(small().data, quiet)
+    data = preparation.prepare(small().data, quiet)
     rows, val = len(data.split("train")["y"]), len(data.split("val")["y"])
     from autoloss_jax import session
 
@@ -436,7 +436,7 @@ def test_changed_data_is_not_resumed_on(small, tmp_path, criteo_file):
 
 
 def test_a_store_damaged_on_disk_is_refused(small, tmp_path, criteo_file):
-    data = prepare.prepare(small(data__cache=str(tmp_path)).data, quiet)
-    (data.path / "test.x.npy").write_bytes(b"")
+    data = preparation.prepare(small(data__cache=str(tmp_path)).data, quiet)
+    next(data.path.glob("test-*.x.npy")).write_bytes(b"")
     with pytest.raises(UserError, match="delete the folder"):
         store.open_store(data.path)

@@ -6,13 +6,14 @@ nothing else has to be saved to resume. (A pipeline whose element is a row is so
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import grain
 import jax
 import numpy as np
 
 from autoloss_jax import sharding
+from autoloss_jax.data.shards import Picked, Shards
 from autoloss_jax.data.shuffle import Order
 from autoloss_jax.data.split import first_part
 from autoloss_jax.settings import UserError
@@ -22,9 +23,19 @@ Batch = dict[str, np.ndarray]
 
 
 def halve(split: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Two random parts of a split: `share` of the rows, and the rest, each in the split's order."""
+    """Two random parts of a split: `share` of the rows, and the rest, each in the split's order.
+
+    Copies, but of a split in shards, which may be larger than the memory.
+    """
     mine = first_part(len(split["y"]), share, seed)
-    return {name: a[mine] for name, a in split.items()}, {name: a[~mine] for name, a in split.items()}
+
+    def part(rows: np.ndarray) -> Split:
+        return {
+            n: cast(np.ndarray, Picked(a, rows)) if isinstance(a, Shards) else a[rows]
+            for n, a in split.items()
+        }
+
+    return part(np.flatnonzero(mine)), part(np.flatnonzero(~mine))
 
 
 def num_rows(parts: tuple[Split, ...]) -> int:
@@ -98,9 +109,9 @@ def check(split: Split, bounds: np.ndarray) -> None:
 
     Jax would clamp or drop such an id in silence.
     """
-    x = split["x"].reshape(-1, bounds.shape[1])
+    x = np.asarray(split["x"]).reshape(-1, bounds.shape[1])
     inside = not x.size or ((x.min(axis=0) >= bounds[0]) & (x.max(axis=0) < bounds[1])).all()
-    if not inside or not np.isfinite(split.get("v", 0)).all():
+    if not inside or not np.isfinite(np.asarray(split.get("v", 0))).all():
         raise UserError(
             "the prepared dataset holds ids outside its vocabulary, or weights that are not finite: delete it from the "
             "cache folder and run again"

@@ -12,7 +12,7 @@ import rich.table
 from rich.text import Text
 
 from autoloss_jax import config, door, report
-from autoloss_jax.data import host, prepare, store
+from autoloss_jax.data import host, preparation, store
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.store import SPLITS, Store
 from autoloss_jax.settings import UserError
@@ -71,7 +71,7 @@ def find(folder: Path) -> Store:
         data = config.from_dict(json.loads(path.read_text())).data
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
-    home = prepare.store_folder(data, schema.fingerprint)
+    home = preparation.store_folder(data, schema.fingerprint)
     if not home.is_dir():
         raise UserError(
             f"{folder}: its dataset is not in {home}; the command that trained it prepares it again"

@@ -20,7 +20,6 @@ from autoloss_jax.data import division, sources, store, text
 from autoloss_jax.data import piece as pieces
 from autoloss_jax.data.division import Part
 from autoloss_jax.data.encoder import Encoder
-from autoloss_jax.report import write_json
 
 STRETCH = 1 << 27  # bytes of text
 LOADING = threading.Lock()  # of an encoder: once, and not once in each thread
@@ -118,7 +117,9 @@ def encode(job: Job, numbered: tuple[int, Path]) -> Iterator[dict[str, Any]]:
     """Make the shards of a piece of this number, if they are not there yet; what there is to say of them, as `_encode` has it."""
     target = numbered[1] / ENCODED
     if not target.exists():
-        write_json(target, _encode(job, *numbered))
+        partial = target.with_name(f".{target.name}")
+        partial.write_text(json.dumps(_encode(job, *numbered)))
+        partial.rename(target)
     yield json.loads(target.read_text())
 
 

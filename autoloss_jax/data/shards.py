@@ -1,4 +1,4 @@
-"""Arrays one after another as one, without a copy: what a split of several shards is."""
+"""Rows of arrays on the disk, without a copy until they are read: of several, one after another, and some of those of one."""
 
 import dataclasses
 import functools
@@ -60,3 +60,41 @@ class Shards:
             found[mine] = array.take(rows[mine] - first, axis=0)
             begin = end
         return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Picked:
+    """Rows int[k] of an array, as an array [k, ...]."""
+
+    array: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the rows."""
+        return (len(self.rows), *self.array.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the array."""
+        return self.array.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Of the rows."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        del copy
+        return self.array.take(self.rows, axis=0).astype(dtype or self.dtype, copy=False)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """As of an array."""
+        return self.array.take(self.rows[rows], axis=0)
+
+    def take(self, rows: np.ndarray, axis: int = 0) -> np.ndarray:
+        """Rows of these numbers, as numpy's `take` along axis 0, the only one."""
+        return self.array.take(self.rows[rows], axis=axis)
