@@ -1,4 +1,4 @@
-"""python -m tests.devices FOLDER: trains on eight simulated devices in grids of many shapes, for tests/test_sharding.py.
+"""python -m tests.devices FOLDER, or models [NAME ...]: trains on eight simulated devices in grids of many shapes, for tests/test_sharding.py.
 
 Prints, as JSON, how far each grid's losses and rows are from one device's, and the largest collective of each program.
 """
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType
 
-from autoloss_jax import autoloss, checkpoint, config, programs, settings, sharding
+from autoloss_jax import autoloss, checkpoint, config, methods, models, programs, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax.data import device
 from autoloss_jax.data.shuffle import Order
@@ -33,8 +33,8 @@ def grid(data, model):
     return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
-def problem(mesh, sizes, **keys):
-    """(AutoLoss, initial state, program, its source) of a small run."""
+def problem(mesh, sizes, slots=(), **keys):
+    """(AutoLoss, initial state, program, its source) of a small run; `slots` as of a schema: bags, with weights."""
     keys = {k.replace("__", "."): v for k, v in keys.items()}
     keys = {
         "model.embed_dim": 4,
@@ -43,16 +43,19 @@ def problem(mesh, sizes, **keys):
         "train.batch_size": BATCH,
     } | keys
     cfg = settings.with_keys(config.Config(), keys)
-    al = states.build(cfg, 2, Table(sizes, (), sharding.Placement(mesh)), STEPS)
+    al = states.build(cfg, 2, Table(sizes, slots, sharding.Placement(mesh)), STEPS)
     rng, first = np.random.default_rng(0), np.cumsum((0, *sizes[:-1]))
-    x = (first + rng.integers(0, sizes, (EXAMPLES, FIELDS))).astype(np.int32)
+    first, of_slot = (np.repeat(a, slots or 1) for a in (first, sizes))
+    x = (first + rng.integers(0, of_slot, (EXAMPLES, len(first)))).astype(np.int32)
     y = (rng.random(EXAMPLES) < 0.3).astype(np.int32)
-    source = {name: device.put(mesh, ({"x": x, "y": y},)) for name in ("train", "val")}
+    rows = {"x": x, "y": y} | ({"v": rng.random(x.shape).astype(np.float32)} if slots else {})
+    source = {name: device.put(mesh, (rows,)) for name in ("train", "val")}
     feed = device.Resident(mesh, {name: Order(name, EXAMPLES, BATCH) for name in source}, source)
+    method, _ = methods.resolve(cfg.method)
     state = states.initial(al, cfg)
     if jax.config.jax_enable_x64:
         state = jax.tree.map(lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, state)
-    return al, state, programs.train_block(al, feed, 3), source
+    return al, state, programs.train_block(al, feed, 3, method.step), source
 
 
 def trained(mesh, steps=STEPS, **keys):
@@ -116,6 +119,12 @@ def _same_bits(a, b):
     return np.array_equal(a[:rows] if a.ndim else a, b[:rows] if b.ndim else b)
 
 
+def of_models(names):
+    """What `gaps` finds of each."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    print(json.dumps({name: gaps([(4, 2)], model__name=name, steps=5) for name in names}))
+
+
 def main(folder):
     jax.config.update("jax_disable_most_optimizations", True)  # they run once, on little
     report = {
@@ -129,6 +138,10 @@ def main(folder):
             name: largest_collectives(grid(2, 4), optimizer__embedding=name)
             for name in ("adam", "sparse_adam")
         },
+        "methods": {
+            name: gaps([(4, 2)], method__name=name, steps=10) for name in ("al1", "darts", "slf")
+        },
+        "bags": gaps([(4, 2)], slots=(1, 3, 2), steps=10),
         "restored": restored(folder),
     }
     with jax.enable_x64(True):
@@ -137,4 +150,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    of_models(sys.argv[2:] or models.MODELS) if sys.argv[1] == "models" else main(Path(sys.argv[1]))

@@ -17,7 +17,11 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """What eight simulated devices found out (tests/devices.py)."""
-    command = [sys.executable, "-m", "tests.devices", str(tmp_path_factory.mktemp("devices"))]
+    return found_by(str(tmp_path_factory.mktemp("devices")))
+
+
+def found_by(*arguments):
+    command = [sys.executable, "-m", "tests.devices", *arguments]
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
     assert done.returncode == 0, done.stderr
@@ -25,14 +29,29 @@ def report(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("what", "tolerance"), [("float32", 1e-5), ("float64", 1e-10), ("ranking", 1e-5), ("optimisers", 1e-5)]
+    ("what", "tolerance"),
+    [
+        ("float32", 1e-5),
+        ("float64", 1e-10),
+        ("ranking", 1e-5),
+        ("bags", 1e-5),
+        ("optimisers", 1e-5),
+        ("methods", 1e-5),
+    ],
 )
 def test_any_grid_of_devices_trains_as_one(report, what, tolerance):
-    runs = report[what].values() if what == "optimisers" else [report[what]]
+    runs = report[what].values() if what in ("optimisers", "methods") else [report[what]]
     for grids in runs:
         assert grids
         for losses, rows in grids.values():
             assert losses < tolerance and rows < tolerance
+
+
+def test_models_of_every_kind_train_on_several_devices_as_on_one():
+    """Convolutions, logarithms, products; `python -m tests.devices models` does it with all of them, in minutes."""
+    found = found_by("models", "xdeepfm", "afn", "dlrm")
+    assert len(found) == 3
+    assert all(gap < 1e-5 for grids in found.values() for pair in grids.values() for gap in pair)
 
 
 def test_devices_exchange_no_more_than_the_rows_of_batches(report):
