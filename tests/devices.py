@@ -138,9 +138,7 @@ def main(folder):
             name: largest_collectives(grid(2, 4), optimizer__embedding=name)
             for name in ("adam", "sparse_adam")
         },
-        "methods": {
-            name: gaps([(4, 2)], method__name=name, steps=10) for name in ("al1", "darts", "slf")
-        },
+        "methods": {name: gaps([(4, 2)], method__name=name, steps=10) for name in ("al1", "darts", "slf")},
         "bags": gaps([(4, 2)], slots=(1, 3, 2), steps=10),
         "restored": restored(folder),
     }

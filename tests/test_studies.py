@@ -21,7 +21,7 @@ import scipy.stats
 from autoloss_jax import settings, significance
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.settings import UserError
-from autoloss_jax.studies import grid, page, raw, table
+from autoloss_jax.studies import grid, page, raw, record, table
 
 ROOT = Path(__file__).parent.parent
 
@@ -145,6 +145,25 @@ def test_a_study_killed_between_and_within_trainings_ends_with_the_same_table(st
     assert written(grid.run(study, tmp_path / "killed", quiet)) == written(whole)
     monkeypatch.setattr(grid.train.loop, "open_session", None)  # nothing is trained again
     assert written(grid.run(study, tmp_path / "killed", quiet)) == written(whole)
+
+
+def test_trainings_whose_figures_are_known_are_not_repeated(study, tmp_path, monkeypatch):
+    cells = list(grid.cells(study))
+    made = [
+        (c, {"seed": c.seed, "test": dict.fromkeys(record.FIGURES, 0.1 + i / 7), "seconds": i / 3})
+        for i, c in enumerate(cells)
+    ]
+    (tmp_path / "runs.csv").write_text(record.to_csv((dataclasses.astuple(c), r) for c, r in made[:-1]))
+    trained = []
+    monkeypatch.setattr(
+        grid, "_result", lambda study, cell, workdir, say: trained.append(cell) or made[-1][1]
+    )
+    known = dataclasses.replace(study, known=(str(tmp_path / "runs.csv"),))
+    assert grid.run(known, tmp_path, quiet) == made  # to the last digit
+    assert trained == [cells[-1]]
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"not the -runs\.csv of a study"):
+        grid.run(dataclasses.replace(study, known=(str(tmp_path / "other.csv"),)), tmp_path, quiet)
 
 
 def test_a_dataset_that_is_not_there_is_one_line(study, tmp_path):

@@ -21,7 +21,7 @@ from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
 from autoloss_jax.search import train, tune
 from autoloss_jax.settings import UserError, key
-from autoloss_jax.studies import raw
+from autoloss_jax.studies import raw, record
 
 
 @dataclasses.dataclass
@@ -45,6 +45,9 @@ class Study:
     trials: int = key(10, "trainings for that, by validation logloss, with seed 0", low=1)
     raw: str = key("", "the folder of the raw data, a file or folder in it for each dataset")
     cache: str = key("", "folder of prepared datasets, as data.cache of a training")
+    known: tuple[str, ...] = key(
+        (), "-runs.csv of earlier studies: trainings whose figures are there are not repeated"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +86,9 @@ def run(
     after each training.
     """
     order = list(cells(study))
-    found: dict[Cell, dict[str, Any]] = {}
-    with report.Bar(f"{study.name}, trainings", len(order), 0) as bar:
+    known = {Cell(*key): result for path in study.known for key, result in record.read(Path(path)).items()}
+    found = {cell: known[cell] for cell in order if cell in known}
+    with report.Bar(f"{study.name}, trainings", len(order), len(found)) as bar:
         while left := [cell for cell in order if cell not in found]:
             before = len(found)
             for cell in left:

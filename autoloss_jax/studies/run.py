@@ -4,6 +4,7 @@ Begun several times with the same --workdir, the processes share the trainings.
 """
 
 import contextlib
+import dataclasses
 import re
 import shlex
 import sys
@@ -11,9 +12,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from autoloss_jax import door, processes, settings
+from autoloss_jax import door, processes, report, settings
 from autoloss_jax.learned import pictures
-from autoloss_jax.studies import grid, page, table
+from autoloss_jax.studies import grid, page, record, table
 
 
 def main() -> None:
@@ -25,14 +26,17 @@ def main() -> None:
     settings.check(study)
 
     def write(results: grid.Results) -> None:
+        runs = record.to_csv((dataclasses.astuple(cell), result) for cell, result in results)
+        report.write_text(workdir / f"{study.name}-runs.csv", runs)
         page.write(workdir, study.name, table.rows(grid.by_row(results), study.ours), command())
 
+    workdir.mkdir(parents=True, exist_ok=True)
     results = grid.run(study, workdir, door.say, write)
     rows = table.rows(grid.by_row(results), study.ours)
     write(results)
     page.write_pictures(workdir, study.name, rows, study.ours, command(), _learned(study, workdir))
     print(table.to_markdown(rows))
-    door.say(f"{workdir / study.name}.csv, .md and .png; {workdir / 'report.html'}")
+    door.say(f"{workdir / study.name}.csv, -runs.csv, .md and .png; {workdir / 'report.html'}")
 
 
 def _learned(study: grid.Study, workdir: Path) -> dict[str, Figure]:
