@@ -144,7 +144,8 @@ class Method:
         "adam", "the virtual step is plain SGD (the paper), or scaled as Adam scales", choices=("sgd", "adam")
     )
     val_objective: str = key(
-        "ce", "what V minimises at W*(V): cross-entropy, or the mixture itself", choices=("ce", "mixture")
+        "ce",
+        "what V minimises at W*(V): a loss of the pool's names, as ce or pairwise; mixture: the mixture itself",
     )
     hard: bool = key(False, "one-hot selection with straight-through gradients, Eq. (9)")
     detach: bool = key(True, "no gradient of the W update through the controller's input")

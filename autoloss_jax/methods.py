@@ -40,9 +40,9 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
             )
         return METHODS["al1"], losses.parse_pool((method.name,))
     row = METHODS["static" if method.name == "melu" and method.static else method.name]
-    if row.searches and method.val_objective == "ce" and method.xi == 0:
+    if row.searches and val_loss(method) and method.xi == 0:
         raise settings.UserError(
-            "--config.method.xi=0 with val_objective='ce': the validation loss then depends on V through nothing, and the "
+            f"--config.method.xi=0 with val_objective={method.val_objective!r}: the validation loss then depends on V through nothing, and the "
             "controller's gradient is identically zero; set xi > 0, or val_objective='mixture'"
         )
     if method.name in FROZEN and not method.transfer_from:
@@ -61,6 +61,16 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
             "negative and not all zero"
         )
     return row, pool
+
+
+def val_loss(method: config.Method) -> autoloss.Loss | None:
+    """What V minimises at W*(V); None: the mixture itself. UserError for no such loss."""
+    if method.val_objective == "mixture":
+        return None
+    try:
+        return losses.parse(method.val_objective)
+    except settings.UserError as error:
+        raise settings.UserError(f"--config.method.val_objective: {error}; or mixture") from error
 
 
 def policy(method: config.Method) -> str:

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from autoloss_jax import autoloss, config, losses, methods, models, optimizers, pooling, selection
+from autoloss_jax import autoloss, config, methods, models, optimizers, pooling, selection
 from autoloss_jax.autoloss import AutoLoss, Metrics, Network, TrainState
 from autoloss_jax.rows import Table
 
@@ -29,7 +29,7 @@ def build(cfg: config.Config, num_classes: int, table: Table, total_steps: int) 
         taught_by=method.taught_by,
         xi=cfg.method.xi,
         precondition=cfg.method.virtual_step == "adam",
-        val_loss=losses.ce if cfg.method.val_objective == "ce" else None,
+        val_loss=methods.val_loss(cfg.method),
         detach=cfg.method.detach,
     )
 

@@ -151,6 +151,7 @@ VARIANTS = [
     {"val_objective": "mixture", "detach": False},
     {"val_objective": "ce", "name": "al2"},
     {"val_objective": "ce", "name": "darts"},
+    {"val_objective": "pairwise", "virtual_step": "adam"},
 ]
 EVERYWHERE = VARIANTS[:2]  # the others on one binary and one 5-class model
 
