@@ -68,7 +68,7 @@ def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store
         with target.with_name(f".{target.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be preparing the same
             if not target.exists():
-                work = target.with_name(f".{target.name}.partial")
+                work = target.with_name(f".{target.name}-{passes.STRETCH}.partial")
                 job = Job(data, work / "pieces", work / "store", passes.STRETCH, text.BLOCK_BYTES)
                 for folder in (job.pieces, job.store):
                     folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +109,12 @@ def _build(job: Job, files: dict[str, tuple[Path, ...]], fingerprint: str, say: 
     started, data = time.monotonic(), job.data
     engine = ENGINES[data.engine](data)
     title = f"preparing {data.name or data.path}"
+    fields = sources.fields(next(iter(files.values()))[0], data)
+    for name in data.hash:
+        if name not in fields or name in data.numeric + data.values:
+            raise UserError(
+                f"--config.data.hash: {name!r} is not a field of words; the fields are {', '.join(fields)}"
+            )
     say(f"{title}: reading")
     parts = _read(job, engine, files, title if shown else "")
     rows = division.divide(parts, data)

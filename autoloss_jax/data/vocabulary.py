@@ -22,11 +22,6 @@ def learn(
     data, names = job.data, tuple(parts[0].facts.fields)
     tabular = data.format == "tabular"
     hashed = {name: data.hash_size for name in data.hash}
-    for name in hashed:
-        if name not in names or name in data.numeric + data.values:
-            raise UserError(
-                f"--config.data.hash: {name!r} is not a field of words; these are {', '.join(names)}"
-            )
     buckets = {name: _cut_points(parts, name, data.num_buckets) for name in data.numeric if tabular}
     scales = {name: _standard(parts, name, data.scale) for name in data.values if tabular}
     known = {name: ["", *map(str, range(len(cuts) + 1))] for name, cuts in buckets.items()}
