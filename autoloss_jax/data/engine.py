@@ -35,6 +35,10 @@ class Engine(Protocol):
         """(field, value) of the values that Parquet files of (field, value, count) hold often enough, by `VOCABULARY`."""
         ...
 
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
 
 class Local:
     """Threads, as many as the machine has cores and the limit has room for."""
@@ -80,6 +84,9 @@ class Local:
             )
         return pl.concat(parts)
 
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
 
 class Spark:
     """Apache Spark: the cluster that spark-submit or spark-defaults.conf names, or this machine."""
@@ -95,12 +102,11 @@ class Spark:
             ) from error
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         here = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-        os.environ["PYTHONPATH"] = (
-            here  # executors import what is imported here: on this machine, and on others
-        )
+        os.environ["PYTHONPATH"] = here  # executors import what is imported here
         builder = SparkSession.builder.appName("autoloss_jax").config("spark.executorEnv.PYTHONPATH", here)
         if not SparkConf().get("spark.master", None):
             builder = builder.master("local[*]")
+        self.ours = SparkSession.getActiveSession() is None
         self.session = builder.getOrCreate()
 
     def each(self, function: Pass, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
@@ -121,6 +127,11 @@ class Spark:
             found = self.session.sql(VOCABULARY.format(min_count)).select("field", "value")
             found.coalesce(1).write.parquet(f"{folder}/vocabulary")
             return pl.read_parquet(f"{folder}/vocabulary/*.parquet")
+
+    def close(self) -> None:
+        """End the session, if it was begun here."""
+        if self.ours:
+            self.session.stop()
 
 
 def _guarded(function: Pass, job: Any, task: Any) -> Iterator[tuple[Any, str]]:

@@ -1,5 +1,6 @@
 """Raw files -> a store, once: read them into pieces, count the values of train, encode every row. Cached by content and settings."""
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -73,7 +74,8 @@ def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store
                 for folder in (job.pieces, job.store):
                     folder.mkdir(parents=True, exist_ok=True)
                 try:
-                    _build(job, files, fingerprint, say, shown)
+                    with contextlib.closing(ENGINES[data.engine](data)) as engine:
+                        _build(job, engine, files, fingerprint, say, shown)
                     os.sync()
                     job.store.rename(target)
                     shutil.rmtree(work)
@@ -104,10 +106,11 @@ def encode(
             yield encoder.encode(piece.of([block], data.bag_size))
 
 
-def _build(job: Job, files: dict[str, tuple[Path, ...]], fingerprint: str, say: Say, shown: bool) -> None:
+def _build(
+    job: Job, engine: Engine, files: dict[str, tuple[Path, ...]], fingerprint: str, say: Say, shown: bool
+) -> None:
     """The passes, into a folder that is not yet the store."""
     started, data = time.monotonic(), job.data
-    engine = ENGINES[data.engine](data)
     title = f"preparing {data.name or data.path}"
     fields = sources.fields(next(iter(files.values()))[0], data)
     for name in data.hash:
