@@ -21,7 +21,10 @@ VARIANTS = {
     "missing": NOISY
     | {"method.pool": ("ce", "missing_ce(rate=0.2)", "missing_ce(rate=0.4)", "missing_ce(rate=0.6)")},
     "flipped": NOISY
-    | {"method.pool": ("ce", "flipped_ce(rate=0.1)", "flipped_ce(rate=0.2)", "flipped_ce(rate=0.4)")},
+    | {
+        "method.pool": ("ce", "flipped_ce(rate=0.1)", "flipped_ce(rate=0.2)", "flipped_ce(rate=0.4)"),
+        "optimizer.controller_learning_rate": 1e-4,
+    },
     "ipnn": {"model.name": "ipnn", "model.dropout": 0.3, "model.batch_norm": False, "train.patience": 3},
     "paper": config.PAPER,
     "quick": {"model.hidden": (32,), "train.epochs": 1},
