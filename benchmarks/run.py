@@ -7,7 +7,6 @@ minimum and maximum, and a speed is a ratio within one run. On a GPU the same co
 import argparse
 import dataclasses
 import itertools
-import math
 import os
 import re
 import statistics
@@ -189,11 +188,15 @@ def prepare(work: Workload, rounds: int) -> str:
         "|---|---|---|---|---|---|",
     ]
     seconds = {name: statistics.median(r["seconds"] for r in results) for name, results in found.items()}
+
+    def ratio(name: str) -> str:
+        return f"{seconds['pandas'] / seconds[name]:.2f}" if "pandas" in seconds else ""
+
     for name, results in found.items():
         times, peak = [r["seconds"] for r in results], max(r["peak_bytes"] for r in results)
         lines.append(
             f"| {name} | {seconds[name]:.1f} ({min(times):.1f} to {max(times):.1f}) | {rows / seconds[name]:,.0f} | "
-            f"{CRITEO * seconds[name] / rows:,.0f} | {seconds.get('pandas', math.nan) / seconds[name]:.2f} | {peak / 1e6:,.0f} |"
+            f"{CRITEO * seconds[name] / rows:,.0f} | {ratio(name)} | {peak / 1e6:,.0f} |"
         )
     lines += [] if "pandas" in found else ["| pandas | not measured: it is not installed | | | | |"]
     lines += [
