@@ -115,9 +115,8 @@ def _loop(
     with contextlib.closing(log), report.Bar(title, session.total_steps, start, shown=shown) as bar:
         bounds = [start] if progress.stopped else _bounds(session, start)
         in_force, train_block = transfer.in_force(session, state), None
-        profiled = (
-            bounds[:3][-1] if cfg.run.profile and processes.is_chief() else None
-        )  # the second block, or the only one
+        profiles = cfg.run.profile and processes.is_chief()
+        profiled = bounds[:3][-1] if profiles else None  # the second block, or the only one
         for (begin, done), source in zip(
             itertools.pairwise(bounds), session.feed.sources(bounds), strict=True
         ):

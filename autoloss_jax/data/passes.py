@@ -46,6 +46,10 @@ class Stretch:
     number: int | None
     num_bytes: int
 
+    def piece(self, job: Job, number: int) -> Path:
+        """The folder of a piece."""
+        return job.pieces / f"{self.name}-{number:05d}"
+
 
 def stretches(path: Path, name: str, job: Job) -> list[Stretch]:
     """What a file divides into."""
@@ -58,12 +62,12 @@ def stretches(path: Path, name: str, job: Job) -> list[Stretch]:
 
 def read(job: Job, stretch: Stretch) -> Iterator[float]:
     """Make the pieces of a stretch, those that are not there yet, and tell after each how many bytes that were."""
+    if stretch.number is not None and stretch.piece(job, stretch.number).exists():
+        yield stretch.num_bytes
+        return
     first, told = stretch.number or 0, 0.0
-    while (job.pieces / f"{stretch.name}-{first:05d}").exists():
+    while stretch.piece(job, first).exists():
         first += 1
-        if stretch.number is not None:
-            yield stretch.num_bytes
-            return
     timed = bool(job.data.time)
     for number, blocks in sources.stretches(
         stretch.path, job.data, timed=timed, length=job.length, first=first, size=job.size
@@ -72,7 +76,7 @@ def read(job: Job, stretch: Stretch) -> Iterator[float]:
         made = pieces.of(_watched(blocks, job.data, facts), job.data.bag_size)
         facts.rows = made.rows.height
         facts.fields = [name for name in made.rows.columns if name not in ("label", sources.TIME)]
-        pieces.write(made, job.pieces / f"{stretch.name}-{number:05d}", facts)
+        pieces.write(made, stretch.piece(job, number), facts)
         if stretch.number is not None:
             yield stretch.num_bytes
             return
@@ -107,9 +111,8 @@ def count(job: Job, piece: Path) -> Iterator[Path]:
                 counts = pl.Series(np.bincount(places, minlength=len(words)), dtype=pl.Int64)
                 counted = pl.DataFrame({"value": words, "count": counts})
                 parts.append(counted.select(pl.lit(name).alias("field"), "value", "count"))
-        partial = piece / f".{COUNTS}"
-        pl.concat(parts).filter(pl.col("count") > 0).write_parquet(partial)
-        partial.rename(target)
+        with store.whole(target) as temporary:
+            pl.concat(parts).filter(pl.col("count") > 0).write_parquet(temporary)
     yield target
 
 
@@ -117,9 +120,8 @@ def encode(job: Job, numbered: tuple[int, Path]) -> Iterator[dict[str, Any]]:
     """Make the shards of a piece of this number, if they are not there yet; what there is to say of them, as `_encode` has it."""
     target = numbered[1] / ENCODED
     if not target.exists():
-        partial = target.with_name(f".{target.name}")
-        partial.write_text(json.dumps(_encode(job, *numbered)))
-        partial.rename(target)
+        with store.whole(target) as temporary:
+            temporary.write_text(json.dumps(_encode(job, *numbered)))
     yield json.loads(target.read_text())
 
 

@@ -15,9 +15,8 @@ from autoloss_jax.settings import UserError
 
 PARQUET_ROWS = 1 << 18
 TIME = "data.time"
-Table = tuple[
-    pl.DataFrame, Layout, list[Problem], float
-]  # cells of rows, lines that are none, the share of the file that is read
+# cells of rows, how they were cut, lines that are none, the share of the file that is read
+Table = tuple[pl.DataFrame, Layout, list[Problem], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +31,7 @@ class Block:
     frame: pl.DataFrame
     skipped: int
     behind: float  # the share of the file that has been read
-    meanings: dict[
-        str, pl.Expr
-    ]  # field -> the value that a word of it stands for, where that is not the word itself
+    meanings: dict[str, pl.Expr]  # field -> what a word of it stands for, where that is not the word
 
 
 def read(

@@ -1,10 +1,11 @@
 """A prepared dataset on disk: schema.json, vocabulary.parquet, and shards of rows, each as x int32[n, S], y int32[n] and, where some field needs it, v float32[n, S], memory-mapped."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -42,9 +43,8 @@ class Store:
     def copy_to(self, workdir: Path) -> None:
         """Put what encodes new rows beside a run: the schema and the vocabulary."""
         for name in (VOCABULARY, SCHEMA):
-            temporary = workdir / f".{name}.{os.getpid()}.tmp"
-            shutil.copyfile(self.path / name, temporary)
-            temporary.replace(workdir / name)
+            with whole(workdir / name) as temporary:
+                shutil.copyfile(self.path / name, temporary)
 
     def damaged(self) -> list[str]:
         """The names of files whose content is not what was written; reads all of them."""
@@ -102,8 +102,7 @@ def write_shard(folder: Path, split: str, number: int, rows: dict[str, np.ndarra
     sums = {}
     for part, array in rows.items():
         path = folder / f"{split}-{number:05d}.{part}.npy"
-        temporary = path.with_name(f".{path.name}")
-        with temporary.open("wb") as file:
+        with whole(path) as temporary, temporary.open("wb") as file:
             header = {
                 "descr": array.dtype.newbyteorder("<").str,
                 "fortran_order": False,
@@ -111,9 +110,16 @@ def write_shard(folder: Path, split: str, number: int, rows: dict[str, np.ndarra
             }
             np.lib.format.write_array_header_1_0(file, header)
             file.write(np.ascontiguousarray(array, header["descr"]).data)
-        sums[path.name] = sum_of(temporary)
-        temporary.replace(path)
+        sums[path.name] = sum_of(path)
     return sums
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write what becomes `path` once it is all there; what a kill left there is written over."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    yield temporary
+    temporary.replace(path)
 
 
 def sum_of(path: Path) -> str:
