@@ -183,7 +183,7 @@ def test_without_its_first_process_a_run_ends_in_one_line(flags, tmp_path):
     run.members[0].kill()
     codes = run.codes()
     assert codes[1] not in (0, None), run.said()
-    assert_one_line_each(run.said(), "process 1: another process is gone", victim=0)
+    assert_one_line_each(run.said(), "another process", victim=0)  # Python's line, or the runtime's
 
 
 @pytest.mark.processes
@@ -191,3 +191,22 @@ def test_a_mistake_of_one_process_ends_all(flags, tmp_path):
     run = Run(2, tmp_path / "run", flags, of_one=["--config.data.path=/nowhere"])
     assert run.codes() == [2, 2], run.said()
     assert_one_line_each(run.said(), "error: process 1: --config.data.path=/nowhere: no such file", victim=0)
+
+
+LOSS = f"error: process 1: {processes.LOST} (gloo)"
+FATAL = "F0101 coordination_service_agent.cc: error"
+SAY = """
+import sys
+from autoloss_jax import processes
+processes._filter_native("1")
+print(*sys.argv[1:], sep="\\n", file=sys.__stderr__, flush=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [(LOSS, FATAL), (FATAL, LOSS)])
+def test_a_lost_process_is_said_once_whoever_is_quicker(lines):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    ran = subprocess.run(
+        [sys.executable, "-c", SAY, *lines], capture_output=True, text=True, env=env, check=True
+    )
+    assert len(ran.stderr.splitlines()) == 1 and "error: process 1: " in ran.stderr
