@@ -21,7 +21,7 @@ import scipy.stats
 from autoloss_jax import settings, significance
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.settings import UserError
-from autoloss_jax.studies import grid, page, raw, record, table
+from autoloss_jax.studies import chart, grid, page, raw, record, table
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,6 +96,15 @@ def test_bold_marks_the_best_and_stars_what_is_above_beyond_chance():
     assert "| 0.81000 ± 0.01000 | **0.4000 ± 0.0000** | **0.3900** |" in lines[0]
     assert "** |" in lines[3] and "*** |" not in lines[3]  # the best, by chance
     assert "| 0.81020 ± 0.01010 |" in lines[5]  # below beyond chance: no star
+
+
+def test_a_mean_far_from_the_others_is_a_figure_at_the_edge_and_does_not_stretch_the_picture():
+    aucs = {"ce": 0.781, "kl": 0.78, "focal": 0.774, "autoloss": 0.782}
+    rows = [table.Row("ml", "deepfm", method, 3, auc, 0.001, 1.2, 0.1, 1.2) for method, auc in aucs.items()]
+    hinge = table.Row("ml", "deepfm", "hinge", 3, 0.6543, 0.001, 1.2, 0.1, 1.2)
+    near, far = (chart.draw(some, ("autoloss",)).axes[0] for some in (rows, [*rows, hinge]))
+    assert [text.get_text() for text in far.texts] == ["0.6543"] and not near.texts
+    assert far.get_xlim()[0] > 0.77 and near.get_xlim()[0] > 0.77
 
 
 def test_csv_has_its_columns_and_whole_figures():

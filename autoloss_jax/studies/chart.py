@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -12,10 +13,14 @@ FIGURES = {
     "logloss, calibrated": lambda row: (row.logloss_calibrated_mean, None),
     "seconds to the best validation": lambda row: (row.seconds_mean, None),
 }
+FAR = 5  # widths of the middle half of the means, beyond which a mean is not drawn in its place
 
 
 def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
-    """A line of three panels for each (dataset, model); `ours` stands out, the bar is one standard deviation."""
+    """A line of three panels for each (dataset, model); `ours` stands out, the bar is one standard deviation.
+
+    A mean far from the others is an arrow at the edge, with its figure: else the others would fall together.
+    """
     pairs = list(dict.fromkeys((row.dataset, row.model) for row in table))
     heights = [1.1 + 0.26 * sum((r.dataset, r.model) == pair for r in table) for pair in pairs]
     figure = Figure(figsize=(12, sum(heights)), dpi=110, layout="constrained")
@@ -30,14 +35,39 @@ def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
 
 
 def _panel(axis: Axes, rows: Sequence[Row], name: str, figures, ours: Sequence[str]) -> None:
-    for place, row in enumerate(rows):
-        mean, deviation = figures(row)
-        if mean is not None:
-            color = "tab:red" if row.method in ours else "tab:blue"
+    points = [(place, row, *figures(row)) for place, row in enumerate(rows)]
+    points = [point for point in points if point[2] is not None]
+    low, high = _span([mean for _, _, mean, _ in points])
+    for place, row, mean, deviation in points:
+        color = "tab:red" if row.method in ours else "tab:blue"
+        edge = min(max(mean, low), high)
+        if edge == mean:
             axis.errorbar(mean, place, xerr=deviation, fmt="o", color=color, markersize=5, capsize=2)
+        else:
+            axis.plot(edge, place, "<" if mean < low else ">", color=color, markersize=5)
+            aside, align = ((6, 0), "left") if mean < low else ((-6, 0), "right")
+            axis.annotate(
+                f"{mean:.4g}",
+                (edge, place),
+                aside,
+                textcoords="offset points",
+                ha=align,
+                va="center",
+                fontsize=8,
+            )
     axis.set_xlabel(name, fontsize=9)
     axis.tick_params(labelsize=8)
     axis.set_ylim(-0.6, len(rows) - 0.4)
     axis.ticklabel_format(axis="x", useOffset=False)
     axis.locator_params(axis="x", nbins=5)
     axis.grid(axis="x", alpha=0.3)
+
+
+def _span(means: Sequence[float]) -> tuple[float, float]:
+    """The least and the greatest of those that are within FAR times the middle half's width of it."""
+    if not means:
+        return 0.0, 0.0
+    first, third = np.quantile(means, (0.25, 0.75))
+    reach = FAR * (third - first)
+    near = [mean for mean in means if first - reach <= mean <= third + reach]
+    return min(near), max(near)
