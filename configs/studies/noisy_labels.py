@@ -31,7 +31,7 @@ def get_config(variant: str = "") -> Study:
                 *(f"frappe:flipped data.flipped={rate}" for rate in (0.1, 0.2, 0.4)),
             ),
             models=("deepfm",),
-            methods=("ce", "al1", "autoloss", "retrain"),
+            methods=("ce", "al1", "bohb", "autoloss", "retrain"),
             ours=("autoloss", "retrain"),
             fold_in_val=True,
         ),
