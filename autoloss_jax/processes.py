@@ -27,7 +27,7 @@ POLL = 1.0  # seconds between looks at whether another has failed
 PATIENCE = 7 * 24 * 3600 * 1000  # milliseconds: a dataset may take long to prepare
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 AGAIN = "start all of them again with the same command, and the run goes on from its last checkpoint"
-LOST = "lost another process"
+GONE = "another process is gone, or cannot be reached"
 
 T = TypeVar("T")
 _numbers = itertools.count()  # of meetings, in which all processes take part in one order
@@ -132,7 +132,7 @@ def end(code: int, text: str = "") -> NoReturn:
     if first and text:
         who = "" if is_chief() else f"process {distributed.global_state.process_id}: "
         # through the filter if the runtime may be saying the same just now
-        stderr = sys.__stderr__ if LOST in text else sys.stderr
+        stderr = sys.__stderr__ if GONE in text else sys.stderr
         print(f"error: {who}{text}", file=stderr, flush=True)
     _leave(code)
 
@@ -143,7 +143,7 @@ def lost(error: BaseException) -> str | None:
     signs = ("gloo", "nccl", "coordinationservice", "connection closed by peer", "connection reset by peer")
     if count() == 1 or not any(sign in said.lower() for sign in signs):
         return None
-    return f"{LOST} ({said[:200]}); {AGAIN}"
+    return f"{GONE} ({said[:200]}); {AGAIN}"
 
 
 def _watch(over: threading.Event) -> None:
@@ -166,12 +166,13 @@ def _filter_native(process: str) -> None:
     """Let Python alone write to stdout and stderr; what the runtime's C++ writes goes through `sed` to stderr.
 
     When process 0 dies, or a process is silent, the runtime ends the others from C++, with a page of addresses, and no
-    Python runs any more: `sed` says it in one line, and once, if Python has been quicker. It also leaves out what is no news.
+    Python runs any more: `sed` says it in one line, and once, if Python has been quicker. It also leaves out what is no
+    news.
     """
-    gone = f"error: process {process}: another process is gone, or cannot be reached; {AGAIN}"
+    gone = f"error: process {process}: {GONE}; {AGAIN}"
     script = rf"""
         /^\[Gloo\] Rank/d
-        /^error: .*{LOST}/{{p;b rest}}
+        /^error: .*{GONE}/{{p;b rest}}
         /coordination_service.*error\|JAX distributed service detected fatal/!{{p;d}}
         s|.*|{gone}|p
         :rest

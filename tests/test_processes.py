@@ -183,7 +183,7 @@ def test_without_its_first_process_a_run_ends_in_one_line(flags, tmp_path):
     run.members[0].kill()
     codes = run.codes()
     assert codes[1] not in (0, None), run.said()
-    assert_one_line_each(run.said(), "another process", victim=0)  # Python's line, or the runtime's
+    assert_one_line_each(run.said(), "process 1: another process is gone", victim=0)
 
 
 @pytest.mark.processes
@@ -193,7 +193,7 @@ def test_a_mistake_of_one_process_ends_all(flags, tmp_path):
     assert_one_line_each(run.said(), "error: process 1: --config.data.path=/nowhere: no such file", victim=0)
 
 
-LOSS = f"error: process 1: {processes.LOST} (gloo)"
+LOSS = f"error: process 1: {processes.GONE} (gloo)"
 FATAL = "F0101 coordination_service_agent.cc: error"
 SAY = """
 import sys
