@@ -92,6 +92,11 @@ class Data:
     controller_share: float = key(
         0.5, "share of val that teaches the controller; the rest decides early stopping", low=0.0, high=0.9
     )
+    fold: tuple[int, ...] = key(
+        (),
+        "(k, K): for methods that search, the k-th of K random parts of the rows that would teach the recommender, from 0, teaches "
+        "the controller instead of a share of val; empty: the controller's share of val does",
+    )
     fold_in_val: bool = key(
         False, "methods that do not search train on the controller's share of val too, and take its values in"
     )
@@ -157,6 +162,12 @@ class Method:
     transfer_from: str = key(
         "",
         "transfer, retrain: the workdir of the run whose controller is restored; retrain searches it first if there is none",
+    )
+    folds: int = key(
+        1,
+        "retrain: K > 1 are K searches, each with another of K parts of the rows that will teach the recommender as data.fold, and "
+        "alpha is the mean of what their controllers say; transfer: as many as the searches in its source",
+        low=1,
     )
     policy: str = key(
         "auto",
@@ -273,24 +284,6 @@ class Config:
     run: Run = dataclasses.field(default_factory=Run)
 
 
-PAPER = {  # the paper's literal reading, where measurements have led the defaults elsewhere
-    "method.pool": ("focal", "kl", "hinge", "ce"),
-    "method.val_objective": "mixture",
-    "method.virtual_step": "sgd",
-    "method.every": 7,
-    "model.embed_dim": 16,
-    "model.hidden": (128, 128),
-    "model.dropout": 0.2,
-    "temperature.horizon": 19_800,
-    "optimizer.learning_rate": 1e-3,
-    "optimizer.controller_learning_rate": 1e-3,
-    "optimizer.l2": 0.0,
-    "optimizer.clip_norm": 0.0,
-    "optimizer.decay": 1.0,
-    "train.batch_size": 2000,
-}
-
-
 def check(config: Config) -> Config:
     """Return `config` if every value is in its range, and fits the others; UserError names the key otherwise."""
     settings.check(config)
@@ -300,6 +293,10 @@ def check(config: Config) -> Config:
             f"--config.data.split={split!r}: wants three positive shares (train, val, test) that sum to 1"
         )
     data = config.data
+    if data.fold and not (len(data.fold) == 2 and 0 <= data.fold[0] < data.fold[1] > 1):
+        raise UserError(
+            f"--config.data.fold={data.fold!r}: wants (k, K), a part and how many there are, as 0,5"
+        )
     if data.format != "tabular" and (data.values or data.bags):
         name = "values" if data.values else "bags"
         raise UserError(

@@ -1,5 +1,8 @@
 """Controllers: (y, y_hat) of each example -> log alpha over N candidate losses, Section 2.4."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -26,6 +29,31 @@ class Controller(nn.Module):
         x = jnp.concatenate([y.astype(y_hat.dtype), y_hat], axis=-1)
         x = MLP(self.hidden, self.dropout)(x, train=train)
         return jax.nn.log_softmax(nn.Dense(self.num_losses, kernel_init=nn.initializers.zeros)(x), axis=-1)
+
+
+class Ensemble(nn.Module):
+    """Several controllers, each searched on rows of its own: alpha is the mean of theirs (cross-fitting)."""
+
+    member: Controller
+    size: int
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
+        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]; a parameter is [size, ...], a member's each."""
+        members = nn.vmap(
+            lambda member: member(labels, y_hat, train=train),
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True, "dropout": True},
+            axis_size=self.size,
+        )
+        return jax.nn.logsumexp(members(self.member), axis=0) - jnp.log(float(self.size))
+
+
+def ensemble(members: Sequence[Any]) -> Any:
+    """The parameters, or statistics, of an `Ensemble` of these; of one, its own."""
+    if len(members) == 1:
+        return jax.tree.map(jnp.array, members[0])
+    return {"member": jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)}
 
 
 class SharedVector(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flax import linen as nn
 
 from autoloss_jax import autoloss, config, losses, melu, selection, settings
-from autoloss_jax.controller import Controller, SharedVector, Static, Uniform
+from autoloss_jax.controller import Controller, Ensemble, SharedVector, Static, Uniform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,8 @@ def policy(method: config.Method) -> str:
 def controller(method: config.Method, row: Method, num_losses: int) -> nn.Module:
     """The controller module of a row."""
     if row.controller is Controller:
-        return Controller(num_losses, hidden=method.hidden, dropout=method.dropout)
+        one = Controller(num_losses, hidden=method.hidden, dropout=method.dropout)
+        return Ensemble(one, method.folds) if method.name in FROZEN and method.folds > 1 else one
     if row.controller is Static:
         return Static(method.static)
     return row.controller(num_losses)

@@ -108,9 +108,11 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
 
 
 def data_of(cfg: Config) -> config.Data:
-    """The data as this method takes them: one that searches has its controller's rows for that, and not for W."""
+    """The data as this method takes them: one that searches has its controller's share of val for that, and not for W."""
     searches = methods.resolve(cfg.method)[0].searches
-    return dataclasses.replace(cfg.data, fold_in_val=cfg.data.fold_in_val and not searches)
+    return dataclasses.replace(
+        cfg.data, fold_in_val=cfg.data.fold_in_val and (not searches or bool(cfg.data.fold))
+    )
 
 
 def _feed(
@@ -137,11 +139,7 @@ def _feed(
 
 def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
     """The rows that teach W, those that teach V, and those that decide; test is nobody's."""
-    controller, val = host.halve(data.split("val"), cfg.data.controller_share, cfg.data.split_seed)
-    if method.searches and not len(controller["y"]):
-        raise UserError(
-            "--config.data.controller_share=0: a method that searches needs rows of val for its controller"
-        )
+    taught, val = host.halve(data.split("val"), cfg.data.controller_share, cfg.data.split_seed)
     train = data.split("train")
     if cfg.data.missing or cfg.data.flipped:
         train["y"] = corrupted(
@@ -151,9 +149,15 @@ def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
             cfg.data.num_classes,
             cfg.data.split_seed,
         )
-    return Splits(
-        train=(train, controller) if data_of(cfg).fold_in_val else (train,),
-        controller=(controller,) if method.searches else (),
-        val=val,
-        test=data.split("test"),
-    )
+    parts = (train, taught) if data_of(cfg).fold_in_val else (train,)
+    controller: tuple[host.Split, ...] = (taught,) if method.searches else ()
+    if method.searches and cfg.data.fold:
+        number, count = cfg.data.fold
+        held_out = [host.hold_out(part, number, count, cfg.data.split_seed) for part in parts]
+        controller, parts = zip(*held_out, strict=True)
+    if method.searches and not host.num_rows(controller):
+        raise UserError(
+            "--config.data.controller_share=0: a method that searches needs rows of val for its controller, or a part of "
+            "train, as --config.data.fold=0,5"
+        )
+    return Splits(train=parts, controller=controller, val=val, test=data.split("test"))

@@ -4,24 +4,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from autoloss_jax import checkpoint, config, methods, sharding, snapshots
 from autoloss_jax.autoloss import TrainState
+from autoloss_jax.controller import ensemble
 from autoloss_jax.session import Session
 from autoloss_jax.settings import UserError
+from autoloss_jax.snapshots import Snapshot
 
 InForce = Callable[
     [TrainState, int], TrainState
 ]  # (state, its step) -> the state with the controller in force
 
 
+def sources(folder: Path, folds: int) -> list[Path]:
+    """The runs whose controllers are taken together: that of the folder, or one of each fold in it."""
+    return [folder] if folds == 1 else [folder / f"fold-{k}" for k in range(folds)]
+
+
 def start(session: Session, state: TrainState) -> TrainState:
     """The state of a first step, with the controller of the source's best checkpoint; UserError if it does not fit."""
-    loaded = checkpoint.load(checkpoint.newest(_source(session) / "best"))
-    _refuse_misfit(session, state, loaded.cfg, loaded.schema.num_classes, loaded.state.controller.params)
-    return state.replace(controller=sharding.put_state(session.mesh, loaded.state.controller))
+    best = []
+    for source in _sources(session):
+        loaded = checkpoint.load(checkpoint.newest(source / "best"))
+        best.append((loaded.state.controller.params, loaded.state.controller.stats))
+        _refuse_misfit(session, state, source, loaded.cfg, loaded.schema.num_classes, best[-1][0])
+    return _with(session, state, best)
 
 
 def in_force(session: Session, state: TrainState) -> InForce:
@@ -33,7 +40,17 @@ def in_force(session: Session, state: TrainState) -> InForce:
     method = session.cfg.method
     if method.name not in methods.FROZEN or methods.policy(method) != "replay":
         return lambda state, step: state
-    source = _source(session)
+    histories = [_history(session, state, source) for source in _sources(session)]
+
+    def replayed(state: TrainState, step: int) -> TrainState:
+        evaluation = step // session.evaluate_every
+        return _with(session, state, [left[min(evaluation, len(left) - 1)] for left in histories])
+
+    return replayed
+
+
+def _history(session: Session, state: TrainState, source: Path) -> list[Snapshot]:
+    """The snapshots of a finished source that fits; UserError for another."""
     left = list(snapshots.read(source).values())
     if not left or not (source / "result.json").exists():
         raise UserError(
@@ -41,27 +58,31 @@ def in_force(session: Session, state: TrainState) -> InForce:
             "train it (to its end, or again in a new workdir), or set --config.method.policy=mean"
         )
     loaded = checkpoint.read_meta(checkpoint.newest(source / "best"))
-    _refuse_misfit(
-        session, state, config.from_dict(loaded["config"]), loaded["schema"]["num_classes"], left[0][0]
-    )
-
-    def replayed(state: TrainState, step: int) -> TrainState:
-        snapshot = left[min(step // session.evaluate_every, len(left) - 1)]
-        # a copy: a step gives its state away
-        params, stats = sharding.put(session.mesh, "state", jax.tree.map(jnp.array, snapshot))
-        return state.replace(controller=state.controller.replace(params=params, stats=stats))
-
-    return replayed
+    theirs, classes = config.from_dict(loaded["config"]), loaded["schema"]["num_classes"]
+    _refuse_misfit(session, state, source, theirs, classes, left[0][0])
+    return left
 
 
-def _source(session: Session) -> Path:
-    return Path(session.cfg.method.transfer_from)
+def _with(session: Session, state: TrainState, controllers: list[Snapshot]) -> TrainState:
+    """The state under these controllers, one or an ensemble."""
+    # copies: a step gives its state away
+    copies = tuple(ensemble(trees) for trees in zip(*controllers, strict=True))
+    params, stats = sharding.put(session.mesh, "state", copies)
+    return state.replace(controller=state.controller.replace(params=params, stats=stats))
 
 
-def _refuse_misfit(session: Session, state: TrainState, theirs: config.Config, classes: int, V: Any) -> None:
+def _sources(session: Session) -> list[Path]:
+    method = session.cfg.method
+    return sources(Path(method.transfer_from), method.folds)
+
+
+def _refuse_misfit(
+    session: Session, state: TrainState, source: Path, theirs: config.Config, classes: int, V: Any
+) -> None:
     pool = tuple(methods.resolve(theirs.method)[1])
-    if checkpoint.signature(V) != checkpoint.signature(state.controller.params) or pool != session.pool:
+    fitting = checkpoint.signature(ensemble([V] * session.cfg.method.folds))
+    if fitting != checkpoint.signature(state.controller.params) or pool != session.pool:
         raise UserError(
-            f"--config.method.transfer_from={_source(session)}: its controller ({pool}, {theirs.method.hidden}, "
+            f"--config.method.transfer_from={source}: its controller ({pool}, {theirs.method.hidden}, "
             f"{classes} classes) does not fit this run's pool, method.hidden or number of classes"
         )

@@ -11,10 +11,10 @@ Result: the benchmark Avazu_x4 has DeepFM with CE at .793 / .372 (test AUC / log
 Not measured here on the full data, and L2 is not tuned. `:paper` has the paper's settings; `:quick` one epoch in small batches.
 """
 
-from autoloss_jax import config, settings
+from autoloss_jax import config, paper, settings
 
 VARIANTS = {
-    "paper": config.PAPER,
+    "paper": paper.SETTINGS,
     "quick": {"train.epochs": 1, "train.batch_size": 200, "train.evaluate_every": 0},
 }
 

@@ -11,10 +11,10 @@ Result: the paper gives CE .8056 / .4457 and AutoLoss .8092 / .4416 (test AUC / 
 `:paper`. L2 is that of the board's DeepFM (BARS, Criteo_x1). Not measured here on the full data. `:quick` makes a small file of the same format and takes seconds.
 """
 
-from autoloss_jax import config, settings
+from autoloss_jax import config, paper, settings
 
 VARIANTS = {
-    "paper": config.PAPER,
+    "paper": paper.SETTINGS,
     "quick": {"data.generate": 10_000, "data.min_count": 5, "train.epochs": 1, "train.batch_size": 200},
 }
 

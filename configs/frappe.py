@@ -14,7 +14,7 @@ Result: DeepFM with CE (--config.method.name=ce) reaches the published .98395 te
 candidates that reckon with lost positives (data.missing) or wrong labels (data.flipped) in train.
 """
 
-from autoloss_jax import config, settings
+from autoloss_jax import config, paper, settings
 
 NOISY = {"model.hidden": (128, 128), "method.every": 3, "data.controller_share": 0.1}
 VARIANTS = {
@@ -26,7 +26,7 @@ VARIANTS = {
         "optimizer.controller_learning_rate": 1e-4,
     },
     "ipnn": {"model.name": "ipnn", "model.dropout": 0.3, "model.batch_norm": False, "train.patience": 3},
-    "paper": config.PAPER,
+    "paper": paper.SETTINGS,
     "quick": {"model.hidden": (32,), "train.epochs": 1},
 }
 

@@ -12,11 +12,11 @@ ratings and tests on the newest, with the L2, pool and controller's rate that va
 of a small network.
 """
 
-from autoloss_jax import config, settings
+from autoloss_jax import config, paper, settings
 
 VARIANTS = {
-    "paper": config.PAPER,
-    "binary": config.PAPER | {"data.name": "movielens1m_binary", "data.num_classes": 2},
+    "paper": paper.SETTINGS,
+    "binary": paper.SETTINGS | {"data.name": "movielens1m_binary", "data.num_classes": 2},
     "time": {
         "data.name": "movielens1m_time",
         "data.time": "timestamp",

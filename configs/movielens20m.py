@@ -11,9 +11,9 @@ Not measured here on the full data.
 `:paper` has the paper's settings; `:quick` one epoch of a small network.
 """
 
-from autoloss_jax import config, settings
+from autoloss_jax import config, paper, settings
 
-VARIANTS = {"paper": config.PAPER, "quick": {"model.hidden": (16,), "train.epochs": 1}}
+VARIANTS = {"paper": paper.SETTINGS, "quick": {"model.hidden": (16,), "train.epochs": 1}}
 
 
 def get_config(variant: str = "") -> config.Config:

@@ -12,10 +12,10 @@ are a value of their own; values seen less than data.min_count times in train sh
 Result: a table of test figures, and DIR/result.json. `:quick` is one epoch of a small network.
 """
 
-from autoloss_jax import config, settings
+from autoloss_jax import config, paper, settings
 
 VARIANTS = {
-    "paper": config.PAPER,
+    "paper": paper.SETTINGS,
     "quick": {"model.hidden": (16,), "train.epochs": 1, "train.batch_size": 100},
 }
 

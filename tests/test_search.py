@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import checkpoint, losses, methods, settings
+from autoloss_jax import autoloss, checkpoint, losses, methods, settings, train
 from autoloss_jax.search import bohb, trials, tune
 from autoloss_jax.search import train as searching
 from autoloss_jax.settings import UserError
+from tests.test_train import digest
 
 
 def quiet(_):
@@ -97,6 +98,57 @@ def test_retraining_searches_a_controller_and_trains_anew_under_it_on_all_rows(s
         for w in (tmp_path / "search", tmp_path)
     )
     assert jax.tree.all(jax.tree.map(np.array_equal, theirs.params, ours.params))
+
+
+def test_cross_fitted_searches_teach_their_controllers_with_all_rows_once(small, tmp_path):
+    cfg = small(
+        method__name="retrain",
+        method__folds=3,
+        data__fold_in_val=True,
+        data__controller_share=0.5,
+        train__epochs=1,
+    )
+    result = searching.train(cfg, tmp_path, quiet)
+    all_rows = result["num_examples"]["train"]
+    others = [
+        json.loads((tmp_path / "search" / f"fold-{k}" / "result.json").read_text())["num_examples"]["train"]
+        for k in range(3)
+    ]
+    assert sum(all_rows - rows for rows in others) == all_rows
+    ours, *theirs = (
+        checkpoint.load(checkpoint.newest(run / "best"))
+        for run in (tmp_path, *(tmp_path / "search" / f"fold-{k}" for k in range(3)))
+    )
+    logits, labels = jax.numpy.linspace(-3, 3, 8)[:, None], jax.numpy.arange(8) % 2
+
+    def alpha(run):
+        V = run.state.controller
+        return autoloss.mean_policy(run.al, V.params, V.stats, logits, labels)
+
+    assert np.allclose(alpha(ours), np.mean([alpha(run) for run in theirs], axis=0), atol=1e-6)
+    assert not np.allclose(alpha(theirs[0]), alpha(theirs[1]), atol=1e-4)
+
+
+def test_a_cross_fitted_retraining_that_is_killed_ends_in_the_same_bits(small, tmp_path, monkeypatch):
+    cfg = small(method__name="retrain", method__folds=2, data__controller_share=0.0, train__epochs=2)
+    whole = searching.train(cfg, tmp_path / "whole", quiet)
+    plain, calls = train.train, []
+
+    def killed(cfg, here, say, **kwargs):
+        def watch(evaluations, val):
+            calls.append(evaluations)
+            if len(calls) in (2, 4, 7):
+                raise KeyboardInterrupt
+
+        return plain(cfg, here, say, watch, **kwargs)
+
+    monkeypatch.setattr(train, "train", killed)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            searching.train(cfg, tmp_path / "killed", quiet)
+    again = searching.train(cfg, tmp_path / "killed", quiet)
+    assert again["test"] == whole["test"]
+    assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
 
 
 def test_tuning_begins_with_the_config_as_given_and_ends_no_worse(small, tmp_path):

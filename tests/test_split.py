@@ -1,10 +1,12 @@
 """Train is the oldest rows where time divides them, W's vocabulary holds what W learns from, and noise is as asked."""
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
 
-from autoloss_jax import methods, session, settings
+from autoloss_jax import config, methods, session, settings
 from autoloss_jax.config import Config, Data
 from autoloss_jax.data import preparation, split, store
 from autoloss_jax.settings import UserError
@@ -90,6 +92,36 @@ def test_a_method_that_searches_keeps_its_controllers_rows_out_of_the_vocabulary
     for name, folds_in in (("autoloss", False), ("darts", False), ("al1", True), ("slf", True)):
         cfg = settings.with_keys(Config(data=given), {"method.name": name})
         assert session.data_of(cfg).fold_in_val == folds_in, name
+
+
+def test_folds_part_the_rows_that_would_teach_the_recommender_and_no_others(tmp_path):
+    ratings(tmp_path / "r.dat")
+    given = data(tmp_path / "r.dat", tmp_path / "cache", fold_in_val=True)
+    base = settings.with_keys(Config(data=given), {"method.name": "autoloss"})
+    prepared = preparation.prepare(given, quiet)
+
+    def users(parts):  # one rating a user
+        return [int(user) for part in parts for user in part["x"][:, 0]]
+
+    ce = settings.with_keys(base, {"method.name": "ce"})
+    plain = session.divide(ce, prepared, methods.resolve(ce.method)[0])
+    taught = []
+    for k in range(3):
+        cfg = settings.with_keys(base, {"data.fold": (k, 3)})
+        assert session.data_of(cfg) == dataclasses.replace(given, fold=(k, 3))  # the same vocabulary
+        splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
+        mine, others = users(splits.controller), users(splits.train)
+        assert sorted(mine + others) == sorted(users(plain.train))
+        assert len(mine) == pytest.approx(len(others) / 2, abs=3)
+        assert np.array_equal(splits.val["y"], plain.val["y"])
+        taught += mine
+    assert sorted(taught) == sorted(users(plain.train))
+
+
+@pytest.mark.parametrize("fold", [(0,), (5, 5), (-1, 5), (0, 1)])
+def test_a_fold_that_is_none_is_refused(fold):
+    with pytest.raises(UserError, match=r"data\.fold=.*as 0,5"):
+        config.check(settings.with_keys(Config(), {"data.fold": fold}))
 
 
 def test_noise_is_as_much_as_asked_and_the_same_every_time():

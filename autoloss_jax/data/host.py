@@ -15,7 +15,7 @@ import numpy as np
 from autoloss_jax import sharding
 from autoloss_jax.data.shards import Picked, Shards
 from autoloss_jax.data.shuffle import Order
-from autoloss_jax.data.split import first_part
+from autoloss_jax.data.split import first_part, fold
 from autoloss_jax.settings import UserError
 
 Split = dict[str, np.ndarray]  # x int32[n, S], y int32[n], v float32[n, S] where a field needs it
@@ -27,8 +27,15 @@ def halve(split: Split, share: float, seed: int) -> tuple[Split, Split]:
 
     Copies, but of a split in shards, which may be larger than the memory.
     """
-    mine = first_part(len(split["y"]), share, seed)
+    return _parts(split, first_part(len(split["y"]), share, seed))
 
+
+def hold_out(split: Split, number: int, count: int, seed: int) -> tuple[Split, Split]:
+    """The same for one of `count` equal parts, whose numbers begin at 0, and the rest."""
+    return _parts(split, fold(len(split["y"]), number, count, seed))
+
+
+def _parts(split: Split, mine: np.ndarray) -> tuple[Split, Split]:
     def part(rows: np.ndarray) -> Split:
         return {
             n: cast(np.ndarray, Picked(a, rows)) if isinstance(a, Shards) else a[rows]

@@ -10,6 +10,13 @@ def first_part(num_rows: int, share: float, seed: int) -> np.ndarray:
     return mine
 
 
+def fold(num_rows: int, number: int, count: int, seed: int) -> np.ndarray:
+    """bool[num_rows], true for the rows of one of `count` random parts, equal but for a row."""
+    mine = np.zeros(num_rows, bool)
+    mine[_random(seed, b"fold").permutation(num_rows)[number::count]] = True
+    return mine
+
+
 def moments(times: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
     """The times at which val and test begin, float64[2], so that the oldest rows are train and the newest test.
 

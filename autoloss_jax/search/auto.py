@@ -19,7 +19,7 @@ from autoloss_jax.config import Config
 from autoloss_jax.settings import UserError
 
 Train = Callable[[Config, Path, Callable[[str], None]], dict[str, Any]]
-COSTS = {"ce": 1, "al1": 1, "retrain": 2, "bohb": 3}  # the fewest trainings of each
+COSTS = {"ce": 1, "al1": 1, "retrain": 2, "bohb": 3}  # the fewest trainings; of retrain with one search
 
 
 def train(train: Train, cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -48,7 +48,8 @@ def contenders(cfg: Config) -> dict[str, dict[str, Any]]:
     What the others leave of these is bohb's: one is its last, under the weights that its search found.
     """
     left, found = cfg.search.trials, {}
-    for name, cost in COSTS.items():
+    costs = COSTS | {"retrain": 1 + cfg.method.folds}
+    for name, cost in costs.items():
         if cost <= left:
             found[name] = {"method.name": name}
             left -= cost
@@ -147,6 +148,6 @@ def _alpha(run: Path, step: int) -> dict[str, float]:
 def _seconds(run: Path) -> float:
     """What a contender's trainings took, those of its search among them."""
     trials = run / "search" / "trials.json"
-    ended = [r for r in (run / "result.json", run / "search" / "result.json") if r.exists()]
+    ended = [run / "result.json", *run.glob("search/result.json"), *run.glob("search/fold-*/result.json")]
     tried = json.loads(trials.read_text()) if trials.exists() else []
     return sum(json.loads(r.read_text())["wall_seconds"] for r in ended) + sum(t["seconds"] for t in tried)

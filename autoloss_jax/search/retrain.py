@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import settings, train
+from autoloss_jax import settings, train, transfer
 from autoloss_jax.config import Config
 
 
@@ -12,8 +12,14 @@ def controller(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bo
     """A controller searched on train and its share of val, left in `workdir`; as config keys.
 
     The recommender is then trained from its start under the frozen controller, its snapshots replayed in turn, with
-    `data.fold_in_val` on the rows that taught it too.
+    `data.fold_in_val` on the rows that taught it too. With `method.folds` there are several controllers, cross-fitted: each
+    has learned from another part of these rows, whose recommender learned from the rest.
     """
-    searching = settings.with_keys(cfg, {"method.name": "autoloss", "data.fold_in_val": False})
-    train.train(searching, workdir, say, shown=shown)
+    folds = cfg.method.folds
+    searching = settings.with_keys(cfg, {"method.name": "autoloss", "method.folds": 1})
+    for k, source in enumerate(transfer.sources(workdir, folds)):
+        if folds > 1:
+            say(f"retrain: search {k + 1} of {folds}")
+            searching = settings.with_keys(searching, {"data.fold": (k, folds)})
+        train.train(searching, source, say, shown=shown)
     return {"method.transfer_from": str(workdir)}

@@ -128,10 +128,10 @@ def _seconds(result: dict[str, Any], steps: int) -> float:
 
 
 def _search_seconds(result: dict[str, Any], folder: Path) -> float:
-    """Of the training, or of the epochs of all trials, that came before; 0 without a search."""
-    if (folder / "result.json").exists():
-        searched = json.loads((folder / "result.json").read_text())
-        return _seconds(searched, searched["steps"])
+    """Of the trainings, or of the epochs of all trials, that came before; 0 without a search."""
+    if ended := [*folder.glob("result.json"), *folder.glob("fold-*/result.json")]:
+        searches = [json.loads(path.read_text()) for path in ended]
+        return sum(_seconds(searched, searched["steps"]) for searched in searches)
     if (folder / "trials.json").exists():
         evaluations = sum(t["evaluations"] for t in json.loads((folder / "trials.json").read_text()))
         return evaluations * _seconds(result, result["steps"]) / result["epochs"]

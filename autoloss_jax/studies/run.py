@@ -44,8 +44,8 @@ def _learned(study: grid.Study, workdir: Path) -> dict[str, Figure]:
     found = {}
     for cell in grid.cells(study):
         run = workdir / "runs" / cell.folder
-        searched = run / "search"  # where the controller learned, if not in the run itself
-        run = searched if (searched / "result.json").exists() else run
+        learned = (run / "search", run / "search" / "fold-0")  # the controller, if not in the run itself
+        run = next((searched for searched in learned if (searched / "result.json").exists()), run)
         if (cell.model, cell.method, cell.seed) == (study.models[0], study.ours[-1], 0):
             with contextlib.suppress(settings.UserError):  # a method without a controller
                 for name, figure in pictures.of(run).items():
