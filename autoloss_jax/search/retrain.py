@@ -16,10 +16,16 @@ def controller(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bo
     has learned from another part of these rows, whose recommender learned from the rest.
     """
     folds = cfg.method.folds
-    searching = settings.with_keys(cfg, {"method.name": "autoloss", "method.folds": 1})
     for k, source in enumerate(transfer.sources(workdir, folds)):
         if folds > 1:
             say(f"retrain: search {k + 1} of {folds}")
-            searching = settings.with_keys(searching, {"data.fold": (k, folds)})
-        train.train(searching, source, say, shown=shown)
+        train.train(search(cfg, k), source, say, shown=shown)
     return {"method.transfer_from": str(workdir)}
+
+
+def search(cfg: Config, k: int = 0) -> Config:
+    """The k-th search before such a training."""
+    keys: dict[str, Any] = {"method.name": "autoloss", "method.folds": 1}
+    if cfg.method.folds > 1:
+        keys["data.fold"] = (k, cfg.method.folds)
+    return settings.with_keys(cfg, keys)

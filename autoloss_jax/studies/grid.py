@@ -19,7 +19,7 @@ from autoloss_jax import config, report, settings
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
-from autoloss_jax.search import train, tune
+from autoloss_jax.search import retrain, train, tune
 from autoloss_jax.settings import UserError, key
 from autoloss_jax.studies import raw, record
 
@@ -142,14 +142,14 @@ def _tuned(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
     """The best of `study.over`, for the method's training itself where it wraps one: its static or searched loss."""
     first = dataclasses.replace(cell, seed=0)
     cfg = config_of(study, first, workdir, say)
+    if cfg.method.name == "retrain":
+        cfg = retrain.search(cfg)
+    elif cfg.method.name == "bohb":
+        cfg = settings.with_keys(cfg, {"method.name": "al1"})
     keys = {"search.over": study.over, "search.trials": study.trials, "run.seed": 0}
-    inner = TUNED_AS.get(cfg.method.name, cfg.method.name)
     here = workdir / "tune" / first.folder
     with workdirs.locked(here):
-        return tune.tune(settings.with_keys(cfg, keys | {"method.name": inner}), here, say)
-
-
-TUNED_AS = {"retrain": "autoloss", "bohb": "al1"}
+        return tune.tune(settings.with_keys(cfg, keys), here, say)
 
 
 def _source(study: Study, cell: Cell, method: str) -> Cell:
