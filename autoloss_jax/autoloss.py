@@ -23,7 +23,8 @@ from flax import struct
 
 Params = Any
 OptState = Any
-Batch = dict[str, jax.Array]  # x: int32[B, S], y: int32[B]; v: float32[B, S], if the rows of x are multiplied
+# x: int32[B, S], y: int32[B]; v: float32[B, S], if the rows of x are multiplied; seen: int32[B, K], if V sees more than y
+Batch = dict[str, jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, C], labels int32[B]) -> [B]
 
 
@@ -95,7 +96,7 @@ class AutoLoss:
     """What never changes during a run. A method of the paper is a choice of `weights`, `controller` and `taught_by`."""
 
     drs: Any  # linen module: (rows [B, F, R], train) -> logits [B, C]
-    controller: Any  # linen module: (labels [B], y_hat [B, C], train) -> log alpha [B, N]
+    controller: Any  # linen module: (labels [B], y_hat [B, C], [seen [B, K],] train) -> log alpha [B, N]
     losses: tuple[Loss, ...]
     weights: Callable[..., jax.Array]  # (key, log_alpha [B, N], tau) -> p [B, N]
     temperature: Callable[[jax.Array], jax.Array]  # t -> tau
@@ -105,6 +106,7 @@ class AutoLoss:
     xi: float = 1e-3  # learning rate of the virtual step, Eq. (13); 0 = first order
     precondition: bool = False  # the virtual step is scaled as W's optimiser scales; False = SGD, the paper's
     val_loss: Loss | None = None  # what V minimises at W*(V); None = the mixture, Eq. (12) read literally
+    seen: tuple[int, ...] = ()  # how many values each of seen's K fields has
     detach: bool = True  # no gradient of the W update through the controller's input
     pooled: Callable[..., jax.Array] = lambda rows, v: v[..., None] * rows  # [B, S, R], [B, S] -> [B, F, R]
 
@@ -143,22 +145,19 @@ def _apply(network, params, stats, dropout_key, *inputs):
     return output, new.get("batch_stats", stats)
 
 
+def _inputs(batch: Batch, y_hat: jax.Array) -> tuple[jax.Array, ...]:
+    return (batch["y"], y_hat, batch["seen"]) if "seen" in batch else (batch["y"], y_hat)
+
+
 def mixture(
-    al: AutoLoss,
-    logits: jax.Array,
-    V: Params,
-    state: TrainState,
-    labels: jax.Array,
-    key: jax.Array,
-    *,
-    detach: bool,
+    al: AutoLoss, logits: jax.Array, V: Params, state: TrainState, batch: Batch, key: jax.Array, detach: bool
 ) -> tuple[jax.Array, tuple[Params, Metrics]]:
     """L of logits [B, C] under V's weights, Eq. (7)-(11), and what else a step needs of it."""
     controller_key, weights_key = jax.random.split(key)
-    candidates = jnp.stack([loss(logits, labels) for loss in al.losses], axis=-1)
+    candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
     y_hat = probabilities(jax.lax.stop_gradient(logits) if detach else logits)
     dropout_key = None if al.taught_by == "never" else controller_key
-    log_alpha, stats = _apply(al.controller, V, state.controller.stats, dropout_key, labels, y_hat)
+    log_alpha, stats = _apply(al.controller, V, state.controller.stats, dropout_key, *_inputs(batch, y_hat))
     p = al.weights(weights_key, log_alpha, al.temperature(state.step))
     loss = jnp.mean(mixed_loss(p, candidates))
     alpha = jnp.exp(log_alpha)
@@ -179,7 +178,7 @@ def objective(
     """L(W, V) on one batch, and what else a step needs: (batch statistics of both networks, Metrics)."""
     drs_key, key = jax.random.split(key)
     logits, drs_stats = forward(al, W, state.drs.stats, batch, drs_key)
-    loss, (controller_stats, metrics) = mixture(al, logits, V, state, batch["y"], key, detach=detach)
+    loss, (controller_stats, metrics) = mixture(al, logits, V, state, batch, key, detach=detach)
     return loss, ((drs_stats, controller_stats), metrics)
 
 
@@ -210,7 +209,7 @@ def forward_pass(al: AutoLoss, W: Params, state: TrainState, batch: Batch) -> Pa
     )
 
     def loss(logits, V):
-        return mixture(al, logits, V, state, batch["y"], mixture_key, detach=al.detach)
+        return mixture(al, logits, V, state, batch, mixture_key, detach=al.detach)
 
     return Pass(logits, stats, along, jax.linear_transpose(along, W), loss)
 
@@ -307,14 +306,14 @@ def settle(al: AutoLoss, state: TrainState) -> TrainState:
     return state.replace(drs=state.drs.replace(params=W, opt_state=opt_state))
 
 
-def mean_policy(al: AutoLoss, V: Params, stats: Params, logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Alpha [B, N] of a controller in evaluation mode, at logits [B, C] and labels int32[B]; without noise."""
-    return jnp.exp(_apply(al.controller, V, stats, None, labels, probabilities(logits))[0])
+def mean_policy(al: AutoLoss, V: Params, stats: Params, logits: jax.Array, batch: Batch) -> jax.Array:
+    """Alpha [B, N] of a controller in evaluation mode, at logits [B, C] and a batch's y and seen; without noise."""
+    return jnp.exp(_apply(al.controller, V, stats, None, *_inputs(batch, probabilities(logits)))[0])
 
 
 def evaluate_step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha, without noise."""
     logits, _ = forward(al, state.drs.params, state.drs.stats, batch)
     candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
-    alpha = mean_policy(al, state.controller.params, state.controller.stats, logits, batch["y"])
+    alpha = mean_policy(al, state.controller.params, state.controller.stats, logits, batch)
     return logits, mixed_loss(alpha, candidates)

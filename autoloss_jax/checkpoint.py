@@ -24,7 +24,6 @@ from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.report import write_json
-from autoloss_jax.rows import Table
 from autoloss_jax.settings import UserError
 
 MANIFEST = "sha256.json"
@@ -160,8 +159,7 @@ def load(step: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> Loa
     except KeyError as error:
         raise UserError(f"{step}: its metadata lacks {error}; it was written by something else") from error
     mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
-    table = Table(schema.vocab_sizes, schema.slots, sharding.Placement(mesh))
-    al = states.build(cfg, schema.num_classes, table, total_steps=1)
+    al = states.build_for(cfg, schema, mesh, total_steps=1)
     state = restore(step, states.initial(al, cfg))
     state = jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0)(state)
     return Loaded(cfg, schema, al, tuple(methods.resolve(cfg.method)[1]), state, mesh)

@@ -61,14 +61,12 @@ class Data:
         choices=("standard", "log"),
     )
     bags: tuple[str, ...] = key(
-        (), "tabular: the columns whose cells hold several categorical values; lists, in Parquet"
+        (), "tabular: columns of cells of several categorical values; in Parquet, lists"
     )
     bag_separator: str = key("|", "tabular: what parts the values of such a cell, to the letter")
     bag_size: int = key(10, "tabular: the most values kept of such a cell, the first ones", low=1, high=1000)
     bag_pooling: str = key(
-        "mean",
-        "tabular: the row of a bag is the mean or the sum of its values' rows",
-        choices=("mean", "sum"),
+        "mean", "tabular: a bag's row is the mean or the sum of its values' rows", choices=("mean", "sum")
     )
     hash: tuple[str, ...] = key(
         (),
@@ -80,9 +78,7 @@ class Data:
         "where data are prepared: in threads of this process, or by Apache Spark, whose executors see the same folders; the result is the same",
         choices=("local", "spark"),
     )
-    memory_limit: float = key(
-        4.0, "GiB that preparing may take, besides the vocabulary that it makes", low=0.5
-    )
+    memory_limit: float = key(4.0, "GiB that preparing may take, besides the vocabulary it makes", low=0.5)
     delimiter: str = key("", "tabular: column separator; empty: comma, or tab for .tsv")
     residence: str = key(
         "auto",
@@ -102,6 +98,10 @@ class Data:
     )
     missing: float = key(
         0.0, "studies: share of train's labels above 0 that are lost, and read 0", low=0.0, high=1.0
+    )
+    missing_by: str = key(
+        "",
+        "studies: a field by whose values the share that is lost differs: evenly spaced from 0 to twice `missing`, in a random order",
     )
     flipped: float = key(
         0.0, "studies: share of train's labels that are replaced by another class", low=0.0, high=1.0
@@ -163,6 +163,11 @@ class Method:
         "",
         "transfer, retrain: the workdir of the run whose controller is restored; retrain searches it first if there is none",
     )
+    sees: tuple[str, ...] = key(
+        (),
+        "fields of the data that the controller sees beside (y, y_hat), one value each; the searched loss is then bound to data that have "
+        "them",
+    )
     folds: int = key(
         1,
         "retrain: K > 1 are K searches, each with another of K parts of the rows that will teach the recommender as data.fold, and "
@@ -202,9 +207,7 @@ class Optimizer:
         "l2 acts on the whole embedding table, or on the rows of the batch",
         choices=("table", "batch"),
     )
-    weight_decay: float = key(
-        0.0, "decoupled weight decay of the embeddings, times the learning rate", low=0.0
-    )
+    weight_decay: float = key(0.0, "decoupled decay of the embeddings, times the learning rate", low=0.0)
     clip_norm: float = key(0.0, "clip the recommender's gradient to this norm; 0: do not", low=0.0)
     decay: float = key(
         1.0, "factor on the learning rate after each evaluation without improvement", low=0.0, high=1.0

@@ -9,24 +9,33 @@ from flax import linen as nn
 
 from autoloss_jax.layers import MLP
 
+WIDTH = 8  # of the vector of a value that is seen
+
 
 class Controller(nn.Module):
     """The paper's controller: an MLP on the label and the prediction of each example.
 
     Its input is [y, p] (2 wide) for one logit and [one-hot y, softmax] (2 C wide) for C. The output layer starts
-    at zero, so that the first mixture is the uniform one.
+    at zero, so that the first mixture is the uniform one. Beyond the paper it may see K fields of the example, each as a vector
+    that starts at zero: a value that taught it nothing changes nothing.
     """
 
     num_losses: int
     hidden: tuple[int, ...] = (128, 128)
     dropout: float = 0.2
+    sees: tuple[int, ...] = ()  # how many values each of K fields has
 
     @nn.compact
-    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
-        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
+    def __call__(
+        self, labels: jax.Array, y_hat: jax.Array, seen: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
+        """Labels int32[B], y_hat [B, C], values int32[B, K] of what it sees -> log alpha [B, N]."""
         num_outputs = y_hat.shape[-1]
         y = labels[:, None] if num_outputs == 1 else jax.nn.one_hot(labels, num_outputs)
-        x = jnp.concatenate([y.astype(y_hat.dtype), y_hat], axis=-1)
+        x = [y.astype(y_hat.dtype), y_hat]
+        for size, values in zip(self.sees, () if seen is None else seen.T, strict=True):
+            x.append(nn.Embed(size, WIDTH, embedding_init=nn.initializers.zeros)(values))
+        x = jnp.concatenate(x, axis=-1)
         x = MLP(self.hidden, self.dropout)(x, train=train)
         return jax.nn.log_softmax(nn.Dense(self.num_losses, kernel_init=nn.initializers.zeros)(x), axis=-1)
 
@@ -38,10 +47,10 @@ class Ensemble(nn.Module):
     size: int
 
     @nn.compact
-    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
-        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]; a parameter is [size, ...], a member's each."""
+    def __call__(self, labels: jax.Array, y_hat: jax.Array, *seen: jax.Array, train: bool) -> jax.Array:
+        """As the members; a parameter is [size, ...], one of each member."""
         members = nn.vmap(
-            lambda member: member(labels, y_hat, train=train),
+            lambda member: member(labels, y_hat, *seen, train=train),
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True, "dropout": True},
             axis_size=self.size,

@@ -26,6 +26,11 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
             f"{workdir}: {loaded.schema.num_classes} classes: the weights of a table are a function of one probability; "
             "export the loss of a binary run"
         )
+    if loaded.al.seen:
+        raise UserError(
+            f"{workdir}: its controller sees {', '.join(loaded.cfg.method.sees)} too, so that the searched loss is no function of "
+            "(y, y_hat) alone; export that of a run without --config.method.sees"
+        )
     for name, loss in zip(loaded.pool, loaded.al.losses, strict=True):
         if losses.ranks(loss, num_outputs=1):
             raise UserError(

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from autoloss_jax import autoloss, config, losses, melu, selection, settings
 from autoloss_jax.controller import Controller, Ensemble, SharedVector, Static, Uniform
+from autoloss_jax.data.schema import Schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +81,17 @@ def policy(method: config.Method) -> str:
     return "replay" if method.name == "retrain" else "sample"
 
 
-def controller(method: config.Method, row: Method, num_losses: int) -> nn.Module:
-    """The controller module of a row."""
+def seen(method: config.Method, schema: Schema) -> list[tuple[int, int, int]]:
+    """Of the fields that the method's controller sees, (slot, first id, number of rows) each; none where it sees no example."""
+    if resolve(method)[0].controller is not Controller:
+        return []
+    return [schema.place(name, "--config.method.sees") for name in method.sees]
+
+
+def controller(method: config.Method, row: Method, num_losses: int, sees: tuple[int, ...] = ()) -> nn.Module:
+    """The controller module of a row, which sees fields of so many values."""
     if row.controller is Controller:
-        one = Controller(num_losses, hidden=method.hidden, dropout=method.dropout)
+        one = Controller(num_losses, hidden=method.hidden, dropout=method.dropout, sees=sees)
         return Ensemble(one, method.folds) if method.name in FROZEN and method.folds > 1 else one
     if row.controller is Static:
         return Static(method.static)

@@ -52,7 +52,7 @@ def evaluate_run(
             raise UserError(
                 f"{data.path}: not the data this checkpoint was trained on; name it as --config.data.path to evaluate another file"
             )
-        split = prepared.split("test")
+        split = session.with_seen(loaded.cfg, loaded.schema, prepared.split("test"))
     logits, _ = evaluate.predictions(*_forward(loaded), split, loaded.cfg.train.eval_batch_size)
     what = {"data": data.path, "split": "all" if other_file else "test", "num_examples": len(split["y"])}
     return what | evaluate.figures(split["y"], logits)
@@ -107,6 +107,6 @@ def _encode(loaded: Loaded, workdir: Path, *, labelled: bool) -> Iterator[dict[s
         raise UserError(f"{workdir}: its vocabulary is not the one of the checkpoint")
     if not labelled:  # a row left out would shift all scores after it
         loaded.cfg.data.on_bad_row = "error"
-    return preparation.encode(
-        Path(loaded.cfg.data.path), loaded.cfg.data, schema, vocabulary, labelled=labelled
-    )
+    path, data = Path(loaded.cfg.data.path), loaded.cfg.data
+    for block in preparation.encode(path, data, schema, vocabulary, labelled=labelled):
+        yield session.with_seen(loaded.cfg, schema, block)

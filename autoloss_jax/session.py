@@ -25,9 +25,9 @@ from autoloss_jax import state as states
 from autoloss_jax.autoloss import AutoLoss, TrainState
 from autoloss_jax.config import Config
 from autoloss_jax.data import device, host, preparation, store
+from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.shuffle import Order
-from autoloss_jax.data.split import corrupted
-from autoloss_jax.rows import Table
+from autoloss_jax.data.split import corrupted, shares
 from autoloss_jax.settings import UserError
 
 
@@ -81,8 +81,7 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
     splits = divide(cfg, data, method)
     epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
     mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
-    table = Table(schema.vocab_sizes, schema.slots, sharding.Placement(mesh))
-    al = states.build(cfg, schema.num_classes, table, cfg.train.epochs * epoch_steps)
+    al = states.build_for(cfg, schema, mesh, cfg.train.epochs * epoch_steps)
     sharding.check_batch_size(mesh, cfg.train.batch_size, "train.batch_size")
     sharding.check_batch_size(mesh, cfg.train.eval_batch_size, "train.eval_batch_size")
     for part in splits.controller:
@@ -105,6 +104,12 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         if cfg.run.signal and method.searches
         else None,
     )
+
+
+def with_seen(cfg: Config, schema: Schema, split: host.Split) -> host.Split:
+    """The split, with `seen`, the values of the fields that the controller sees, if it sees any."""
+    places = methods.seen(cfg.method, schema)
+    return {**split, "seen": host.values(split, places)} if places else split
 
 
 def data_of(cfg: Config) -> config.Data:
@@ -139,12 +144,12 @@ def _feed(
 
 def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
     """The rows that teach W, those that teach V, and those that decide; test is nobody's."""
-    taught, val = host.halve(data.split("val"), cfg.data.controller_share, cfg.data.split_seed)
-    train = data.split("train")
+    train, val, test = (with_seen(cfg, data.schema, data.split(name)) for name in ("train", "val", "test"))
+    taught, val = host.halve(val, cfg.data.controller_share, cfg.data.split_seed)
     if cfg.data.missing or cfg.data.flipped:
         train["y"] = corrupted(
             np.asarray(train["y"]),
-            cfg.data.missing,
+            _missing(cfg, data.schema, train),
             cfg.data.flipped,
             cfg.data.num_classes,
             cfg.data.split_seed,
@@ -160,4 +165,12 @@ def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
             "--config.data.controller_share=0: a method that searches needs rows of val for its controller, or a part of "
             "train, as --config.data.fold=0,5"
         )
-    return Splits(train=parts, controller=controller, val=val, test=data.split("test"))
+    return Splits(train=parts, controller=controller, val=val, test=test)
+
+
+def _missing(cfg: Config, schema: Schema, train: host.Split) -> float | np.ndarray:
+    """The chance of a label to be lost, of all rows or of each."""
+    if not cfg.data.missing_by:
+        return cfg.data.missing
+    place = schema.place(cfg.data.missing_by, "--config.data.missing_by")
+    return shares(cfg.data.missing, place[2], cfg.data.split_seed)[host.values(train, [place])[:, 0]]

@@ -14,8 +14,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from autoloss_jax.settings import UserError
 
 RULES = (
-    (r"^batch/", PartitionSpec("data")),  # x [B, S], v [B, S], y [B], and slots in their shapes
-    (r"^source/.*/[xvy]$", PartitionSpec(None, "data")),  # stacked batches [steps, B, ...] of data/host.py
+    (r"^batch/", PartitionSpec("data")),  # x [B, S], v [B, S], y [B], seen [B, K], and slots in their shapes
+    (
+        r"^source/.*/(x|v|y|seen)$",
+        PartitionSpec(None, "data"),
+    ),  # stacked batches [steps, B, ...] of data/host.py
     (r"^state/drs/.*\brows\b", PartitionSpec("model")),  # [V, ...]
     (r"", PartitionSpec()),
 )

@@ -5,18 +5,25 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from autoloss_jax import autoloss, config, methods, models, optimizers, pooling, selection
+from autoloss_jax import autoloss, config, methods, models, optimizers, pooling, selection, sharding
 from autoloss_jax.autoloss import AutoLoss, Metrics, Network, TrainState
+from autoloss_jax.data.schema import Schema
 from autoloss_jax.rows import Table
 
 
-def build(cfg: config.Config, num_classes: int, table: Table, total_steps: int) -> AutoLoss:
-    """Networks, losses and optimisers of a run; UserError for anything unknown or degenerate."""
+def build(
+    cfg: config.Config, num_classes: int, table: Table, total_steps: int, sees: tuple[int, ...] = ()
+) -> AutoLoss:
+    """Networks, losses and optimisers of a run; UserError for anything unknown or degenerate.
+
+    `sees`: how many values each of the fields has that the controller sees.
+    """
     method, pool = methods.resolve(cfg.method)
     return AutoLoss(
         drs=models.make(cfg.model, 1 if num_classes == 2 else num_classes, len(table.vocab_sizes)),
         pooled=functools.partial(pooling.pooled, slots=table.slots),
-        controller=methods.controller(cfg.method, method, len(pool)),
+        controller=methods.controller(cfg.method, method, len(pool), sees),
+        seen=sees,
         losses=tuple(pool.values()),
         weights=method.weights,
         temperature=functools.partial(
@@ -32,6 +39,13 @@ def build(cfg: config.Config, num_classes: int, table: Table, total_steps: int) 
         val_loss=methods.val_loss(cfg.method),
         detach=cfg.method.detach,
     )
+
+
+def build_for(cfg: config.Config, schema: Schema, mesh: jax.sharding.Mesh, total_steps: int) -> AutoLoss:
+    """`build` for a prepared dataset, on these devices."""
+    table = Table(schema.vocab_sizes, schema.slots, sharding.Placement(mesh))
+    sees = tuple(size for *_, size in methods.seen(cfg.method, schema))
+    return build(cfg, schema.num_classes, table, total_steps, sees)
 
 
 def empty_metrics(num_losses: int) -> Metrics:
@@ -58,8 +72,9 @@ def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainSta
         key = functools.partial(autoloss.stream, root, 0)
         rows = jnp.zeros((2, num_fields, embedding + first_order))
         drs = al.drs.init(key("drs"), rows, train=False)
+        seen = [jnp.zeros((2, len(al.seen)), jnp.int32)] if al.seen else []
         controller = al.controller.init(
-            key("controller"), jnp.zeros(2, jnp.int32), jnp.zeros((2, num_outputs)), train=False
+            key("controller"), jnp.zeros(2, jnp.int32), jnp.zeros((2, num_outputs)), *seen, train=False
         )
         table = embed_init_std * jax.random.normal(key("embeddings"), (num_rows, embedding))
         table = jnp.pad(table, ((0, whole.num_rows - num_rows), (0, first_order)))

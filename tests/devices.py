@@ -43,12 +43,14 @@ def problem(mesh, sizes, slots=(), **keys):
         "train.batch_size": BATCH,
     } | keys
     cfg = settings.with_keys(config.Config(), keys)
-    al = states.build(cfg, 2, Table(sizes, slots, sharding.Placement(mesh)), STEPS)
+    sees = (7,) * len(cfg.method.sees)
+    al = states.build(cfg, 2, Table(sizes, slots, sharding.Placement(mesh)), STEPS, sees)
     rng, first = np.random.default_rng(0), np.cumsum((0, *sizes[:-1]))
     first, of_slot = (np.repeat(a, slots or 1) for a in (first, sizes))
     x = (first + rng.integers(0, of_slot, (EXAMPLES, len(first)))).astype(np.int32)
     y = (rng.random(EXAMPLES) < 0.3).astype(np.int32)
     rows = {"x": x, "y": y} | ({"v": rng.random(x.shape).astype(np.float32)} if slots else {})
+    rows |= {"seen": rng.integers(0, sees, (EXAMPLES, 1)).astype(np.int32)} if sees else {}
     source = {name: device.put(mesh, (rows,)) for name in ("train", "val")}
     feed = device.Resident(mesh, {name: Order(name, EXAMPLES, BATCH) for name in source}, source)
     method, _ = methods.resolve(cfg.method)
@@ -139,6 +141,7 @@ def main(folder):
             for name in ("adam", "sparse_adam")
         },
         "methods": {name: gaps([(4, 2)], method__name=name, steps=10) for name in ("al1", "darts", "slf")},
+        "seen": gaps([(4, 2)], method__sees=("field",), steps=10),
         "bags": gaps([(4, 2)], slots=(1, 3, 2), steps=10),
         "restored": restored(folder),
     }

@@ -37,7 +37,8 @@ def problem(model="deepfm", num_classes=2, embedding="adam", **method):
         ),
         optimizer=config.Optimizer(embedding=embedding),
     )
-    al = states.build(cfg, num_classes, Table(VOCAB_SIZES), total_steps=1000)
+    sees = (4, 3)[: len(cfg.method.sees)]
+    al = states.build(cfg, num_classes, Table(VOCAB_SIZES), total_steps=1000, sees=sees)
     state = states.initial(al, cfg)
     rng = np.random.default_rng(7)
 
@@ -66,7 +67,7 @@ def problem(model="deepfm", num_classes=2, embedding="adam", **method):
         return {
             "x": jnp.asarray(x, jnp.int32),
             "y": jnp.asarray(rng.integers(0, num_classes, BATCH), jnp.int32),
-        }
+        } | ({"seen": jnp.asarray(rng.integers(0, sees, (BATCH, len(sees))), jnp.int32)} if sees else {})
 
     return al, state, batch(), batch()
 
@@ -152,6 +153,7 @@ VARIANTS = [
     {"val_objective": "ce", "name": "al2"},
     {"val_objective": "ce", "name": "darts"},
     {"val_objective": "pairwise", "virtual_step": "adam"},
+    {"val_objective": "mixture", "sees": ("one field", "another")},
 ]
 EVERYWHERE = VARIANTS[:2]  # the others on one binary and one 5-class model
 

@@ -36,7 +36,7 @@ def test_the_curves_go_through_what_evaluation_finds(loaded):
     batch = {"x": x.astype(np.int32), "y": np.arange(6, dtype=np.int32) // 3}
     logits, mixed = jax.jit(functools.partial(autoloss.evaluate_step, loaded.al))(loaded.state, batch)
     V, stats = loaded.state.controller.params, loaded.state.controller.stats
-    alpha = jax.jit(functools.partial(autoloss.mean_policy, loaded.al))(V, stats, logits, batch["y"])
+    alpha = jax.jit(functools.partial(autoloss.mean_policy, loaded.al))(V, stats, logits, batch)
     np.testing.assert_allclose(np.sum(alpha, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(
         curves.mixture(loaded.al.losses, alpha, logits, batch["y"]).value, mixed, rtol=1e-5

@@ -137,6 +137,26 @@ def test_noise_is_as_much_as_asked_and_the_same_every_time():
     assert not np.array_equal(flipped, split.corrupted(labels, 0.0, 0.2, 5, seed=4))
 
 
+def test_what_is_lost_differs_by_the_value_of_a_field(tmp_path):
+    shares = split.shares(0.4, 6, seed=0)
+    assert sorted(shares[1:]) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert shares[0] == 0.4  # of a value that is not known
+    assert split.shares(0.7, 3, seed=0).max() == 1.0
+    values = np.random.default_rng(0).integers(0, 6, 100_000)
+    lost = split.corrupted(np.ones(100_000, np.int32), shares[values], 0.0, 2, seed=3)
+    for value, share in enumerate(shares):
+        assert (lost[values == value] == 0).mean() == pytest.approx(share, abs=0.015)
+    ratings(tmp_path / "r.dat", rows=4000)
+    given = data(tmp_path / "r.dat", tmp_path / "cache", missing=0.4, missing_by="movie")
+    cfg = settings.with_keys(Config(data=given), {"method.name": "ce"})
+    prepared = preparation.prepare(given, quiet)
+    (train,) = session.divide(cfg, prepared, methods.resolve(cfg.method)[0]).train
+    movie = np.asarray(train["x"])[:, 1] - prepared.schema.offsets[1]
+    shares = split.shares(0.4, prepared.schema.vocab_sizes[1], given.split_seed)
+    zero = np.array([(train["y"][movie == m] == 0).mean() for m in range(1, 8)])
+    assert np.allclose(zero, 0.2 + 0.8 * shares[1:], atol=0.07)
+
+
 def test_noise_is_in_train_alone(tmp_path):
     ratings(tmp_path / "r.dat")
     given = data(tmp_path / "r.dat", tmp_path / "cache", fold_in_val=True)

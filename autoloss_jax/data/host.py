@@ -18,7 +18,9 @@ from autoloss_jax.data.shuffle import Order
 from autoloss_jax.data.split import first_part, fold
 from autoloss_jax.settings import UserError
 
-Split = dict[str, np.ndarray]  # x int32[n, S], y int32[n], v float32[n, S] where a field needs it
+Split = dict[
+    str, np.ndarray
+]  # x int32[n, S], y int32[n]; v float32[n, S], seen int32[n, K] where they are needed
 Batch = dict[str, np.ndarray]
 
 
@@ -33,6 +35,14 @@ def halve(split: Split, share: float, seed: int) -> tuple[Split, Split]:
 def hold_out(split: Split, number: int, count: int, seed: int) -> tuple[Split, Split]:
     """The same for one of `count` equal parts, whose numbers begin at 0, and the rest."""
     return _parts(split, fold(len(split["y"]), number, count, seed))
+
+
+def values(split: Split, places: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """int32[n, K]: of K fields, (slot, first id, number of rows) each, the values, counted from 0. A copy, in memory."""
+    slots, first, _ = (list(part) for part in zip(*places, strict=True))
+    x = split["x"]
+    arrays = x.arrays if isinstance(x, Shards) else (x,)
+    return np.concatenate([a[:, slots] for a in arrays]) - np.asarray(first, np.int32)
 
 
 def _parts(split: Split, mine: np.ndarray) -> tuple[Split, Split]:

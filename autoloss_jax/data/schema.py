@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from autoloss_jax import settings
 from autoloss_jax.settings import UserError
 
 VERSION = 2  # of the layout on disk and of the rules that lead to it
@@ -55,6 +56,18 @@ class Schema:
     def weighted(self) -> bool:
         """Whether an example has v float32[S] beside x int32[S]: what the rows of these ids are multiplied by."""
         return sum(self.slots) > self.num_fields or bool(self.scales)
+
+    def place(self, name: str, where: str) -> tuple[int, int, int]:
+        """(Slot, first id, number of rows) of a field of one value; UserError, which names `where`, for another."""
+        if name not in self.fields:
+            raise UserError(
+                f"{where}: {name!r} is not a field: {', '.join(self.fields)}{settings.nearest(name, list(self.fields))}"
+            )
+        field = self.fields.index(name)
+        if self.slots[field] > 1 or name in self.scales:
+            kind = "a number fed as a value" if name in self.scales else "a bag of values"
+            raise UserError(f"{where}: {name!r} is {kind}; name a field that has one value of a vocabulary")
+        return sum(self.slots[:field]), int(self.offsets[field]), self.vocab_sizes[field]
 
     def to_json(self) -> str:
         """The schema as JSON."""

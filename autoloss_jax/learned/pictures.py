@@ -2,13 +2,17 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+import polars as pl
 from matplotlib.figure import Figure
 
 from autoloss_jax import autoloss, checkpoint, losses, methods, report, snapshots
+from autoloss_jax.autoloss import AutoLoss, Params
 from autoloss_jax.checkpoint import Loaded
+from autoloss_jax.data import store
 from autoloss_jax.learned import curves, plots
 from autoloss_jax.learned.plots import Curves
 from autoloss_jax.settings import UserError
@@ -20,7 +24,8 @@ def of(workdir: Path) -> dict[str, Figure]:
     loaded = checkpoint.load(checkpoint.newest(workdir / "best"))
     if not methods.resolve(loaded.cfg.method)[0].has_controller:
         raise UserError(f"{workdir}: its method, {loaded.cfg.method.name}, has no controller to picture")
-    figures = _curves(loaded, _some(snapshots.read(workdir)) or _frozen(loaded))
+    learned = _some(snapshots.read(workdir)) or _frozen(loaded)
+    figures = _curves(loaded, learned) | _by_value(loaded, workdir, *list(learned.values())[-1])
     records = report.read_log(workdir / "metrics.jsonl")
     if records:
         step = np.array([r["step"] for r in records])
@@ -56,7 +61,8 @@ def _name(loaded: Loaded) -> str:
 def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figure]:
     """Weights over the prediction, and the loss and the gradient that they make, beside cross-entropy's.
 
-    No loss is shown of a pool with one that looks at a whole batch: it is not a function of the prediction.
+    No loss is shown of a pool with one that looks at a whole batch: it is not a function of the prediction. Fields that the
+    controller sees have a value that it does not know.
     """
     al, classes = loaded.al, loaded.schema.num_classes
     weigh, mix = (
@@ -66,7 +72,7 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
     for path in curves.paths(classes):
         labels, mixtures = np.full(len(path.z), path.label), {}
         for step, (V, stats) in controllers.items():
-            alpha = weigh(V, stats, path.logits, labels)
+            alpha = weigh(V, stats, path.logits, _batch(al, labels))
             mixtures[f"step {step}"] = mix(alpha, path.logits, labels)
         weights.append(
             [
@@ -85,7 +91,12 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
         title = f"y = {path.label}"
         values.append(Curves(title, path.z, {at: m.value for at, m in mixtures.items()}))
         gradients.append(Curves(title, path.z, {at: m.gradient[:, column] for at, m in mixtures.items()}))
-    rest = "" if binary else f"\nfrom wrong to right: the other {classes - 1} classes share the rest evenly"
+    unknown = f"\nwhere {', '.join(loaded.cfg.method.sees)} is unknown" if al.seen else ""
+    rest = (
+        unknown
+        if binary
+        else unknown + f"\nfrom wrong to right: the other {classes - 1} classes share the rest evenly"
+    )
     figures = {
         "weights": plots.weights(
             f"{_name(loaded)}: weights of the candidates{rest}",
@@ -101,3 +112,39 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
             [values, gradients],
         )
     return figures
+
+
+def _by_value(loaded: Loaded, workdir: Path, V: Params, stats: Params) -> dict[str, Figure]:
+    """Weights at a prediction of one half, by the value of each field that the controller sees, the others unknown."""
+    al, figures = loaded.al, {}
+    for k, (name, size) in enumerate(zip(loaded.cfg.method.sees, al.seen, strict=True)):
+        panels = []
+        for path in curves.paths(loaded.schema.num_classes):
+            batch = _batch(al, np.full(size, path.label))
+            batch["seen"][:, k] = np.arange(size)
+            middle = jax.numpy.asarray(path.logits[[len(path.z) // 2] * size])
+            alpha = np.asarray(autoloss.mean_policy(al, V, stats, middle, batch))
+            panels.append(
+                Curves(f"y = {path.label}", np.arange(size), dict(zip(loaded.pool, alpha.T, strict=True)))
+            )
+        what = "y_hat" if loaded.schema.num_classes == 2 else "p_y"
+        figures[f"weights-{name}"] = plots.by_value(
+            f"{_name(loaded)}: weights of the candidates at {what} = 0.5, by {name}",
+            name,
+            _words(workdir, name, size),
+            panels,
+        )
+    return figures
+
+
+def _words(workdir: Path, field: str, size: int) -> list[str]:
+    """What the values of a field are called; of a hashed one, their numbers."""
+    _, vocabulary = store.load_vocabulary(workdir)
+    words = vocabulary.filter(pl.col("field") == field)["value"].cast(pl.String).to_list()
+    return ["unknown", *(words if len(words) == size - 1 else map(str, range(1, size)))]
+
+
+def _batch(al: AutoLoss, labels: np.ndarray) -> dict[str, Any]:
+    """What a controller is asked about: these labels, and values that it does not know."""
+    seen = {"seen": np.zeros((len(labels), len(al.seen)), np.int32)} if al.seen else {}
+    return {"y": labels} | seen

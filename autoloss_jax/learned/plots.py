@@ -57,6 +57,27 @@ def weights(title: str, xlabel: str, panels: Sequence[Sequence[Curves]]) -> Figu
     return figure
 
 
+MOST_WORDS = 40  # below an axis
+
+
+def by_value(title: str, field: str, words: Sequence[str], panels: Sequence[Curves]) -> Figure:
+    """Weights of the candidates for each value of a field, stacked to 1: a row a label."""
+    figure, axes = _figure(title, len(panels), 1, sharex=True)
+    figure.set_figwidth(min(3 + 0.5 * len(words), 14))
+    for ax, panel in zip(axes[:, 0], panels, strict=True):
+        below = np.zeros(len(words))
+        for name, y in panel.y.items():
+            ax.bar(panel.x, y, bottom=below, label=name, width=0.9)
+            below = below + y
+        ax.set(ylim=(0, 1), xlim=(-0.5, len(words) - 0.5), ylabel="weight alpha")
+        ax.set_title(panel.title, fontsize=10)
+    if len(words) <= MOST_WORDS:
+        axes[-1, 0].set_xticks(range(len(words)), words, rotation=45, ha="right", fontsize=8)
+    axes[-1, 0].set_xlabel(field)
+    _legend(figure, axes[0, 0])
+    return figure
+
+
 def losses(title: str, xlabel: str, ylabels: tuple[str, str], panels: Sequence[Sequence[Curves]]) -> Figure:
     """Losses in the first row and gradients in the second, a column a label; the last curve of each is the reference."""
     figure, axes = _figure(title, len(panels), len(panels[0]), sharex="col", sharey="row")

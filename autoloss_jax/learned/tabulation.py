@@ -33,7 +33,8 @@ def exact(al: AutoLoss, V: Params, stats: Params, label: int) -> Exact:
     @jax.jit
     def chunk(V, stats, logits):
         labels = jax.numpy.full(logits.shape[0], label)
-        return curves.mixture(al.losses, autoloss.mean_policy(al, V, stats, logits, labels), logits, labels)
+        alpha = autoloss.mean_policy(al, V, stats, logits, {"y": labels})
+        return curves.mixture(al.losses, alpha, logits, labels)
 
     def at(logits: np.ndarray) -> curves.Mixture:
         with jax.enable_x64(True):

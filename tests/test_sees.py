@@ -1,0 +1,131 @@
+"""Fields that a controller sees beside (y, y_hat): the right values reach it, wherever batches are made, and it uses them."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from autoloss_jax import export_loss, methods, restore, session, settings, train
+from autoloss_jax.data import preparation
+from autoloss_jax.learned import pictures
+from autoloss_jax.settings import UserError
+from tests.test_train import digest
+
+ROWS = 2400
+
+
+def quiet(_):
+    pass
+
+
+@pytest.fixture(scope="module")
+def clicks(small, tmp_path_factory):
+    """A config whose data have two channels: in `web` every click is seen, in `app` 7 of 10 are lost in train."""
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("clicks")
+    for name, rows in {"train": ROWS, "valid": ROWS // 2, "test": ROWS // 4}.items():
+        taste = random.integers(0, 10, rows)
+        label = (random.random(rows) < taste / 10).astype(int)
+        channel = np.where(random.random(rows) < 0.5, "app", "web")
+        if name == "train":
+            label[(channel == "app") & (random.random(rows) < 0.7)] = 0
+        columns = {"label": label, "channel": channel, "taste": taste.astype(str)}
+        pl.DataFrame(columns).write_csv(folder / f"{name}.csv")
+    cfg = small(
+        data__format="tabular",
+        data__path=str(folder),
+        data__categorical=("taste", "channel"),
+        method__sees=("channel",),
+        method__pool=("ce", "missing_ce(rate=0.7)"),
+        method__every=1,
+        optimizer__controller_learning_rate=0.02,
+        optimizer__learning_rate=0.01,
+        train__batch_size=100,
+        train__epochs=6,
+        train__patience=6,
+        model__dropout=0.0,
+    )
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def searched(clicks, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("searched") / "run"
+    return clicks, workdir, train.train(clicks, workdir, quiet)
+
+
+def test_what_is_seen_are_the_fields_values_row_by_row(clicks):
+    prepared = preparation.prepare(clicks.data, quiet)
+    splits = session.divide(clicks, prepared, methods.resolve(clicks.method)[0])
+    offset = int(prepared.schema.offsets[prepared.schema.fields.index("channel")])
+    parts = [*splits.train, *splits.controller, splits.val, splits.test]
+    for part in parts:
+        column = list(prepared.schema.fields).index("channel")
+        assert np.array_equal(part["seen"][:, 0], np.asarray(part["x"])[:, column] - offset)
+        assert set(np.unique(part["seen"])) == {1, 2}
+
+
+def test_a_method_without_a_controller_sees_nothing(clicks):
+    prepared = preparation.prepare(clicks.data, quiet)
+    for name in ("ce", "al1", "darts"):
+        cfg = settings.with_keys(clicks, {"method.name": name})
+        splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
+        assert "seen" not in splits.train[0], name
+
+
+def test_it_finds_where_labels_are_lost(searched):
+    """Of negatives that look like clicks, those of the channel that loses clicks are forgiven, the others not."""
+    _, workdir, _ = searched
+    negatives, positives = pictures.of(workdir)["weights-channel"].axes
+    words = [tick.get_text() for tick in positives.get_xticklabels()]
+    ce = dict(zip(words, (bar.get_height() for bar in negatives.containers[0]), strict=True))
+    assert ce["app"] < 0.2 < 0.5 < ce["web"]
+    assert ce["app"] < ce["unknown"] < ce["web"]
+
+
+def test_batches_from_the_host_show_it_the_same(searched, tmp_path):
+    cfg, workdir, _ = searched
+    train.train(settings.with_keys(cfg, {"data.residence": "host"}), tmp_path, quiet)
+    assert digest(tmp_path) == digest(workdir)
+
+
+def test_a_checkpoint_evaluates_and_predicts_as_it_was_trained(searched, tmp_path):
+    cfg, workdir, result = searched
+    again = restore.evaluate_run(restore.load(workdir, None, {}), workdir, False, quiet)
+    assert again["auc"] == pytest.approx(result["test"]["auc"], abs=1e-9)
+    path = f"{cfg.data.path}/test.csv"
+    other = restore.load(workdir, None, {"data.path": path})
+    assert restore.evaluate_run(other, workdir, True, quiet)["auc"] == pytest.approx(again["auc"], abs=1e-9)
+    pl.read_csv(path).drop("label").write_csv(tmp_path / "new.csv")
+    new = restore.load(workdir, None, {"data.path": str(tmp_path / "new.csv")})
+    assert restore.predict(new, workdir, tmp_path / "scores.parquet") == ROWS // 4
+
+
+def test_it_may_be_searched_frozen_and_replayed(searched, tmp_path):
+    cfg, workdir, _ = searched
+    keys = {"method.name": "transfer", "method.policy": "replay", "method.transfer_from": str(workdir)}
+    result = train.train(settings.with_keys(cfg, keys), tmp_path / "run", quiet)
+    assert result["test"]["auc"] > 0.8
+    blind = settings.with_keys(cfg, keys | {"method.sees": ()})
+    with pytest.raises(UserError, match="does not fit"):
+        train.train(blind, tmp_path / "blind", quiet)
+
+
+def test_its_loss_cannot_be_exported_as_a_function_of_label_and_prediction(searched, tmp_path):
+    with pytest.raises(UserError, match="its controller sees channel too"):
+        export_loss.export(searched[1], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"method.sees": ("chanel",)}, r"method\.sees: 'chanel' is not a field.*did you mean 'channel'"),
+        ({"data.missing_by": "tast"}, r"data\.missing_by: 'tast' is not a field.*did you mean 'taste'"),
+        ({"method.sees": ("taste",), "data.bags": ("taste",)}, "'taste' is a bag of values"),
+        ({"method.sees": ("taste",), "data.values": ("taste",)}, "'taste' is a number fed as a value"),
+    ],
+)
+def test_a_field_that_it_cannot_see_is_one_line(clicks, tmp_path, keys, message):
+    cfg = settings.with_keys(clicks, keys)
+    kept = tuple(c for c in clicks.data.categorical if c not in cfg.data.bags + cfg.data.values)
+    cfg = settings.with_keys(cfg, {"data.categorical": kept, "data.missing": 0.2})
+    with pytest.raises(UserError, match=message):
+        train.train(cfg, tmp_path, quiet)
