@@ -106,6 +106,7 @@ class Data:
     flipped: float = key(
         0.0, "studies: share of train's labels that are replaced by another class", low=0.0, high=1.0
     )
+    flipped_by: str = key("", "studies: the same for what is flipped")
 
 
 @dataclasses.dataclass

@@ -149,8 +149,8 @@ def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
     if cfg.data.missing or cfg.data.flipped:
         train["y"] = corrupted(
             np.asarray(train["y"]),
-            _missing(cfg, data.schema, train),
-            cfg.data.flipped,
+            _chance(cfg, data.schema, train, "missing"),
+            _chance(cfg, data.schema, train, "flipped"),
             cfg.data.num_classes,
             cfg.data.split_seed,
         )
@@ -168,9 +168,10 @@ def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
     return Splits(train=parts, controller=controller, val=val, test=test)
 
 
-def _missing(cfg: Config, schema: Schema, train: host.Split) -> float | np.ndarray:
-    """The chance of a label to be lost, of all rows or of each."""
-    if not cfg.data.missing_by:
-        return cfg.data.missing
-    place = schema.place(cfg.data.missing_by, "--config.data.missing_by")
-    return shares(cfg.data.missing, place[2], cfg.data.split_seed)[host.values(train, [place])[:, 0]]
+def _chance(cfg: Config, schema: Schema, train: host.Split, noise: str) -> float | np.ndarray:
+    """Of a label to be `missing` or `flipped`, of all rows alike or of each by the value of a field."""
+    rate, by = getattr(cfg.data, noise), getattr(cfg.data, f"{noise}_by")
+    if not by:
+        return rate
+    place = schema.place(by, f"--config.data.{noise}_by")
+    return shares(rate, place[2], cfg.data.split_seed)[host.values(train, [place])[:, 0]]

@@ -143,9 +143,10 @@ def test_what_is_lost_differs_by_the_value_of_a_field(tmp_path):
     assert shares[0] == 0.4  # of a value that is not known
     assert split.shares(0.7, 3, seed=0).max() == 1.0
     values = np.random.default_rng(0).integers(0, 6, 100_000)
-    lost = split.corrupted(np.ones(100_000, np.int32), shares[values], 0.0, 2, seed=3)
-    for value, share in enumerate(shares):
-        assert (lost[values == value] == 0).mean() == pytest.approx(share, abs=0.015)
+    for missing, flipped in ((shares[values], 0.0), (0.0, shares[values])):
+        lost = split.corrupted(np.ones(100_000, np.int32), missing, flipped, 2, seed=3)
+        for value, share in enumerate(shares):
+            assert (lost[values == value] == 0).mean() == pytest.approx(share, abs=0.015)
     ratings(tmp_path / "r.dat", rows=4000)
     given = data(tmp_path / "r.dat", tmp_path / "cache", missing=0.4, missing_by="movie")
     cfg = settings.with_keys(Config(data=given), {"method.name": "ce"})

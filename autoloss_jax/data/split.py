@@ -25,21 +25,25 @@ def moments(times: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
     return np.quantile(times, np.cumsum(shares)[:2], method="higher")
 
 
-def shares(missing: float, values: int, seed: int) -> np.ndarray:
-    """float64[values]: what is lost of the labels above 0 by the value of a field, the first of which is unknown.
+def shares(mean: float, values: int, seed: int) -> np.ndarray:
+    """float64[values]: the chance of noise by the value of a field, the first of which is unknown.
 
-    Evenly spaced from 0 to twice `missing`, in a random order; 1 at the most.
+    Evenly spaced from 0 to twice `mean`, in a random order; 1 at the most.
     """
-    spaced = np.linspace(0, 2 * missing, max(values - 1, 1))
-    return np.minimum([missing, *_random(seed, b"shares").permutation(spaced)], 1)
+    spaced = np.linspace(0, 2 * mean, max(values - 1, 1))
+    return np.minimum([mean, *_random(seed, b"shares").permutation(spaced)], 1)
 
 
 def corrupted(
-    labels: np.ndarray, missing: float | np.ndarray, flipped: float, num_classes: int, seed: int
+    labels: np.ndarray,
+    missing: float | np.ndarray,
+    flipped: float | np.ndarray,
+    num_classes: int,
+    seed: int,
 ) -> np.ndarray:
     """int32[n]: labels of which a share `missing` of those above 0 read 0, and then a share `flipped` another class.
 
-    `missing` may be [n], a chance for each.
+    Both may be [n], a chance for each.
     """
     random = _random(seed, b"noise")
     draws, others = random.random((2, len(labels))), random.integers(1, num_classes, len(labels))
