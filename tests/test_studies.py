@@ -186,6 +186,21 @@ def test_a_dataset_that_is_not_there_is_one_line(study, tmp_path):
             grid.run(study_of, tmp_path, quiet)
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("static method.static=[.5,.5]", r"method\.static='\[\.5,\.5\]'"),
+        ("autolos", "did you mean 'autoloss'"),
+        ("retrain method.fold=2", "did you mean .*folds"),
+        ('bohb method.pool=["ce","focl"]', "did you mean 'focal'"),
+    ],
+)
+def test_a_slip_in_the_last_row_is_said_before_the_first_is_trained(study, tmp_path, method, message):
+    with pytest.raises(UserError, match=message):
+        grid.run(dataclasses.replace(study, methods=("ce", method)), tmp_path, quiet)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_dataset_without_a_variant_is_in_the_models(tmp_path, monkeypatch):
     monkeypatch.setattr(raw, "RAW", {"frappe": "."})
     cfg = grid.config_of(grid.Study(raw=str(tmp_path)), grid.Cell("frappe", "ipnn", "ce", 3), tmp_path, quiet)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config, report, settings
+from autoloss_jax import config, losses, methods, report, settings
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
@@ -88,6 +88,8 @@ def run(
     order = list(cells(study))
     known = {Cell(*key): result for path in study.known for key, result in record.read(Path(path)).items()}
     found = {cell: known[cell] for cell in order if cell in known}
+    for cell in order:
+        described(study, cell)  # a slip in the last row is said before the first is trained
     with report.Bar(f"{study.name}, trainings", len(order), len(found)) as bar:
         while left := [cell for cell in order if cell not in found]:
             before = len(found)
@@ -164,12 +166,19 @@ def _source(study: Study, cell: Cell, method: str) -> Cell:
 
 
 def config_of(study: Study, cell: Cell, workdir: Path, say: Say) -> Config:
-    """The config that trains a cell."""
+    """The config that trains a cell; its data are where they are said to be, or made."""
+    cfg, name = described(study, cell), cell.dataset.partition(" ")[0]
+    if not cfg.data.generate:
+        cfg = settings.with_keys(cfg, {"data.path": str(raw.path(study.raw, name, workdir, say))})
+    return config.check(synthetic.generated(cfg, workdir / name.partition(":")[0], say))
+
+
+def described(study: Study, cell: Cell) -> Config:
+    """The same but for the data; UserError for a config, a key, a method or a loss that is not there."""
     dataset, data_keys = _spec(cell.dataset)
     method, method_keys = _spec(cell.method)
     name, _, variant = dataset.partition(":")
-    cfg = _load(name, variant, cell.model)
-    chosen: dict[str, Any] = {
+    chosen = {
         "data.cache": study.cache,
         "data.fold_in_val": study.fold_in_val,
         "model.name": cell.model,
@@ -177,11 +186,12 @@ def config_of(study: Study, cell: Cell, workdir: Path, say: Say) -> Config:
         "run.seed": cell.seed,
         "run.compare": (),
     }
-    if not cfg.data.generate:
-        chosen["data.path"] = str(raw.path(study.raw, dataset, workdir, say))
-    cfg = settings.with_keys(cfg, chosen)
+    cfg = settings.with_keys(_load(name, variant, cell.model), chosen)
     cfg = settings.with_keys(cfg, settings.parsed(cfg, data_keys | method_keys))
-    return config.check(synthetic.generated(cfg, workdir / name, say))
+    if method not in train.SEARCHES and method != "auto":
+        methods.resolve(cfg.method)
+    losses.parse_pool(cfg.method.pool)
+    return cfg
 
 
 def _spec(text: str) -> tuple[str, dict[str, str]]:
