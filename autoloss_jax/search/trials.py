@@ -28,10 +28,12 @@ def search(
     suggest: Suggest,
     say: Callable[[str], None],
     first: dict[str, Any] | None = None,
+    least: int = 1,
 ) -> dict[str, Any]:
     """The best of `cfg.search.trials` proposals, as config keys; the budget of a training is `cfg.train.epochs`.
 
-    `first` holds the parameters of the first trial, so that what is found is no worse. The outcome is left in
+    `first` holds the parameters of the first trial, so that what is found is no worse; none is given up before `least`
+    evaluations. The outcome is left in
     `workdir/best.json` and each trial in `workdir/trials.json`; where the former is there, nothing is run. UserError
     if the search that was begun in `workdir` is another.
     """
@@ -43,7 +45,7 @@ def search(
     report.write_json(begun, json.loads(settings.to_json(cfg)))
     if chosen.exists():
         return _tuples(json.loads(chosen.read_text())["keys"])
-    study = _study(cfg, workdir)
+    study = _study(cfg, workdir, least)
     if first and not study.trials:
         study.enqueue_trial(first)
     while (number := len(study.get_trials(states=DONE))) < cfg.search.trials:
@@ -59,9 +61,10 @@ def search(
 DONE = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
 
 
-def _study(cfg: Config, workdir: Path) -> optuna.Study:
+def _study(cfg: Config, workdir: Path, least: int) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=cfg.train.epochs, reduction_factor=3)
+    most = max(cfg.train.epochs, least)
+    pruner = optuna.pruners.HyperbandPruner(min_resource=least, max_resource=most, reduction_factor=3)
     storage = f"sqlite:///{(workdir / 'trials.db').absolute()}"
     # Hyperband draws a trial's bracket from the study's name
     return optuna.create_study(storage=storage, study_name="trials", pruner=pruner, load_if_exists=True)

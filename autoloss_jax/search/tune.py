@@ -20,6 +20,8 @@ SPACES: dict[str, tuple[float, float, bool]] = {  # key -> least, greatest, on a
     "method.xi": (1e-5, 1e-1, True),
 }
 
+LEAST = 5  # evaluations of a trial: what learns slowly, at a low rate or a high L2, may end best
+
 
 def tune(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The best values of `cfg.search.over`, as config keys. The first trial is the config as it is given."""
@@ -40,4 +42,4 @@ def tune(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, An
         return {k: trial.suggest_float(k, low, high, log=log) for k, (low, high, log) in spaces.items()}
 
     first = {k: min(max(given[k], SPACES[k][0]), SPACES[k][1]) for k in cfg.search.over}
-    return trials.search(cfg, workdir, suggest, say, first)
+    return trials.search(cfg, workdir, suggest, say, first, least=LEAST)
