@@ -27,7 +27,7 @@ def get_config(variant: str = "") -> Study:
             name="drift",
             datasets=("movielens1m:time",),
             models=("deepfm",),
-            methods=("ce", "al1", "autoloss", "retrain"),
+            methods=("ce", "al1", "bohb", "autoloss", "retrain"),
             ours=("autoloss", "retrain"),
             fold_in_val=True,
         ),
