@@ -53,11 +53,3 @@ def figures(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
     return {"auc": auc, "logloss": float(metrics.logloss(labels, logits))} | (
         {"auc_undefined": undefined} if undefined else {}
     )
-
-
-def calibrated_logloss(
-    logits: np.ndarray, labels: np.ndarray, on_logits: np.ndarray, on_labels: np.ndarray
-) -> float:
-    """Logloss on one set of rows after Platt scaling (temperature, for several classes) fitted on another."""
-    calibration = metrics.calibrate(logits, np.asarray(labels))
-    return float(metrics.logloss(np.asarray(on_labels), metrics.apply(calibration, on_logits)))

@@ -10,9 +10,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from autoloss_jax import config, door, processes, report, restore, settings
+from autoloss_jax.checkpoint import Loaded
 from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
 from autoloss_jax.door import CONFIG, say
+from autoloss_jax.metrics import Calibration
 from autoloss_jax.search import train, tune
 from autoloss_jax.settings import UserError
 
@@ -22,6 +24,9 @@ CHECKPOINT = flags.DEFINE_string(
 )
 OUTPUT = flags.DEFINE_string(
     "output", "", "predict: the Parquet file of scores; evaluate: a JSON file of figures"
+)
+CALIBRATED = flags.DEFINE_boolean(
+    "calibrated", False, "evaluate, predict: probabilities as the run's early-stopping rows correct them"
 )
 
 
@@ -68,8 +73,10 @@ def _tune() -> None:
 def _evaluate() -> None:
     """Print the figures of a checkpoint as JSON."""
     overrides, workdir = _overrides(), door.existing_folder()
-    loaded = restore.load(workdir, Path(CHECKPOINT.value) if CHECKPOINT.value else None, overrides)
-    figures = report.finite(restore.evaluate_run(loaded, workdir, "data.path" in overrides, lambda _: None))
+    loaded, calibration = _loaded(workdir, overrides)
+    other_file = "data.path" in overrides
+    figures = restore.evaluate_run(loaded, workdir, other_file, lambda _: None, calibration)
+    figures = report.finite(figures)
     if OUTPUT.value:
         report.write_json(Path(OUTPUT.value), figures)
     if processes.is_chief():
@@ -84,9 +91,17 @@ def _predict() -> None:
     overrides, workdir = _overrides(), door.existing_folder()
     if "data.path" not in overrides:
         raise UserError("--config.data.path: name the file of rows to score")
-    loaded = restore.load(workdir, Path(CHECKPOINT.value) if CHECKPOINT.value else None, overrides)
-    rows = restore.predict(loaded, workdir, Path(OUTPUT.value))
+    loaded, calibration = _loaded(workdir, overrides)
+    rows = restore.predict(loaded, workdir, Path(OUTPUT.value), calibration)
     say(f"{rows:,} rows scored: {OUTPUT.value}")
+
+
+def _loaded(workdir: Path, overrides: dict[str, Any]) -> tuple[Loaded, Calibration]:
+    """The checkpoint that is asked for, and what corrects its probabilities."""
+    if CALIBRATED.value and CHECKPOINT.value:
+        raise UserError("--calibrated: what is known belongs to the best checkpoint; leave --checkpoint out")
+    calibration = restore.calibration(workdir) if CALIBRATED.value else restore.AS_IT_IS
+    return restore.load(workdir, Path(CHECKPOINT.value) if CHECKPOINT.value else None, overrides), calibration
 
 
 def _overrides() -> dict[str, Any]:

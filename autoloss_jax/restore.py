@@ -1,6 +1,7 @@
 """Using a trained run: its figures again, in a new process or on another file, and scores for new rows."""
 
 import functools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from autoloss_jax import autoloss, checkpoint, evaluate, processes, session, sharding
+from autoloss_jax import autoloss, checkpoint, evaluate, metrics, processes, session, sharding
 from autoloss_jax.checkpoint import Loaded
 from autoloss_jax.data import preparation, store
+from autoloss_jax.metrics import Calibration
 from autoloss_jax.settings import UserError
 
 MAY_CHANGE = (
@@ -26,6 +28,9 @@ MAY_CHANGE = (
 )
 
 
+AS_IT_IS = Calibration(scale=1.0, shift=0.0)
+
+
 def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Loaded:
     """The checkpoint at `path`, or the best one of `workdir`, with the overrides that may change after training."""
     for name in overrides:
@@ -36,8 +41,23 @@ def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Load
     return checkpoint.load(checkpoint.newest(path or workdir / "best"), overrides)
 
 
+def calibration(workdir: Path) -> Calibration:
+    """What a finished run's early-stopping rows say of its best logits (Platt; a temperature for several classes)."""
+    path = workdir / "result.json"
+    try:
+        return Calibration(**json.loads(path.read_text())["calibration"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--calibrated: {path} holds no calibration ({error}); train the run to its end with this version"
+        ) from error
+
+
 def evaluate_run(
-    loaded: Loaded, workdir: Path, other_file: bool, say: Callable[[str], None]
+    loaded: Loaded,
+    workdir: Path,
+    other_file: bool,
+    say: Callable[[str], None],
+    calibration: Calibration = AS_IT_IS,
 ) -> dict[str, Any]:
     """{"auc", "logloss", "num_examples", "data"} of the test split, or of all rows of another labelled file."""
     data = loaded.cfg.data
@@ -55,10 +75,10 @@ def evaluate_run(
         split = session.with_seen(loaded.cfg, loaded.schema, prepared.split("test"))
     logits, _ = evaluate.predictions(*_forward(loaded), split, loaded.cfg.train.eval_batch_size)
     what = {"data": data.path, "split": "all" if other_file else "test", "num_examples": len(split["y"])}
-    return what | evaluate.figures(split["y"], logits)
+    return what | evaluate.figures(split["y"], metrics.apply(calibration, logits))
 
 
-def predict(loaded: Loaded, workdir: Path, output: Path) -> int:
+def predict(loaded: Loaded, workdir: Path, output: Path, calibration: Calibration = AS_IT_IS) -> int:
     """Write scores of the unlabelled rows of data.path, streaming and in the file's order, to a Parquet file.
 
     One column `score` (the probability of label 1) for a binary task, `score_0` .. `score_{C-1}` for C classes.
@@ -75,7 +95,8 @@ def predict(loaded: Loaded, workdir: Path, output: Path) -> int:
             block["y"] = np.zeros(len(block["x"]), np.int32)
             logits, _losses = forward(block, loaded.cfg.train.eval_batch_size)
             rows += len(block["y"])
-            scores = np.asarray(autoloss.probabilities(jnp.asarray(logits, jnp.float32)))
+            logits = jnp.asarray(metrics.apply(calibration, logits), jnp.float32)
+            scores = np.asarray(autoloss.probabilities(logits))
             yield pl.DataFrame(scores, schema=dict.fromkeys(names, pl.Float32))
 
     temporary = output.with_name(f".{output.name}.tmp")

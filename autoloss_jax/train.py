@@ -19,6 +19,7 @@ from autoloss_jax import (
     config,
     evaluate,
     methods,
+    metrics,
     processes,
     report,
     settings,
@@ -254,6 +255,8 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
     forward = functools.partial(evaluate.predictions, session.evaluate_step, session.mesh, state)
     val_logits, _ = forward(session.splits.val, cfg.train.eval_batch_size)
     test_logits, _ = forward(session.splits.test, cfg.train.eval_batch_size)
+    calibration = metrics.calibrate(val_logits, np.asarray(session.splits.val["y"]))
+    calibrated = evaluate.figures(session.splits.test["y"], metrics.apply(calibration, test_logits))
     return report.finite(
         {
             "schema": 1,
@@ -267,11 +270,8 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
             "best_step": progress.best_step,
             "val": progress.best["val"],
             "test": evaluate.figures(session.splits.test["y"], test_logits)
-            | {
-                "logloss_calibrated": evaluate.calibrated_logloss(
-                    val_logits, session.splits.val["y"], test_logits, session.splits.test["y"]
-                )
-            },
+            | {"logloss_calibrated": calibrated["logloss"]},
+            "calibration": dataclasses.asdict(calibration),
             "examples_per_second": progress.timed_steps
             * cfg.train.batch_size
             / max(progress.train_seconds, 1e-9),

@@ -74,6 +74,7 @@ def test_result_json_keeps_its_contract(finished):
     assert math.isclose(sum(saved["selection"].values()), 1, abs_tol=1e-6)
     assert saved["selection"].keys() == {"focal", "kl", "hinge", "ce"}
     assert saved["best_step"] <= saved["steps"]
+    assert saved["calibration"].keys() == {"scale", "shift"}
     assert saved["examples_per_second"] > 0
     assert 0 < saved["compile_seconds"] < saved["wall_seconds"]
     assert saved["versions"].keys() >= {"python", "jax"}
@@ -187,6 +188,28 @@ def test_prediction_scores_unlabelled_rows_in_the_files_order(finished, tmp_path
     )
     assert figures["num_examples"] == 700
     assert abs(-np.mean(np.where(labels == 1, np.log(scores), np.log1p(-scores))) - figures["logloss"]) < 1e-5
+
+
+def test_calibrated_figures_are_those_of_the_result_and_scores_agree(finished, tmp_path):
+    import polars as pl
+
+    cfg, workdir, result = finished
+    calibration = restore.calibration(workdir)
+    figures = restore.evaluate_run(restore.load(workdir, None, {}), workdir, False, quiet, calibration)
+    assert figures["logloss"] == pytest.approx(result["test"]["logloss_calibrated"], rel=1e-6)
+    assert figures["auc"] == pytest.approx(result["test"]["auc"], abs=1e-9)
+    path = tmp_path / "new.txt"
+    lines = Path(cfg.data.path).read_text().splitlines()[:100]
+    path.write_text("\n".join(line.partition("\t")[2] for line in lines) + "\n")
+    loaded, logits = restore.load(workdir, None, {"data.path": str(path)}), []
+    for out, corrects in (("raw", restore.AS_IT_IS), ("calibrated", calibration)):
+        restore.predict(loaded, workdir, tmp_path / out, corrects)
+        p = pl.read_parquet(tmp_path / out)["score"].to_numpy().astype(np.float64)
+        logits.append(np.log(p / (1 - p)))
+    assert np.allclose(logits[1], calibration.scale * logits[0] + calibration.shift, atol=1e-4)
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(UserError, match="holds no calibration"):
+        restore.calibration(tmp_path)
 
 
 def train_command(cfg_path, workdir, *flags):
