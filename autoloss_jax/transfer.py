@@ -4,9 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autoloss_jax import checkpoint, config, methods, sharding, snapshots
-from autoloss_jax.autoloss import TrainState
+from autoloss_jax.autoloss import Params, TrainState
 from autoloss_jax.controller import ensemble
+from autoloss_jax.data import store
 from autoloss_jax.session import Session
 from autoloss_jax.settings import UserError
 from autoloss_jax.snapshots import Snapshot
@@ -26,8 +29,9 @@ def start(session: Session, state: TrainState) -> TrainState:
     best = []
     for source in _sources(session):
         loaded = checkpoint.load(checkpoint.newest(source / "best"))
-        best.append((loaded.state.controller.params, loaded.state.controller.stats))
-        _refuse_misfit(session, state, source, loaded.cfg, loaded.schema.num_classes, best[-1][0])
+        V = _translated(session, source, loaded.state.controller.params)
+        best.append((V, loaded.state.controller.stats))
+        _refuse_misfit(session, state, source, loaded.cfg, loaded.schema.num_classes, V)
     return _with(session, state, best)
 
 
@@ -51,7 +55,7 @@ def in_force(session: Session, state: TrainState) -> InForce:
 
 def _history(session: Session, state: TrainState, source: Path) -> list[Snapshot]:
     """The snapshots of a finished source that fits; UserError for another."""
-    left = list(snapshots.read(source).values())
+    left = [(_translated(session, source, V), stats) for V, stats in snapshots.read(source).values()]
     if not left or not (source / "result.json").exists():
         raise UserError(
             f"--config.method.transfer_from={source}: replay wants a finished run with snapshots in {source / 'controllers'}; "
@@ -61,6 +65,17 @@ def _history(session: Session, state: TrainState, source: Path) -> list[Snapshot
     theirs, classes = config.from_dict(loaded["config"]), loaded["schema"]["num_classes"]
     _refuse_misfit(session, state, source, theirs, classes, left[0][0])
     return left
+
+
+def _translated(session: Session, source: Path, V: Params) -> Params:
+    """V with what it learnt of values that it sees in the rows that they have here: the source had a vocabulary of its own."""
+    for k, name in enumerate(session.cfg.method.sees if session.al.seen else ()):
+        ours, theirs = (store.words(folder, name) for folder in (session.store.path, source))
+        if ours and theirs and f"Embed_{k}" in V:
+            places = {word: row for row, word in enumerate(theirs, 1)}
+            rows = np.array([0, *(places.get(word, 0) for word in ours)])  # 0: it is not known there
+            V = {**V, f"Embed_{k}": {"embedding": V[f"Embed_{k}"]["embedding"][rows]}}
+    return V
 
 
 def _with(session: Session, state: TrainState, controllers: list[Snapshot]) -> TrainState:

@@ -1,12 +1,16 @@
 """Fields that a controller sees beside (y, y_hat): the right values reach it, wherever batches are made, and it uses them."""
 
+import shutil
+
+import jax
 import numpy as np
 import polars as pl
 import pytest
 
-from autoloss_jax import export_loss, methods, restore, session, settings, train
-from autoloss_jax.data import preparation
+from autoloss_jax import autoloss, checkpoint, export_loss, methods, restore, session, settings, train
+from autoloss_jax.data import preparation, store
 from autoloss_jax.learned import pictures
+from autoloss_jax.search import train as searching
 from autoloss_jax.settings import UserError
 from tests.test_train import digest
 
@@ -107,6 +111,42 @@ def test_it_may_be_searched_frozen_and_replayed(searched, tmp_path):
     blind = settings.with_keys(cfg, keys | {"method.sees": ()})
     with pytest.raises(UserError, match="does not fit"):
         train.train(blind, tmp_path / "blind", quiet)
+
+
+@pytest.mark.parametrize("policy", ["mean", "replay"])
+def test_what_it_learnt_of_a_value_stays_with_the_word(clicks, tmp_path, policy):
+    """With the controller's rows in the vocabulary its order is another, and there is a channel that the search never saw."""
+    folder = tmp_path / "data"
+    shutil.copytree(clicks.data.path, folder)
+    train_rows, val = pl.read_csv(folder / "train.csv"), pl.read_csv(folder / "valid.csv")
+    few = train_rows.sort("channel").tail(ROWS * 3 // 4)  # web first, app after it
+    few.sample(fraction=1.0, shuffle=True, seed=0).write_csv(folder / "train.csv")
+    channel = pl.Series(np.resize(["app", "app", "app", "call"], val.height))
+    val.with_columns(channel.alias("channel")).write_csv(folder / "valid.csv")
+    keys = {
+        "data.path": str(folder),
+        "data.controller_share": 0.9,
+        "data.fold_in_val": True,
+        "data.min_count": 1,
+        "method.name": "retrain",
+        "method.policy": policy,
+        "train.epochs": 1,  # the best controller is the only snapshot
+    }
+    searching.train(settings.with_keys(clicks, keys), tmp_path / "run", quiet)
+    alphas = {}
+    for where in ("run", "run/search"):
+        words = ["unknown", *store.words(tmp_path / where, "channel")]
+        loaded = checkpoint.load(checkpoint.newest(tmp_path / where / "best"))
+        V, stats = loaded.state.controller.params, loaded.state.controller.stats
+        batch = {"y": np.zeros(len(words), np.int32), "seen": np.arange(len(words))[:, None]}
+        alpha = autoloss.mean_policy(loaded.al, V, stats, jax.numpy.zeros((len(words), 1)), batch)
+        alphas[where] = dict(zip(words, np.asarray(alpha), strict=True))
+    ours, theirs = alphas["run"], alphas["run/search"]
+    assert list(ours)[1:] != list(theirs)[1:]
+    assert not np.allclose(theirs["app"], theirs["web"], atol=1e-3)
+    for word in ("app", "web", "unknown"):
+        assert np.allclose(ours[word], theirs[word], atol=1e-6), word
+    assert np.allclose(ours["call"], theirs["unknown"], atol=1e-6)
 
 
 def test_its_loss_cannot_be_exported_as_a_function_of_label_and_prediction(searched, tmp_path):

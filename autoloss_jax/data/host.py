@@ -18,9 +18,8 @@ from autoloss_jax.data.shuffle import Order
 from autoloss_jax.data.split import first_part, fold
 from autoloss_jax.settings import UserError
 
-Split = dict[
-    str, np.ndarray
-]  # x int32[n, S], y int32[n]; v float32[n, S], seen int32[n, K] where they are needed
+# x int32[n, S], y int32[n]; v float32[n, S], seen int32[n, K] where they are needed
+Split = dict[str, np.ndarray]
 Batch = dict[str, np.ndarray]
 
 

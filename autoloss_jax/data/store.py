@@ -87,6 +87,12 @@ def load_vocabulary(folder: Path) -> tuple[Schema, pl.DataFrame]:
     return schema, vocabulary
 
 
+def words(folder: Path, field: str) -> list[str]:
+    """What a field's values are called, in the order of its rows after the first; nothing of a hashed one."""
+    _, vocabulary = load_vocabulary(folder)
+    return vocabulary.filter(pl.col("field") == field)["value"].cast(pl.String).to_list()
+
+
 def _layout(schema: Schema) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Array of a split -> its type, and its shape after the rows."""
     slots = (sum(schema.slots),)

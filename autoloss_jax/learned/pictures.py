@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import polars as pl
 from matplotlib.figure import Figure
 
 from autoloss_jax import autoloss, checkpoint, losses, methods, report, snapshots
@@ -139,9 +138,7 @@ def _by_value(loaded: Loaded, workdir: Path, V: Params, stats: Params) -> dict[s
 
 def _words(workdir: Path, field: str, size: int) -> list[str]:
     """What the values of a field are called; of a hashed one, their numbers."""
-    _, vocabulary = store.load_vocabulary(workdir)
-    words = vocabulary.filter(pl.col("field") == field)["value"].cast(pl.String).to_list()
-    return ["unknown", *(words if len(words) == size - 1 else map(str, range(1, size)))]
+    return ["unknown", *(store.words(workdir, field) or map(str, range(1, size)))]
 
 
 def _batch(al: AutoLoss, labels: np.ndarray) -> dict[str, Any]:
