@@ -98,13 +98,17 @@ def test_bold_marks_the_best_and_stars_what_is_above_beyond_chance():
     assert "| 0.81020 ± 0.01010 |" in lines[5]  # below beyond chance: no star
 
 
-def test_a_mean_far_from_the_others_is_a_figure_at_the_edge_and_does_not_stretch_the_picture():
+def test_a_mean_far_worse_than_the_others_is_a_figure_at_the_edge_and_does_not_stretch_the_picture():
     aucs = {"ce": 0.781, "kl": 0.78, "focal": 0.774, "autoloss": 0.782}
     rows = [table.Row("ml", "deepfm", method, 3, auc, 0.001, 1.2, 0.1, 1.2) for method, auc in aucs.items()]
     hinge = table.Row("ml", "deepfm", "hinge", 3, 0.6543, 0.001, 1.2, 0.1, 1.2)
     near, far = (chart.draw(some, ("autoloss",)).axes[0] for some in (rows, [*rows, hinge]))
     assert [text.get_text() for text in far.texts] == ["0.6543"] and not near.texts
     assert far.get_xlim()[0] > 0.77 and near.get_xlim()[0] > 0.77
+    best = dataclasses.replace(hinge, method="best", auc_mean=0.9, logloss_calibrated_mean=0.5)
+    auc, logloss, _ = chart.draw([*rows, best], ("autoloss",)).axes
+    assert not auc.texts and auc.get_xlim()[1] > 0.9
+    assert not logloss.texts and logloss.get_xlim()[0] < 0.5
 
 
 def test_csv_has_its_columns_and_whole_figures():

@@ -1,6 +1,6 @@
 """A study's table as a picture: for each dataset and model, the methods below one another, with their deviations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +19,8 @@ FAR = 5  # widths of the middle half of the means, beyond which a mean is not dr
 def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
     """A line of three panels for each (dataset, model); `ours` stands out, the bar is one standard deviation.
 
-    A mean far from the others is an arrow at the edge, with its figure: else the others would fall together.
+    A mean far worse than the others is an arrow at the edge, with its figure: else the others would fall together. One that is
+    far better is what the picture is for.
     """
     pairs = list(dict.fromkeys((row.dataset, row.model) for row in table))
     heights = [1.1 + 0.26 * sum((r.dataset, r.model) == pair for r in table) for pair in pairs]
@@ -37,7 +38,7 @@ def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
 def _panel(axis: Axes, rows: Sequence[Row], name: str, figures, ours: Sequence[str]) -> None:
     points = [(place, row, *figures(row)) for place, row in enumerate(rows)]
     points = [point for point in points if point[2] is not None]
-    low, high = _span([mean for _, _, mean, _ in points])
+    low, high = _span([mean for _, _, mean, _ in points], best=max if name == "test AUC" else min)
     for place, row, mean, deviation in points:
         color = "tab:red" if row.method in ours else "tab:blue"
         edge = min(max(mean, low), high)
@@ -63,11 +64,11 @@ def _panel(axis: Axes, rows: Sequence[Row], name: str, figures, ours: Sequence[s
     axis.grid(axis="x", alpha=0.3)
 
 
-def _span(means: Sequence[float]) -> tuple[float, float]:
-    """The least and the greatest of those that are within FAR times the middle half's width of it."""
+def _span(means: Sequence[float], best: Callable) -> tuple[float, float]:
+    """The least and the greatest of the means, but for those worse than the middle half by FAR times its width."""
     if not means:
         return 0.0, 0.0
     first, third = np.quantile(means, (0.25, 0.75))
     reach = FAR * (third - first)
-    near = [mean for mean in means if first - reach <= mean <= third + reach]
+    near = [mean for mean in means if (mean >= first - reach if best is max else mean <= third + reach)]
     return min(near), max(near)
