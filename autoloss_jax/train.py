@@ -256,7 +256,8 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
     val_logits, _ = forward(session.splits.val, cfg.train.eval_batch_size)
     test_logits, _ = forward(session.splits.test, cfg.train.eval_batch_size)
     calibration = metrics.calibrate(val_logits, np.asarray(session.splits.val["y"]))
-    calibrated = evaluate.figures(session.splits.test["y"], metrics.apply(calibration, test_logits))
+    test_labels = np.asarray(session.splits.test["y"])
+    calibrated = float(metrics.logloss(test_labels, metrics.apply(calibration, test_logits)))
     return report.finite(
         {
             "schema": 1,
@@ -269,8 +270,7 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
             "epochs": round(steps / session.epoch_steps, 4),
             "best_step": progress.best_step,
             "val": progress.best["val"],
-            "test": evaluate.figures(session.splits.test["y"], test_logits)
-            | {"logloss_calibrated": calibrated["logloss"]},
+            "test": evaluate.figures(test_labels, test_logits) | {"logloss_calibrated": calibrated},
             "calibration": dataclasses.asdict(calibration),
             "examples_per_second": progress.timed_steps
             * cfg.train.batch_size
@@ -281,7 +281,7 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
             "num_examples": {
                 "train": sum(len(part["y"]) for part in session.splits.train),
                 "val": schema.num_examples["val"],
-                "test": len(session.splits.test["y"]),
+                "test": len(test_labels),
             },
             "num_params": states.num_params(state),
             "versions": report.versions(),

@@ -24,12 +24,19 @@ def sources(folder: Path, folds: int) -> list[Path]:
     return [folder] if folds == 1 else [folder / f"fold-{k}" for k in range(folds)]
 
 
+def finished(folder: Path) -> list[Path]:
+    """Those of them that are there and have ended."""
+    return [
+        result.parent for result in (*folder.glob("result.json"), *sorted(folder.glob("fold-*/result.json")))
+    ]
+
+
 def start(session: Session, state: TrainState) -> TrainState:
     """The state of a first step, with the controller of the source's best checkpoint; UserError if it does not fit."""
     best = []
     for source in _sources(session):
         loaded = checkpoint.load(checkpoint.newest(source / "best"))
-        V = _translated(session, source, loaded.state.controller.params)
+        V = _translated(loaded.state.controller.params, _rows(session, source))
         best.append((V, loaded.state.controller.stats))
         _refuse_misfit(session, state, source, loaded.cfg, loaded.schema.num_classes, V)
     return _with(session, state, best)
@@ -55,7 +62,8 @@ def in_force(session: Session, state: TrainState) -> InForce:
 
 def _history(session: Session, state: TrainState, source: Path) -> list[Snapshot]:
     """The snapshots of a finished source that fits; UserError for another."""
-    left = [(_translated(session, source, V), stats) for V, stats in snapshots.read(source).values()]
+    rows = _rows(session, source)
+    left = [(_translated(V, rows), stats) for V, stats in snapshots.read(source).values()]
     if not left or not (source / "result.json").exists():
         raise UserError(
             f"--config.method.transfer_from={source}: replay wants a finished run with snapshots in {source / 'controllers'}; "
@@ -67,15 +75,23 @@ def _history(session: Session, state: TrainState, source: Path) -> list[Snapshot
     return left
 
 
-def _translated(session: Session, source: Path, V: Params) -> Params:
-    """V with what it learnt of values that it sees in the rows that they have here: the source had a vocabulary of its own."""
+def _rows(session: Session, source: Path) -> dict[str, np.ndarray]:
+    """Of each field that the controller sees, int[values here]: the source's row of a value, 0 where it knows none.
+
+    The source had a vocabulary of its own. Rows of hashed fields are the same everywhere, and left out.
+    """
+    found = {}
     for k, name in enumerate(session.cfg.method.sees if session.al.seen else ()):
         ours, theirs = (store.words(folder, name) for folder in (session.store.path, source))
-        if ours and theirs and f"Embed_{k}" in V:
+        if ours and theirs:
             places = {word: row for row, word in enumerate(theirs, 1)}
-            rows = np.array([0, *(places.get(word, 0) for word in ours)])  # 0: it is not known there
-            V = {**V, f"Embed_{k}": {"embedding": V[f"Embed_{k}"]["embedding"][rows]}}
-    return V
+            found[f"Embed_{k}"] = np.array([0, *(places.get(word, 0) for word in ours)])
+    return found
+
+
+def _translated(V: Params, rows: dict[str, np.ndarray]) -> Params:
+    """V with what it learnt of values in the rows that they have here."""
+    return V | {name: {"embedding": V[name]["embedding"][here]} for name, here in rows.items() if name in V}
 
 
 def _with(session: Session, state: TrainState, controllers: list[Snapshot]) -> TrainState:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config, losses, processes, report, settings
+from autoloss_jax import config, losses, processes, report, settings, transfer
 from autoloss_jax import train as loop
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
@@ -148,6 +148,8 @@ def _alpha(run: Path, step: int) -> dict[str, float]:
 def _seconds(run: Path) -> float:
     """What a contender's trainings took, those of its search among them."""
     trials = run / "search" / "trials.json"
-    ended = [run / "result.json", *run.glob("search/result.json"), *run.glob("search/fold-*/result.json")]
+    ended = [run, *transfer.finished(run / "search")]
     tried = json.loads(trials.read_text()) if trials.exists() else []
-    return sum(json.loads(r.read_text())["wall_seconds"] for r in ended) + sum(t["seconds"] for t in tried)
+    return sum(json.loads((r / "result.json").read_text())["wall_seconds"] for r in ended) + sum(
+        t["seconds"] for t in tried
+    )

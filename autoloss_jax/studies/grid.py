@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config, losses, methods, report, settings
+from autoloss_jax import config, losses, methods, report, settings, transfer
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
@@ -88,7 +88,7 @@ def run(
     order = list(cells(study))
     known = {Cell(*key): result for path in study.known for key, result in record.read(Path(path)).items()}
     found = {cell: known[cell] for cell in order if cell in known}
-    for cell in order:
+    for cell in order[: len(order) // study.seeds]:
         described(study, cell)  # a slip in the last row is said before the first is trained
     with report.Bar(f"{study.name}, trainings", len(order), len(found)) as bar:
         while left := [cell for cell in order if cell not in found]:
@@ -131,8 +131,8 @@ def _seconds(result: dict[str, Any], steps: int) -> float:
 
 def _search_seconds(result: dict[str, Any], folder: Path) -> float:
     """Of the trainings, or of the epochs of all trials, that came before; 0 without a search."""
-    if ended := [*folder.glob("result.json"), *folder.glob("fold-*/result.json")]:
-        searches = [json.loads(path.read_text()) for path in ended]
+    if ended := transfer.finished(folder):
+        searches = [json.loads((run / "result.json").read_text()) for run in ended]
         return sum(_seconds(searched, searched["steps"]) for searched in searches)
     if (folder / "trials.json").exists():
         evaluations = sum(t["evaluations"] for t in json.loads((folder / "trials.json").read_text()))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from autoloss_jax import door, processes, report, settings
+from autoloss_jax import door, processes, report, settings, transfer
 from autoloss_jax.learned import pictures
 from autoloss_jax.studies import grid, page, record, table
 
@@ -44,8 +44,7 @@ def _learned(study: grid.Study, workdir: Path) -> dict[str, Figure]:
     found = {}
     for cell in grid.cells(study):
         run = workdir / "runs" / cell.folder
-        learned = (run / "search", run / "search" / "fold-0")  # the controller, if not in the run itself
-        run = next((searched for searched in learned if (searched / "result.json").exists()), run)
+        run = next(iter(transfer.finished(run / "search")), run)  # where the controller learned
         if (cell.model, cell.method, cell.seed) == (study.models[0], study.ours[-1], 0):
             with contextlib.suppress(settings.UserError):  # a method without a controller
                 for name, figure in pictures.of(run).items():
