@@ -5,8 +5,7 @@ logits; the controller has parameters V and maps (y, y_hat) to weights over cand
 on training batches. V learns on validation batches, through a virtual step of W, differentiated
 exactly. Networks, losses and optimisers arrive as arguments: nothing here knows a model or a dataset.
 
-Shapes: B batch, F fields, S slots (F, and more where fields are bags of values), R row (embedding and first-order
-weights), C logits, N candidate losses.
+Shapes: B batch, F fields, S slots (of a bag several), R row (embedding, first-order weights), C logits, N candidates.
 W = {"rows": [any, R], "dense": {...}}: the optimiser of W hands out the rows that batches touch, and ids into
 them, so that every function below is indifferent to where the rows come from, and costs O(batch).
 """
@@ -68,13 +67,7 @@ class Optimizer(Protocol):
         """The state before the first step."""
 
     def step(
-        self,
-        W: Params,
-        opt_state: OptState,
-        lr_scale: jax.Array,
-        gradient: Callable[..., Any],
-        x: jax.Array,
-        *looked_at: jax.Array,
+        self, W: Params, opt_state: OptState, lr_scale: jax.Array, gradient: Callable[..., Any], x, *looked_at
     ) -> tuple[Params, OptState, Any]:
         """(W, state, aux) after one step along g, (g, aux) = gradient(W, state, x, *looked_at) over rows of all these ids.
 
@@ -97,7 +90,7 @@ class AutoLoss:
 
     drs: Any  # linen module: (rows [B, F, R], train) -> logits [B, C]
     controller: Any  # linen module: (labels [B], y_hat [B, C], [seen [B, K],] train) -> log alpha [B, N]
-    losses: tuple[Loss, ...]
+    losses: tuple[Loss, ...]  # the data's part of the candidates
     weights: Callable[..., jax.Array]  # (key, log_alpha [B, N], tau) -> p [B, N]
     temperature: Callable[[jax.Array], jax.Array]  # t -> tau
     drs_tx: Optimizer
@@ -108,6 +101,7 @@ class AutoLoss:
     val_loss: Loss | None = None  # what V minimises at W*(V); None = the mixture, Eq. (12) read literally
     seen: tuple[int, ...] = ()  # how many values each of seen's K fields has
     detach: bool = True  # no gradient of the W update through the controller's input
+    l2: Callable[..., jax.Array] | None = None  # (rows [any, R], x, v) -> [B, N], what each candidate adds
     pooled: Callable[..., jax.Array] = lambda rows, v: v[..., None] * rows  # [B, S, R], [B, S] -> [B, F, R]
 
 
@@ -149,13 +143,28 @@ def _inputs(batch: Batch, y_hat: jax.Array) -> tuple[jax.Array, ...]:
     return (batch["y"], y_hat, batch["seen"]) if "seen" in batch else (batch["y"], y_hat)
 
 
+class Output(NamedTuple):
+    """What the candidates are functions of, besides the labels."""
+
+    logits: jax.Array  # [B, C]
+    l2: jax.Array | None  # [B, N]
+
+
+def output(al: AutoLoss, W: Params, stats: Params, batch: Batch, key: jax.Array) -> tuple[Output, Params]:
+    """(Output, new batch statistics) of a batch, in training mode."""
+    logits, stats = forward(al, W, stats, batch, key)
+    return Output(logits, al.l2(W["rows"], batch["x"], batch.get("v")) if al.l2 else None), stats
+
+
 def mixture(
-    al: AutoLoss, logits: jax.Array, V: Params, state: TrainState, batch: Batch, key: jax.Array, detach: bool
+    al: AutoLoss, out: Output, V: Params, state: TrainState, batch: Batch, key: jax.Array, detach: bool
 ) -> tuple[jax.Array, tuple[Params, Metrics]]:
-    """L of logits [B, C] under V's weights, Eq. (7)-(11), and what else a step needs of it."""
+    """L of an output under V's weights, Eq. (7)-(11), and what else a step needs of it."""
     controller_key, weights_key = jax.random.split(key)
-    candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
-    y_hat = probabilities(jax.lax.stop_gradient(logits) if detach else logits)
+    candidates = jnp.stack([loss(out.logits, batch["y"]) for loss in al.losses], axis=-1)
+    if out.l2 is not None:
+        candidates += out.l2
+    y_hat = probabilities(jax.lax.stop_gradient(out.logits) if detach else out.logits)
     dropout_key = None if al.taught_by == "never" else controller_key
     log_alpha, stats = _apply(al.controller, V, state.controller.stats, dropout_key, *_inputs(batch, y_hat))
     p = al.weights(weights_key, log_alpha, al.temperature(state.step))
@@ -177,8 +186,8 @@ def objective(
 ):
     """L(W, V) on one batch, and what else a step needs: (batch statistics of both networks, Metrics)."""
     drs_key, key = jax.random.split(key)
-    logits, drs_stats = forward(al, W, state.drs.stats, batch, drs_key)
-    loss, (controller_stats, metrics) = mixture(al, logits, V, state, batch, key, detach=detach)
+    out, drs_stats = output(al, W, state.drs.stats, batch, drs_key)
+    loss, (controller_stats, metrics) = mixture(al, out, V, state, batch, key, detach=detach)
     return loss, ((drs_stats, controller_stats), metrics)
 
 
@@ -194,24 +203,22 @@ def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: 
 class Pass(NamedTuple):
     """A forward pass, to be differentiated in either direction, more than once."""
 
-    logits: jax.Array  # [B, C]
+    out: Output
     stats: Params  # of batch normalisation, after it
-    along: Callable[[Params], jax.Array]  # J u: what moving W along u does to the logits
-    back: Callable[[jax.Array], tuple[Params]]  # (J' r,): the gradient in W, for r in the logits
-    loss: Callable[[jax.Array, Params], Any]  # (logits, V) -> L_train, and what else `mixture` gives
+    along: Callable[[Params], Output]  # J u: what moving W along u does to the output
+    back: Callable[[Output], tuple[Params]]  # (J' r,): the gradient in W, for r in the output
+    loss: Callable[[Output, Params], Any]  # (output, V) -> L_train, and what else `mixture` gives
 
 
 def forward_pass(al: AutoLoss, W: Params, state: TrainState, batch: Batch) -> Pass:
-    """`forward` of the train batch at W, in training mode, with the noise of this step."""
+    """`output` of the train batch at W, in training mode, with the noise of this step."""
     key, mixture_key = jax.random.split(stream(state.key, state.step, "train"))
-    logits, along, stats = jax.linearize(
-        lambda W: forward(al, W, state.drs.stats, batch, key), W, has_aux=True
-    )
+    out, along, stats = jax.linearize(lambda W: output(al, W, state.drs.stats, batch, key), W, has_aux=True)
 
-    def loss(logits, V):
-        return mixture(al, logits, V, state, batch, mixture_key, detach=al.detach)
+    def loss(out, V):
+        return mixture(al, out, V, state, batch, mixture_key, detach=al.detach)
 
-    return Pass(logits, stats, along, jax.linear_transpose(along, W), loss)
+    return Pass(out, stats, along, jax.linear_transpose(along, W), loss)
 
 
 def virtual_step(al: AutoLoss, W: Params, gradient: Params, opt_state: OptState) -> tuple[Params, Params]:
@@ -242,13 +249,13 @@ def hypergradient(
 ) -> Params:
     """grad_V of `outer_loss`, exact, by the chain rule: the forward pass of the train batch serves all of it.
 
-    With z the logits of the train batch, J = dz/dW and r(V) = dL_train/dz: grad_W L_train = J' r(V), and with
+    With z the output of the train batch, J = dz/dW and r(V) = dL_train/dz: grad_W L_train = J' r(V), and with
     v = grad_W L_val at W*, what V does through W* is -xi (dr/dV)' J P v. Nothing is differentiated twice through
     the recommender.
     """
     if not al.xi:  # first order: the direct term
         return jax.grad(val_objective, argnums=2)(al, W, V, state, val_batch)
-    r, taught = jax.vjp(lambda V: jax.grad(train_pass.loss, has_aux=True)(train_pass.logits, V)[0], V)
+    r, taught = jax.vjp(lambda V: jax.grad(train_pass.loss, has_aux=True)(train_pass.out, V)[0], V)
     (gradient,) = train_pass.back(r)
     W_star, scale = virtual_step(al, W, gradient, opt_state)
     v, direct = jax.grad(val_objective, argnums=(1, 2))(al, W_star, V, state, val_batch)
@@ -272,7 +279,7 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch |
             grad_V = hypergradient(controller.params, al, W, state, opt_state, train_pass, val)
             controller = descend(al.controller_tx, controller, grad_V)
         (r, grad_V), (stats, metrics) = jax.grad(train_pass.loss, argnums=(0, 1), has_aux=True)(
-            train_pass.logits, controller.params
+            train_pass.out, controller.params
         )
         if al.taught_by == "train":
             controller = descend(al.controller_tx, controller, grad_V)
@@ -309,11 +316,3 @@ def settle(al: AutoLoss, state: TrainState) -> TrainState:
 def mean_policy(al: AutoLoss, V: Params, stats: Params, logits: jax.Array, batch: Batch) -> jax.Array:
     """Alpha [B, N] of a controller in evaluation mode, at logits [B, C] and a batch's y and seen; without noise."""
     return jnp.exp(_apply(al.controller, V, stats, None, *_inputs(batch, probabilities(logits)))[0])
-
-
-def evaluate_step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha, without noise."""
-    logits, _ = forward(al, state.drs.params, state.drs.stats, batch)
-    candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
-    alpha = mean_policy(al, state.controller.params, state.controller.stats, logits, batch)
-    return logits, mixed_loss(alpha, candidates)

@@ -142,7 +142,8 @@ class Method:
     )
     pool: tuple[str, ...] = key(
         ("focal", "kl", "hinge", "ce"),
-        "the candidate losses; package.module:function is one of your own, (logits [B, C], labels) to [B]",
+        "the candidate losses; ce(l2=0.05) brings L2 on its batch's rows; package.module:function is one of your own, (logits "
+        "[B, C], labels) to [B]",
     )
     every: int = key(7, "f: recommender updates per controller update", low=1)
     xi: float = key(1e-3, "learning rate of the virtual step, Eq. (13); 0: first order", low=0.0)

@@ -9,21 +9,28 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from autoloss_jax import autoloss, metrics, sharding
-from autoloss_jax.autoloss import AutoLoss, TrainState
+from autoloss_jax.autoloss import AutoLoss, Batch, TrainState
 from autoloss_jax.data import host
 
 Evaluate = Callable[[TrainState, dict[str, jax.Array]], tuple[jax.Array, jax.Array]]
 
 
+def step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha, without noise or L2."""
+    logits, _ = autoloss.forward(al, state.drs.params, state.drs.stats, batch)
+    candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
+    alpha = autoloss.mean_policy(al, state.controller.params, state.controller.stats, logits, batch)
+    return logits, autoloss.mixed_loss(alpha, candidates)
+
+
 def program(al: AutoLoss, mesh: jax.sharding.Mesh) -> Evaluate:
-    """`autoloss.evaluate_step`, compiled; every device has the logits and losses of the whole batch."""
-    return jax.jit(
-        functools.partial(autoloss.evaluate_step, al), out_shardings=NamedSharding(mesh, PartitionSpec())
-    )
+    """`step`, compiled; every device has the logits and losses of the whole batch."""
+    return jax.jit(functools.partial(step, al), out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def predictions(

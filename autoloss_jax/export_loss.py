@@ -31,6 +31,11 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
             f"{workdir}: its controller sees {', '.join(loaded.cfg.method.sees)} too, so that the searched loss is no function of "
             "(y, y_hat) alone; export that of a run without --config.method.sees"
         )
+    if loaded.al.l2:
+        raise UserError(
+            f"{workdir}: of its candidates {', '.join(loaded.pool)} some bring L2 on the embeddings, which is no function of "
+            "(y, y_hat); export the loss of a pool without l2"
+        )
     for name, loss in zip(loaded.pool, loaded.al.losses, strict=True):
         if losses.ranks(loss, num_outputs=1):
             raise UserError(

@@ -8,16 +8,11 @@ for logits in [-100, 100] in float32: every logarithm goes through log_sigmoid o
 out of its range is a UserError, since it would be a NaN in training.
 """
 
-import functools
-import inspect
-import re
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from autoloss_jax import reference, specs
 from autoloss_jax.settings import UserError
 
 Loss = Callable[..., jax.Array]
@@ -229,61 +224,6 @@ def _require(loss: str, low: float, high: float, **parameter: float) -> None:
     for name, value in parameter.items():
         if not low <= value <= high:
             raise UserError(f"loss {loss}({name}={value:g}): wants {low:g} <= {name} <= {high:g}")
-
-
-def parse(spec: str) -> Loss:
-    """A loss from its name and parameters, as "ce" or "focal(gamma=1.0)", or the user's own, as "package.module:name".
-
-    UserError for an unknown name or parameter (it lists the known), and for a malformed value or one out of
-    range.
-    """
-    where = f"loss {spec!r}"
-    function, values = specs.parse(where, spec, LOSSES, functools.partial(_parameters, where))
-    loss = functools.partial(function, **values) if values else function
-    if ":" in spec:
-        return _checked(where, loss)
-    if values:  # one out of range is said here, not at the first step
-        jax.eval_shape(loss, jax.ShapeDtypeStruct((1, 1), "float32"), jax.ShapeDtypeStruct((1,), "int32"))
-    return loss
-
-
-def _parameters(where: str, loss: Loss) -> dict[str, tuple[Any, Any]]:
-    try:
-        inspect.signature(loss).bind(None, None)
-    except (TypeError, ValueError):
-        raise UserError(
-            f"{where}: wants a function of (logits [B, C], labels int32[B]) to a loss [B]; further parameters are for keywords "
-            "and have defaults, as gamma in: def focal(logits, labels, *, gamma: float = 2.0)"
-        ) from None
-    return {
-        name: (p.annotation if specs.readable(p.annotation) else float, p.default)
-        for name, p in inspect.signature(loss, eval_str=True).parameters.items()
-        if p.kind is p.KEYWORD_ONLY
-    }
-
-
-def _checked(where: str, loss: Loss) -> Loss:
-    """A loss of the user's own; what is wrong with it is a UserError."""
-
-    def checked(logits: jax.Array, labels: jax.Array) -> jax.Array:
-        with reference.blamed(where):
-            values = loss(logits, labels)
-        return reference.floats(where, values, labels.shape, "a loss for each example, [B], not their mean")
-
-    return checked
-
-
-def parse_pool(pool: tuple[str, ...]) -> dict[str, Loss]:
-    """Candidate losses by name as written, in order; ("ce,mae",) is ("ce", "mae").
-
-    UserError if there is none, one is named twice, or `parse` refuses one.
-    """
-    names = [n.strip() for entry in pool for n in re.split(r",(?![^(]*\))", entry) if n.strip()]
-    if not names:
-        raise UserError("--config.method.pool: wants at least one loss, as ('focal','ce')")
-    if len(set(names)) < len(names):
-        raise UserError(f"--config.method.pool={tuple(names)!r}: a loss is named twice")
-    return {name: parse(name) for name in names}
 
 
 LOSSES: dict[str, Loss] = {

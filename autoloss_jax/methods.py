@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flax import linen as nn
 
-from autoloss_jax import autoloss, config, losses, melu, selection, settings
+from autoloss_jax import autoloss, candidates, config, losses, melu, selection, settings
 from autoloss_jax.controller import Controller, Ensemble, SharedVector, Static, Uniform
 from autoloss_jax.data.schema import Schema
 
@@ -31,15 +31,15 @@ class Method:
         return self.controller in (Controller, SharedVector)
 
 
-def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
-    """The row and the candidate losses that a config names. A loss's name is a method: a pool of one, uniformly weighted."""
+def resolve(method: config.Method) -> tuple[Method, dict[str, candidates.Candidate]]:
+    """The row and the candidates that a config names. A loss's name is a method: a pool of one, uniformly weighted."""
     if method.name not in METHODS:
         known, name = [*METHODS, *losses.LOSSES], method.name.split("(")[0]
         if name not in losses.LOSSES and ":" not in name:
             raise settings.UserError(
                 f"--config.method.name={method.name!r}: not a method or a loss: {', '.join(known)}{settings.nearest(method.name, known)}"
             )
-        return METHODS["al1"], losses.parse_pool((method.name,))
+        return METHODS["al1"], candidates.parse_pool((method.name,))
     row = METHODS["static" if method.name == "melu" and method.static else method.name]
     if row.searches and val_loss(method) and method.xi == 0:
         raise settings.UserError(
@@ -54,7 +54,7 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, autoloss.Loss]]:
         row = dataclasses.replace(row, weights=selection.alpha_weights)
     if method.hard and row.weights is selection.gumbel_softmax:
         row = dataclasses.replace(row, weights=functools.partial(selection.gumbel_softmax, hard=True))
-    pool = losses.parse_pool(method.pool)
+    pool = candidates.parse_pool(method.pool)
     weights = method.static
     if row.controller is Static and (len(weights) != len(pool) or min(weights) < 0 or not sum(weights) > 0):
         raise settings.UserError(
@@ -69,7 +69,7 @@ def val_loss(method: config.Method) -> autoloss.Loss | None:
     if method.val_objective == "mixture":
         return None
     try:
-        return losses.parse(method.val_objective)
+        return candidates.parse(method.val_objective)
     except settings.UserError as error:
         raise settings.UserError(f"--config.method.val_objective: {error}; or mixture") from error
 

@@ -105,6 +105,19 @@ def localise(
     return scratch, Touched(touched, rank[-1] + 1), rank[ids[0].size - 1] + 1, slots
 
 
+def l2(strengths: tuple[float, ...], table: jax.Array, x: jax.Array, v: jax.Array | None = None) -> jax.Array:
+    """L2 on the rows of a batch, divided among its examples, for each of N strengths. [any, R], int32[B, S] -> [B, N].
+
+    A column's mean is (strength / 2) ||rows that the batch reads||^2. A row that k places read is shared by them, so
+    that under weights each row is pulled by the mean weight of those who read it. Where v [B, S] is zero nothing is.
+    """
+    reads = jnp.ones(x.shape, table.dtype) if v is None else (v != 0).astype(table.dtype)
+    readers = jnp.zeros(table.shape[0], table.dtype).at[x].add(reads)[x]
+    squares = jnp.sum(table.at[x].get(mode="promise_in_bounds") ** 2, axis=-1)
+    size = x.shape[0] / 2 * jnp.sum(reads * squares / jnp.maximum(readers, 1), axis=-1)
+    return size[:, None] * jnp.asarray(strengths, table.dtype)
+
+
 def gather(
     tables: Any, touched: Touched, f: Callable[[Any], Any] = lambda rows: rows, chunk: int | None = None
 ) -> Any:

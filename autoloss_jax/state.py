@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from autoloss_jax import autoloss, config, methods, models, optimizers, pooling, selection, sharding
+from autoloss_jax import autoloss, config, methods, models, optimizers, pooling, rows, selection, sharding
 from autoloss_jax.autoloss import AutoLoss, Metrics, Network, TrainState
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.rows import Table
@@ -19,12 +19,14 @@ def build(
     `sees`: how many values each of the fields has that the controller sees.
     """
     method, pool = methods.resolve(cfg.method)
+    l2 = tuple(candidate.l2 for candidate in pool.values())
     return AutoLoss(
         drs=models.make(cfg.model, 1 if num_classes == 2 else num_classes, len(table.vocab_sizes)),
         pooled=functools.partial(pooling.pooled, slots=table.slots),
         controller=methods.controller(cfg.method, method, len(pool), sees),
         seen=sees,
-        losses=tuple(pool.values()),
+        losses=tuple(candidate.loss for candidate in pool.values()),
+        l2=functools.partial(rows.l2, l2) if any(l2) else None,
         weights=method.weights,
         temperature=functools.partial(
             selection.annealed_temperature,

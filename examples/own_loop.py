@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from autoloss_jax import autoloss, losses, metrics, optimizers, selection
+from autoloss_jax import autoloss, evaluate, losses, metrics, optimizers, selection
 from autoloss_jax import state as states
 from autoloss_jax.controller import Controller
 from autoloss_jax.models.deepfm import DeepFM
@@ -54,7 +54,7 @@ def main() -> None:
         val = rows(random.integers(30_000, 35_000, BATCH)) if t % EVERY == 0 else None
         state = step(state, rows(random.integers(0, 30_000, BATCH)), val)
     test = rows(np.arange(35_000, 40_000))
-    logits, _ = jax.jit(functools.partial(autoloss.evaluate_step, al))(state, test)
+    logits, _ = jax.jit(functools.partial(evaluate.step, al))(state, test)
     print(f"test AUC {metrics.auc(data['y'][35_000:], np.asarray(logits)[:, 0]):.4f}")
 
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType
 
-from autoloss_jax import autoloss, checkpoint, config, methods, models, programs, settings, sharding
+from autoloss_jax import autoloss, checkpoint, config, evaluate, methods, models, programs, settings, sharding
 from autoloss_jax import state as states
 from autoloss_jax.data import device
 from autoloss_jax.data.shuffle import Order
@@ -87,12 +87,12 @@ def gaps(grids, **keys):
 def largest_collectives(mesh, **keys):
     """Numbers in the largest array that devices exchange, of the training and of what reads the whole table."""
     al, state, program, source = problem(mesh, LARGE, **keys)
-    settle, evaluate = (jax.jit(functools.partial(f, al)) for f in (autoloss.settle, autoloss.evaluate_step))
+    settle, forward = (jax.jit(functools.partial(f, al)) for f in (autoloss.settle, evaluate.step))
     batch = sharding.put(mesh, "batch", {k: np.asarray(v)[:BATCH] for k, v in source["train"].items()})
     compiled = {
         "train": program.lower(state, source, np.int32(0)),
         "settle": settle.lower(state),
-        "evaluate": evaluate.lower(state, batch),
+        "evaluate": forward.lower(state, batch),
     }
     return {name: largest_exchange(lowered.compile().as_text()) for name, lowered in compiled.items()}
 
@@ -141,6 +141,7 @@ def main(folder):
             for name in ("adam", "sparse_adam")
         },
         "methods": {name: gaps([(4, 2)], method__name=name, steps=10) for name in ("al1", "darts", "slf")},
+        "l2": gaps([(4, 2)], method__pool=("ce", "ce(l2=0.1)"), steps=10),
         "seen": gaps([(4, 2)], method__sees=("field",), steps=10),
         "bags": gaps([(4, 2)], slots=(1, 3, 2), steps=10),
         "restored": restored(folder),

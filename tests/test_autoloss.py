@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from autoloss_jax import autoloss, config, losses, selection, settings
+from autoloss_jax import autoloss, config, evaluate, losses, selection, settings
 from autoloss_jax import state as states
 from autoloss_jax.rows import Table
 
@@ -154,6 +154,7 @@ VARIANTS = [
     {"val_objective": "ce", "name": "darts"},
     {"val_objective": "pairwise", "virtual_step": "adam"},
     {"val_objective": "mixture", "sees": ("one field", "another")},
+    {"val_objective": "ce", "virtual_step": "adam", "pool": ("ce", "focal(l2=0.5)", "ce(l2=0.3)")},
 ]
 EVERYWHERE = VARIANTS[:2]  # the others on one binary and one 5-class model
 
@@ -319,5 +320,5 @@ def test_a_step_with_a_val_batch_moves_v_by_the_hypergradient_and_then_w_under_t
 def test_al1_is_the_mean_of_the_pool():
     al, state, batch, _ = problem(name="al1")
     assert np.allclose(autoloss.train_step(al, state, batch).metrics.share, 0.25)
-    logits, mixed = autoloss.evaluate_step(al, state, batch)
+    logits, mixed = evaluate.step(al, state, batch)
     assert np.allclose(mixed, np.mean([loss(logits, batch["y"]) for loss in al.losses], axis=0), rtol=1e-5)

@@ -179,7 +179,9 @@ def test_a_loss_that_is_no_table_is_one_line(finished, loaded, monkeypatch, tmp_
     ranks = dataclasses.replace(
         loaded, al=dataclasses.replace(loaded.al, losses=(losses.generative, *loaded.al.losses[1:]))
     )
+    shrinks = dataclasses.replace(loaded, al=dataclasses.replace(loaded.al, l2=lambda *_: None))
     for other, said in (
+        (shrinks, "L2 on the embeddings"),
         (ce, "ce, has no controller"),
         (five, "5 classes"),
         (ranks, f"{loaded.pool[0]} looks at a whole batch"),

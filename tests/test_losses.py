@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from autoloss_jax import losses
+from autoloss_jax import candidates, losses
 from autoloss_jax.settings import UserError
 
 SPECS = [
@@ -87,7 +87,7 @@ def test_losses_equal_their_formulas(spec, num_outputs):
     name, _, arguments = spec.partition("(")
     values = {k.strip(): float(v) for k, v in (a.split("=") for a in arguments.rstrip(")").split(",") if a)}
     with jax.enable_x64(True):
-        got = losses.parse(spec)(jnp.asarray(z), jnp.asarray(y))
+        got = candidates.parse(spec)(jnp.asarray(z), jnp.asarray(y))
     assert got.shape == y.shape
     assert np.allclose(got, formula(name, z, y, **values), rtol=1e-10, atol=1e-12)
 
@@ -115,7 +115,7 @@ def test_losses_agree_with_optax(num_outputs):
 @pytest.mark.parametrize("spec", SPECS)
 def test_losses_have_finite_second_derivatives_up_to_100(spec):
     # float32 throughout; (f, f', f'' forward over reverse, f'' reverse over reverse) in one compilation each
-    loss = losses.parse(spec)
+    loss = candidates.parse(spec)
     line = jnp.asarray([-100, -88.8, -50, -17, -3, -1, 0, 1, 3, 17, 50, 88.8, 100], jnp.float32)
     rng = np.random.default_rng(0)
     corners = np.concatenate(
@@ -141,7 +141,7 @@ def test_losses_have_finite_second_derivatives_up_to_100(spec):
 def test_two_derivatives_match_central_differences(spec, num_outputs):
     z, y = batch(num_outputs, size=8)
     direction, h = np.random.default_rng(1).standard_normal(z.shape), 1e-6
-    loss = losses.parse(spec)
+    loss = candidates.parse(spec)
 
     def total(z, y):
         return jnp.sum(loss(z, y))
@@ -193,16 +193,16 @@ def test_binary_hinge_prob_is_hinge_on_two_p_minus_one():
 )
 def test_a_bad_loss_is_one_line(spec, message):
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        losses.parse(spec)
+        candidates.parse(spec)
     assert "\n" not in str(error.value)
 
 
 def test_a_pool_is_read_as_a_tuple_or_as_a_list_in_one_flag():
-    assert list(losses.parse_pool(("ce", "focal(gamma=1.0)"))) == ["ce", "focal(gamma=1.0)"]
-    assert list(losses.parse_pool(("ce,asymmetric_ce(positive=2,negative=1)",))) == [
+    assert list(candidates.parse_pool(("ce", "focal(gamma=1.0)"))) == ["ce", "focal(gamma=1.0)"]
+    assert list(candidates.parse_pool(("ce,asymmetric_ce(positive=2,negative=1)",))) == [
         "ce",
         "asymmetric_ce(positive=2,negative=1)",
     ]
     for pool in ((), ("",), ("ce", "ce")):
         with pytest.raises(UserError, match=r"method\.pool"):
-            losses.parse_pool(pool)
+            candidates.parse_pool(pool)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from autoloss_jax import autoloss, config, losses, methods, models, restore, settings, train
+from autoloss_jax import autoloss, candidates, config, losses, methods, models, restore, settings, train
 from autoloss_jax import state as states
 from autoloss_jax.rows import Table
 from tests import test_autoloss as proof
@@ -72,20 +72,20 @@ def test_the_hypergradient_through_an_nnx_module_is_exact():
 
 
 def test_losses_of_the_users_own_are_candidates_and_methods():
-    pool = losses.parse_pool(("ce,tests.theirs:brier(weight=2)",))
+    pool = candidates.parse_pool(("ce,tests.theirs:brier(weight=2)",))
     assert list(pool) == ["ce", "tests.theirs:brier(weight=2)"]
     z, y = jnp.asarray([[-1.0], [0.0], [2.0]]), jnp.asarray([0, 1, 1])
     want = 2 * (1 / (1 + np.exp([1.0, 0.0, -2.0])) - np.asarray(y)) ** 2
-    assert np.allclose(list(pool.values())[1](z, y), want, atol=1e-6)
+    assert np.allclose(list(pool.values())[1].loss(z, y), want, atol=1e-6)
     _, alone = methods.resolve(config.Method(name="tests.theirs:brier"))
-    assert np.allclose(alone["tests.theirs:brier"](z, y), want / 2, atol=1e-6)
+    assert np.allclose(alone["tests.theirs:brier"].loss(z, y), want / 2, atol=1e-6)
 
 
 def test_a_loss_that_looks_at_its_batch_is_found_out_whoever_wrote_it():
     for name in ("pairwise", "generative", "listwise", "tests.theirs:contrast"):
-        assert losses.ranks(losses.parse(name), 1)
+        assert losses.ranks(candidates.parse(name), 1)
     for name in ("ce", "hinge", "tests.theirs:brier"):
-        assert not losses.ranks(losses.parse(name), 1)
+        assert not losses.ranks(candidates.parse(name), 1)
 
 
 MODULE = """
@@ -195,7 +195,7 @@ def test_a_mistake_in_a_users_model_is_one_line(here, name):
 @pytest.mark.parametrize("name", LOSS_MISTAKES)
 def test_a_mistake_in_a_users_loss_is_one_line(here, name):
     with pytest.raises(settings.UserError, match=re.escape(LOSS_MISTAKES[name].format(here=here))) as error:
-        losses.parse(name)(jnp.zeros((4, 1)), jnp.zeros(4, jnp.int32))
+        candidates.parse(name)(jnp.zeros((4, 1)), jnp.zeros(4, jnp.int32))
     assert str(error.value).startswith(f"loss {name!r}: ")
     assert "\n" not in str(error.value)
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, checkpoint, losses, settings, snapshots
+from autoloss_jax import autoloss, checkpoint, evaluate, losses, settings, snapshots
 from autoloss_jax.learned import curves, pictures
 from autoloss_jax.settings import UserError
 
@@ -34,7 +34,7 @@ def test_a_mixture_is_the_sum_of_its_losses_and_of_their_gradients():
 def test_the_curves_go_through_what_evaluation_finds(loaded):
     x = np.stack([np.cumsum([0, *loaded.schema.vocab_sizes[:-1]])] * 6) + np.arange(6)[:, None] % 2
     batch = {"x": x.astype(np.int32), "y": np.arange(6, dtype=np.int32) // 3}
-    logits, mixed = jax.jit(functools.partial(autoloss.evaluate_step, loaded.al))(loaded.state, batch)
+    logits, mixed = jax.jit(functools.partial(evaluate.step, loaded.al))(loaded.state, batch)
     V, stats = loaded.state.controller.params, loaded.state.controller.stats
     alpha = jax.jit(functools.partial(autoloss.mean_policy, loaded.al))(V, stats, logits, batch)
     np.testing.assert_allclose(np.sum(alpha, axis=1), 1, rtol=1e-5)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, checkpoint, losses, methods, settings, train
+from autoloss_jax import autoloss, candidates, checkpoint, methods, settings, train
 from autoloss_jax.search import bohb, trials, tune
 from autoloss_jax.search import train as searching
 from autoloss_jax.settings import UserError
@@ -38,7 +38,7 @@ def test_bohb_trains_the_static_weights_that_it_found(searched):
     weights = result["config"]["method"]["static"]
     assert result["method"] == "bohb"
     assert weights == found["keys"]["method.static"]
-    assert len(weights) == len(losses.parse_pool(cfg.method.pool)) and np.isclose(sum(weights), 1)
+    assert len(weights) == len(candidates.parse_pool(cfg.method.pool)) and np.isclose(sum(weights), 1)
     done = record(workdir)
     assert [t["trial"] for t in done] == list(range(6))
     assert np.allclose(done[0]["keys"]["method.static"], 0.25)

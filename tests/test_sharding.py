@@ -34,6 +34,7 @@ def found_by(*arguments):
         ("float32", 1e-5),
         ("float64", 1e-10),
         ("ranking", 1e-5),
+        ("l2", 1e-5),
         ("seen", 1e-5),
         ("bags", 1e-5),
         ("optimisers", 1e-5),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config, losses, processes, report, settings, transfer
+from autoloss_jax import candidates, config, processes, report, settings, transfer
 from autoloss_jax import train as loop
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
@@ -69,7 +69,7 @@ def _claim(cfg: Config, workdir: Path) -> None:
         raise UserError(
             "--config.method.name=auto finds its weights: leave method.static and transfer_from out"
         )
-    losses.parse_pool(cfg.method.pool)
+    candidates.parse_pool(cfg.method.pool)
     begun = workdir / "search" / "config.json"
     if begun.exists():
         workdirs.refuse_other_config(cfg, config.from_dict(json.loads(begun.read_text())), workdir)

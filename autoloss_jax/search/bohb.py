@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 
-from autoloss_jax import losses, settings
+from autoloss_jax import candidates, settings
 from autoloss_jax.config import Config
 from autoloss_jax.search import trials
 
@@ -19,7 +19,7 @@ from autoloss_jax.search import trials
 def weights(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True) -> dict[str, Any]:
     """Weights of `cfg.method.pool` that sum to one, as a config key; the first trial's are equal."""
     del shown  # a line a trial is all there is
-    pool = losses.parse_pool(cfg.method.pool)
+    pool = candidates.parse_pool(cfg.method.pool)
     names = [f"u{i}" for i in range(len(pool))]
 
     def suggest(trial: optuna.Trial) -> dict[str, tuple[float, ...]]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config, losses, methods, report, settings, transfer
+from autoloss_jax import candidates, config, methods, report, settings, transfer
 from autoloss_jax import workdir as workdirs
 from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
@@ -190,7 +190,7 @@ def described(study: Study, cell: Cell) -> Config:
     cfg = settings.with_keys(cfg, settings.parsed(cfg, data_keys | method_keys))
     if method not in train.SEARCHES and method != "auto":
         methods.resolve(cfg.method)
-    losses.parse_pool(cfg.method.pool)
+    candidates.parse_pool(cfg.method.pool)
     return cfg
 
 
