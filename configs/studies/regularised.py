@@ -1,0 +1,38 @@
+"""Regularisation among the candidates: does a search find how much L2 an example wants, in one training?
+
+    python -m autoloss_jax.studies.run --config=configs/studies/regularised.py --config.raw=DIR --workdir=runs/regularised
+
+The paper's settings, which have no L2, and two candidates: cross-entropy, and cross-entropy with L2 on the rows of the
+batch. AutoLoss weighs them by example, its V minimising cross-entropy at W*(V). Beside it is either candidate alone, their
+even mixture, and static weights found by trials, which is tuning L2.
+Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
+Result: WORKDIR/regularised.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
+"""
+
+from autoloss_jax import settings
+from autoloss_jax.studies.grid import QUICK, Study
+
+KEYS = 'method.pool=["ce","ce(l2=0.02)"] method.val_objective=ce method.virtual_step=adam'
+VARIANTS = {
+    "quick": QUICK
+    | {
+        "datasets": ('quickstart:quick method.pool=["ce","ce(l2=0.02)"]',),
+        "methods": ("ce(l2=0.02)", "autoloss"),
+        "ours": ("autoloss",),
+    }
+}
+
+
+def get_config(variant: str = "") -> Study:
+    """Variants: quick."""
+    return settings.variant(
+        Study(
+            name="regularised",
+            datasets=(f"frappe:paper {KEYS}", f"movielens1m:paper {KEYS}"),
+            models=("deepfm", "ipnn"),
+            methods=("ce", "ce(l2=0.02)", "al1", "bohb", "autoloss"),
+            ours=("autoloss",),
+        ),
+        variant,
+        VARIANTS,
+    )
