@@ -12,13 +12,13 @@ Result: WORKDIR/regularised.md, .csv, .png, report.html. `:quick` is a grid of m
 from autoloss_jax import settings
 from autoloss_jax.studies.grid import QUICK, Study
 
-KEYS = 'method.pool=["ce","ce(l2=0.02)"] method.val_objective=ce method.virtual_step=adam'
+POOL = 'method.pool=["ce","ce(l2=0.02)"]'
+OURS = f"autoloss {POOL} method.val_objective=ce method.virtual_step=adam"
 VARIANTS = {
     "quick": QUICK
     | {
-        "datasets": ('quickstart:quick method.pool=["ce","ce(l2=0.02)"]',),
-        "methods": ("ce(l2=0.02)", "autoloss"),
-        "ours": ("autoloss",),
+        "methods": ("ce(l2=0.02)", OURS),
+        "ours": (OURS,),
     }
 }
 
@@ -28,10 +28,10 @@ def get_config(variant: str = "") -> Study:
     return settings.variant(
         Study(
             name="regularised",
-            datasets=(f"frappe:paper {KEYS}", f"movielens1m:paper {KEYS}"),
+            datasets=("frappe:paper", "movielens1m:paper"),
             models=("deepfm", "ipnn"),
-            methods=("ce", "ce(l2=0.02)", "al1", "bohb", "autoloss"),
-            ours=("autoloss",),
+            methods=("ce", "ce(l2=0.02)", f"al1 {POOL}", f"bohb {POOL}", OURS),
+            ours=(OURS,),
         ),
         variant,
         VARIANTS,
