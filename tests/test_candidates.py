@@ -1,6 +1,5 @@
 """Candidates that bring L2 with them: against the optimiser's own L2, against numpy, and badly written ones."""
 
-import functools
 import re
 
 import jax
@@ -8,38 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, candidates, config, rows
-from autoloss_jax import state as states
-from autoloss_jax.rows import Table
+from autoloss_jax import candidates, rows
 from autoloss_jax.settings import UserError
+from tests import devices
 
-SIZES = (40, 60, 7)
 
-
-def trained(name, embedding, **optimizer):
+def trained(name, **keys):
     """The table after twenty steps on batches whose ids repeat."""
-    cfg = config.Config(
-        model=config.Model(embed_dim=3, embed_init_std=0.4, hidden=(8,)),
-        method=config.Method(name=name),
-        optimizer=config.Optimizer(embedding=embedding, learning_rate=0.01, **optimizer),
-    )
-    al = states.build(cfg, 2, Table(SIZES), total_steps=20)
-    state, rng = states.initial(al, cfg), np.random.default_rng(0)
-    first = np.cumsum((0, *SIZES[:-1]))
-    step = jax.jit(functools.partial(autoloss.train_step, al))
-    for _ in range(20):
-        x, y = first + rng.integers(0, np.minimum(SIZES, 30), (16, 3)), rng.integers(0, 2, 16)
-        state = step(state, {"x": jnp.asarray(x, jnp.int32), "y": jnp.asarray(y, jnp.int32)})
-    return np.asarray(jax.jit(functools.partial(autoloss.settle, al))(state).drs.params["rows"])
+    keys |= {"model__embed_init_std": 0.4, "optimizer__learning_rate": 0.01}
+    return devices.trained(devices.grid(1, 1), 20, method__name=name, **keys)[1]
 
 
 @pytest.mark.usefixtures("compiled_fast")
 @pytest.mark.parametrize("embedding", ["adam", "sparse_adam"])
 def test_one_candidate_with_l2_is_the_optimisers_l2_on_the_rows_of_the_batch(embedding):
     with jax.enable_x64(True):
-        brought = trained("ce(l2=0.05)", embedding)
-        want = trained("ce", embedding, l2=0.05, l2_scope="batch")
-        without = trained("ce", embedding)
+        brought = trained("ce(l2=0.05)", optimizer__embedding=embedding)
+        want = trained("ce", optimizer__embedding=embedding, optimizer__l2=0.05, optimizer__l2_scope="batch")
+        without = trained("ce", optimizer__embedding=embedding)
     assert np.max(np.abs(brought - want)) < 1e-9
     assert np.max(np.abs(want - without)) > 1e-2
 

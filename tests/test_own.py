@@ -145,6 +145,9 @@ MODULE = """
 
     def buggy(logits, labels):
         return jnp.dot(logits, logits)
+
+    def shrinking(logits, labels, *, l2: float = 0.1):
+        return l2 * logits[:, 0] ** 2
 """
 MISTAKES = {
     "netz:Net": "no module 'netz' in the current folder",
@@ -169,6 +172,7 @@ LOSS_MISTAKES = {
     "nets:unary": "wants a function of (logits [B, C], labels int32[B]) to a loss [B]",
     "nets:jnp": "wants a function of (logits [B, C], labels int32[B])",
     "nets:buggy": "{here}/nets.py:56: TypeError: dot_general",
+    "nets:shrinking": "l2 is what any candidate may bring with it; give its own parameter another name",
 }
 
 
