@@ -1,5 +1,6 @@
 """A study's table as a picture: for each dataset and model, the methods below one another, with their deviations."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ FIGURES = {
     "logloss, calibrated": lambda row: (row.logloss_calibrated_mean, None),
     "seconds to the best validation": lambda row: (row.seconds_mean, None),
 }
+NAME = 40  # characters of a method and its keys before they take a second line
 FAR = 5  # widths of the middle half of the means, beyond which a mean is not drawn in its place
 
 
@@ -31,7 +33,8 @@ def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
         axes[0].set_title(f"{short(pair[0])}, {pair[1]}", loc="left", fontsize=10, fontweight="bold")
         for axis, (name, figures) in zip(axes, FIGURES.items(), strict=True):
             _panel(axis, rows, name, figures, ours)
-            axis.set_yticks(range(len(rows)), [short(r.method) for r in rows] if axis is axes[0] else [])
+            names = [textwrap.fill(short(row.method), NAME, break_long_words=False) for row in rows]
+            axis.set_yticks(range(len(rows)), names if axis is axes[0] else [])
     return figure
 
 

@@ -1,9 +1,10 @@
-"""Labels lost more in some places than in others: does a controller that sees the place find out?
+"""Labels lost, or wrong, more in some places than in others: does a controller that sees the place find out?
 
     python -m autoloss_jax.studies.run --config=configs/studies/context.py --config.raw=DIR --workdir=runs/context
 
 Of train's positives 20 or 40 % are missing, but not evenly: by the time of day (`field_2`, 7 values) or by the country
 (`field_8`, 80), from none to twice as many, in a random order, as where one platform reports conversions and another does not.
+Or 20 % of all labels are flipped, by the same fields, as where some of those who label are careless.
 A tenth of validation, with true labels, teaches the controller, which sees that field beside label and prediction; `retrain
 method.sees=[]` does not. CE, the even mixture and static weights found by trials train on all rows, these included.
 Data: a folder with frappe_x1/.
@@ -29,8 +30,14 @@ def get_config(variant: str = "") -> Study:
         Study(
             name="context",
             datasets=tuple(
-                f'frappe:missing data.missing={rate} data.missing_by={field} method.sees=["{field}"]'
-                for field, rate in (("field_2", 0.2), ("field_2", 0.4), ("field_8", 0.4))
+                f'frappe:{what} data.{what}={rate} data.{what}_by={field} method.sees=["{field}"]'
+                for what, rate, field in (
+                    ("missing", 0.2, "field_2"),
+                    ("missing", 0.4, "field_2"),
+                    ("missing", 0.4, "field_8"),
+                    ("flipped", 0.2, "field_2"),
+                    ("flipped", 0.2, "field_8"),
+                )
             ),
             models=("deepfm",),
             methods=("ce", "al1", "bohb", "retrain method.sees=[]", "retrain"),
