@@ -96,16 +96,12 @@ class Data:
     fold_in_val: bool = key(
         False, "methods that do not search train on the controller's share of val too, and take its values in"
     )
-    missing: float = key(
-        0.0, "studies: share of train's labels above 0 that are lost, and read 0", low=0.0, high=1.0
-    )
+    missing: float = key(0.0, "studies: share of train's labels above 0 that read 0", low=0.0, high=1.0)
     missing_by: str = key(
         "",
         "studies: a field by whose values the share that is lost differs: evenly spaced from 0 to twice `missing`, in a random order",
     )
-    flipped: float = key(
-        0.0, "studies: share of train's labels that are replaced by another class", low=0.0, high=1.0
-    )
+    flipped: float = key(0.0, "studies: share of train's labels that read another", low=0.0, high=1.0)
     flipped_by: str = key("", "studies: the same for what is flipped")
 
 
@@ -144,6 +140,9 @@ class Method:
         ("focal", "kl", "hinge", "ce"),
         "the candidate losses; ce(l2=0.05) brings L2 on its batch's rows; package.module:function is one of your own, (logits "
         "[B, C], labels) to [B]",
+    )
+    start: float = key(
+        0.0, "the pool's first loss's weight as a search begins; 0: all alike (the paper)", low=0.0, high=0.99
     )
     every: int = key(7, "f: recommender updates per controller update", low=1)
     xi: float = key(1e-3, "learning rate of the virtual step, Eq. (13); 0: first order", low=0.0)

@@ -1,5 +1,6 @@
 """Controllers: (y, y_hat) of each example -> log alpha over N candidate losses, Section 2.4."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,17 +13,28 @@ from autoloss_jax.layers import MLP
 WIDTH = 8  # of the vector of a value that is seen
 
 
+def beginning(start: float) -> nn.initializers.Initializer:
+    """Logits [N] of which the softmax gives the first loss the weight `start`, the others the rest alike; 0: all alike."""
+
+    def init(_: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        odds = start / (1 - start) * (shape[-1] - 1) or 1.0
+        return jnp.zeros(shape, dtype).at[0].set(math.log(odds))
+
+    return init
+
+
 class Controller(nn.Module):
     """The paper's controller: an MLP on the label and the prediction of each example.
 
     Its input is [y, p] (2 wide) for one logit and [one-hot y, softmax] (2 C wide) for C. The output layer starts
-    at zero, so that the first mixture is the uniform one. Beyond the paper it may see K fields of the example, each as a vector
-    that starts at zero: a value that taught it nothing changes nothing.
+    at zero, so that the first mixture is the uniform one, or gives the first loss the weight `start`. Beyond the paper
+    it may see K fields of the example, each as a vector that starts at zero: a value that taught it nothing changes nothing.
     """
 
     num_losses: int
     hidden: tuple[int, ...] = (128, 128)
     dropout: float = 0.2
+    start: float = 0.0
     sees: tuple[int, ...] = ()  # how many values each of K fields has
 
     @nn.compact
@@ -37,7 +49,8 @@ class Controller(nn.Module):
             x.append(nn.Embed(size, WIDTH, embedding_init=nn.initializers.zeros)(values))
         x = jnp.concatenate(x, axis=-1)
         x = MLP(self.hidden, self.dropout)(x, train=train)
-        return jax.nn.log_softmax(nn.Dense(self.num_losses, kernel_init=nn.initializers.zeros)(x), axis=-1)
+        last = nn.Dense(self.num_losses, kernel_init=nn.initializers.zeros, bias_init=beginning(self.start))
+        return jax.nn.log_softmax(last(x), axis=-1)
 
 
 class Ensemble(nn.Module):
@@ -69,11 +82,12 @@ class SharedVector(nn.Module):
     """One alpha for all examples (DARTS, Table 2)."""
 
     num_losses: int
+    start: float = 0.0
 
     @nn.compact
     def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
         """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
-        theta = self.param("theta", nn.initializers.zeros, (self.num_losses,))
+        theta = self.param("theta", beginning(self.start), (self.num_losses,))
         return jnp.broadcast_to(jax.nn.log_softmax(theta), (labels.shape[0], self.num_losses))
 
 

@@ -322,3 +322,24 @@ def test_al1_is_the_mean_of_the_pool():
     assert np.allclose(autoloss.train_step(al, state, batch).metrics.share, 0.25)
     logits, mixed = evaluate.step(al, state, batch)
     assert np.allclose(mixed, np.mean([loss(logits, batch["y"]) for loss in al.losses], axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["autoloss", "al2", "slf", "darts", "melu"])
+@pytest.mark.parametrize(
+    ("start", "pool", "weights"),
+    [
+        (0.0, ("ce", "focal", "kl"), (1 / 3, 1 / 3, 1 / 3)),
+        (0.9, ("ce", "focal"), (0.9, 0.1)),
+        (0.7, ("ce", "focal", "kl", "hinge"), (0.7, 0.1, 0.1, 0.1)),
+        (0.9, ("ce",), (1.0,)),
+    ],
+)
+def test_a_search_begins_with_the_weight_of_the_first_loss_that_start_gives(name, start, pool, weights):
+    cfg = config.Config(method=config.Method(name=name, pool=pool, start=start, hidden=(8,)))
+    al = states.build(cfg, 2, Table(VOCAB_SIZES), total_steps=1000)
+    first = states.initial(al, cfg).controller
+    batch = {"y": np.array([0, 1, 1, 0])}
+    alpha = autoloss.mean_policy(
+        al, first.params, first.stats, jnp.array([[-2.0], [0.0], [1.0], [9.0]]), batch
+    )
+    assert np.allclose(alpha, np.tile(weights, (4, 1)), atol=1e-6)
