@@ -3,9 +3,8 @@
     python -m autoloss_jax.studies.run --config=configs/studies/regularised.py --config.raw=DIR --workdir=runs/regularised
 
 The paper's settings, which have no L2, and two candidates: cross-entropy, and cross-entropy with L2 on the rows of the
-batch. AutoLoss weighs them by example, its V minimising cross-entropy at W*(V); its search begins with the two alike, or
-with .9 of the weight on cross-entropy. Beside it is either candidate alone, their even mixture, and static weights found by
-trials, which is tuning L2.
+batch. AutoLoss weighs them by example, its V minimising cross-entropy at W*(V). Beside it is either candidate alone, their
+even mixture, and static weights found by trials, which is tuning L2.
 Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
 Result: WORKDIR/regularised.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
 """
@@ -14,10 +13,7 @@ from autoloss_jax import settings
 from autoloss_jax.studies.grid import QUICK, Study
 
 POOL = 'method.pool=["ce","ce(l2=0.02)"]'
-EVEN, OURS = (
-    f"autoloss {POOL}{start} method.val_objective=ce method.virtual_step=adam"
-    for start in ("", " method.start=0.9")
-)
+OURS = f"autoloss {POOL} method.val_objective=ce method.virtual_step=adam"
 VARIANTS = {
     "quick": QUICK
     | {
@@ -34,8 +30,8 @@ def get_config(variant: str = "") -> Study:
             name="regularised",
             datasets=("frappe:paper", "movielens1m:paper"),
             models=("deepfm", "ipnn"),
-            methods=("ce", "ce(l2=0.02)", f"al1 {POOL}", f"bohb {POOL}", EVEN, OURS),
-            ours=(EVEN, OURS),
+            methods=("ce", "ce(l2=0.02)", f"al1 {POOL}", f"bohb {POOL}", OURS),
+            ours=(OURS,),
         ),
         variant,
         VARIANTS,
