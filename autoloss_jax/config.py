@@ -134,7 +134,7 @@ class Method:
     name: str = key(
         "autoloss",
         "autoloss, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one loss, as ce or focal(gamma=1.0); "
-        "auto: the best on validation of ce, al1, retrain and bohb",
+        "auto: the best on validation of ce, al1, retrain, its search and bohb",
     )
     pool: tuple[str, ...] = key(
         ("focal", "kl", "hinge", "ce"),

@@ -24,6 +24,9 @@ def chosen(small, tmp_path_factory):
     return cfg, workdir, searching.train(cfg, workdir, quiet)
 
 
+FOLDERS = {name: name for name in auto.COSTS} | {"autoloss": "retrain/search"}
+
+
 def read(path):
     return json.loads(path.read_text())
 
@@ -37,13 +40,14 @@ def rows(workdir):
 
 def test_the_best_on_validation_is_shipped_as_it_is(chosen):
     _, workdir, result = chosen
-    results = {name: read(workdir / "search" / name / "result.json") for name in auto.COSTS}
+    results = {name: read(workdir / "search" / folder / "result.json") for name, folder in FOLDERS.items()}
     best = max(results, key=lambda name: results[name]["val"]["auc"])
     assert result == results[best] == read(workdir / "result.json")
     assert result["method"] == best and result["val"]["auc"] >= results["ce"]["val"]["auc"]
-    assert digest(workdir) == digest(workdir / "search" / best)
+    assert digest(workdir) == digest(workdir / "search" / FOLDERS[best])
     assert len(read(workdir / "search" / "bohb" / "search" / "trials.json")) == 2
-    assert {r["num_examples"]["train"] for r in results.values()} == {result["num_examples"]["train"]}
+    trained_on = {name: r["num_examples"]["train"] for name, r in results.items()}
+    assert trained_on.pop("autoloss") < trained_on["retrain"] and len(set(trained_on.values())) == 1
     loaded = restore.load(workdir, None, {})
     assert restore.evaluate_run(loaded, workdir, False, quiet)["auc"] == pytest.approx(
         result["test"]["auc"], abs=1e-9
@@ -54,12 +58,12 @@ def test_the_report_says_what_the_results_say(chosen):
     _, workdir, result = chosen
     text = (workdir / "auto.md").read_text()
     names = [line["method"] for line in rows(workdir)]
-    assert [name.strip("*") for name in names] == list(auto.COSTS)
+    assert [name.strip("*") for name in names] == list(FOLDERS)
     assert [name for name in names if "**" in name] == [f"**{result['method']}**"]
-    assert f"**{result['method']}** was chosen: its validation AUC is the best of 4" in text
+    assert f"**{result['method']}** was chosen: its validation AUC is the best of 5" in text
     for line in rows(workdir):
         name = line["method"].strip("*")
-        theirs = read(workdir / "search" / name / "result.json")
+        theirs = read(workdir / "search" / FOLDERS[name] / "result.json")
         assert line["val AUC"] == f"{theirs['val']['auc']:.5f}"
         assert line["val logloss"] == f"{theirs['val']['logloss']:.5f}"
         assert float(line["best epoch"]) == 1
@@ -139,21 +143,37 @@ def test_another_runs_folder_is_refused_before_anything_is_trained(chosen, finis
         searching.train(settings.with_keys(cfg, {"method.static": (1.0,)}), workdir, quiet)
 
 
-def test_a_contender_that_diverges_loses(small, finished, tmp_path):
-    _, _, result = finished
-    cfg = small(method__name="auto", search__trials=4)
+def stub(result, aucs):
+    """A training that leaves these validation AUCs, of `retrain` its search's too, and diverges where there is none."""
 
     def train(cfg, workdir, say):
-        if cfg.method.name == "al1":
+        if cfg.method.name not in aucs:
             raise loop.Diverged("not finite")
-        workdir.mkdir(parents=True)
-        aucs = {"ce": 0.8, "retrain": 0.7}
-        val = {"auc": aucs[cfg.method.name], "logloss": 0.5}
-        report.write_json(workdir / "result.json", result | {"val": val})
-        log = json.dumps({"step": result["best_step"], "alpha": {"ce": 1.0}})
-        (workdir / "metrics.jsonl").write_text(log + "\n")
-        return result | {"val": val}
+        left = {workdir: aucs[cfg.method.name]}
+        if cfg.method.name == "retrain":
+            left[workdir / "search"] = aucs["autoloss"]
+        for folder, auc in left.items():
+            folder.mkdir(parents=True)
+            report.write_json(folder / "result.json", result | {"val": {"auc": auc, "logloss": 0.5}})
+            log = json.dumps({"step": result["best_step"], "alpha": {"ce": 1.0}})
+            (folder / "metrics.jsonl").write_text(log + "\n")
+        return read(workdir / "result.json")
 
+    return train
+
+
+def test_a_contender_that_diverges_loses(small, finished, tmp_path):
+    cfg = small(method__name="auto", search__trials=4)
+    train = stub(finished[2], {"ce": 0.8, "retrain": 0.7, "autoloss": 0.7})
     assert auto.train(train, cfg, tmp_path, quiet)["val"]["auc"] == 0.8
     text = (tmp_path / "auto.md").read_text()
     assert "`al1` diverged" in text and "`bohb` is not here: raise `--config.search.trials`" in text
+
+
+def test_a_search_that_is_better_than_its_retraining_is_shipped(small, finished, tmp_path):
+    cfg = small(method__name="auto", search__trials=4)
+    train = stub(finished[2], {"ce": 0.6, "al1": 0.6, "retrain": 0.7, "autoloss": 0.8})
+    assert auto.train(train, cfg, tmp_path, quiet)["val"]["auc"] == 0.8
+    assert read(tmp_path / "result.json")["val"]["auc"] == 0.8
+    text = (tmp_path / "auto.md").read_text()
+    assert "**autoloss** was chosen" in text and "learned from fewer rows than `retrain`" in text

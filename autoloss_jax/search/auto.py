@@ -1,9 +1,9 @@
 """For whom any way of choosing a loss will do: within a budget, several are trained, and the best is the run.
 
 The contenders are cross-entropy, the even mixture (`al1`), a controller searched and frozen (`retrain`), and a tuned
-static mixture (`bohb`). Each is a run of its own in `WORKDIR/search/NAME`; the figure of `train.monitor` on the early-stopping
-rows decides, test does not, and a tie is the former's. Cross-entropy comes first, so that what is shipped is never worse than
-it on the rows that decide.
+static mixture (`bohb`). Each is a run of its own in `WORKDIR/search/NAME`; the recommender of `retrain`'s search, `autoloss`, is
+there already, and one of them. The figure of `train.monitor` on the early-stopping rows decides, test does not, and a tie
+is the former's. Cross-entropy comes first, so that what is shipped is never worse than it on the rows that decide.
 """
 
 import json
@@ -27,19 +27,26 @@ def train(train: Train, cfg: Config, workdir: Path, say: Callable[[str], None]) 
     processes.alone("--config.method.name=auto")
     with workdirs.locked(workdir):
         _claim(cfg, workdir)
-        results = {}
+        search, results = workdir / "search", {}
         for name, keys in contenders(cfg).items():
             say(f"auto: {name}")
             try:
-                results[name] = train(settings.with_keys(cfg, keys), workdir / "search" / name, say)
+                results[name] = train(settings.with_keys(cfg, keys), search / name, say)
             except loop.Diverged as error:  # it loses
                 say(f"auto: {name}: {error}")
+        if (searched := _run(search, "autoloss") / "result.json").exists():
+            results["autoloss"] = json.loads(searched.read_text())
         if not results:
             raise UserError(f"{workdir}: every contender diverged; lower --config.optimizer.learning_rate")
         chosen = winner(cfg, {name: result["val"] for name, result in results.items()})
-        _ship(workdir / "search" / chosen, workdir, page(cfg, workdir / "search", results, chosen))
+        _ship(_run(search, chosen), workdir, page(cfg, search, results, chosen))
         say(f"auto: {chosen} is the best on validation; why: {workdir / 'auto.md'}")
         return results[chosen]
+
+
+def _run(search: Path, name: str) -> Path:
+    """The folder of a contender; one search of `retrain` is `autoloss`."""
+    return search / ("retrain/search" if name == "autoloss" else name)
 
 
 def contenders(cfg: Config) -> dict[str, dict[str, Any]]:
@@ -91,7 +98,7 @@ def _ship(run: Path, workdir: Path, text: str) -> None:
 def page(cfg: Config, search: Path, results: Mapping[str, dict[str, Any]], chosen: str) -> str:
     """The report, Markdown: what each contender reached on validation, its weights and cost, and what to do next."""
     figure = {"auc": "AUC", "logloss": "logloss"}[cfg.train.monitor]
-    alphas = {name: _alpha(search / name, result["best_step"]) for name, result in results.items()}
+    alphas = {name: _alpha(_run(search, name), result["best_step"]) for name, result in results.items()}
     pool = list(dict.fromkeys(loss for alpha in reversed(alphas.values()) for loss in alpha))
     heads = ["method", "val AUC", "val logloss", "best epoch", "seconds", *(f"weight of {p}" for p in pool)]
     rows = [heads, ["---"] * len(heads)]
@@ -102,7 +109,7 @@ def page(cfg: Config, search: Path, results: Mapping[str, dict[str, Any]], chose
             "-" if auc is None else f"{auc:.5f}",
             f"{result['val']['logloss']:.5f}",
             f"{result['best_step'] / per_epoch:.4g}",
-            f"{_seconds(search / name):.0f}",
+            f"{_seconds(_run(search, name)):.0f}",
         ]
         rows.append([*cells, *(f"{alphas[name][p]:.3f}" if p in alphas[name] else "" for p in pool)])
     lines = [
@@ -110,7 +117,7 @@ def page(cfg: Config, search: Path, results: Mapping[str, dict[str, Any]], chose
         f"**{chosen}** was chosen: its validation {figure} is the best of {len(results)}. Test decided nothing.",
         "\n".join(f"| {' | '.join(row)} |" for row in rows),
         "Figures are those of each method's best evaluation, on the rows that decide early stopping; weights are means over "
-        "training examples at that moment. Seconds are of all trainings of a method, searches among them.",
+        "training examples at that moment. Seconds are of all trainings of a method, searches among them; `autoloss` is retrain's search.",
         "\n".join(f"- {line}" for line in _advice(cfg, results, chosen)),
     ]
     return "\n\n".join(lines) + "\n"
@@ -125,6 +132,10 @@ def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> 
         lines.append(
             f"It is better than cross-entropy by {gain:.5f}. The best of several looks better on the rows that chose it than "
             "elsewhere: train it and `ce` with other seeds (`--config.run.seed`) before relying on it."
+        )
+    if chosen == "autoloss":
+        lines.append(
+            "It learned from fewer rows than `retrain`, those that taught its controller being none of them."
         )
     lines.append("L2 often moves figures more than the loss does: `--mode=tune --config.method.name=ce`.")
     if best["best_step"] == best["steps"]:
