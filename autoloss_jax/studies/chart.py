@@ -14,7 +14,7 @@ FIGURES = {
     "logloss, calibrated": lambda row: (row.logloss_calibrated_mean, None),
     "seconds to the best validation": lambda row: (row.seconds_mean, None),
 }
-NAME = 40  # characters of a method and its keys before they take a second line
+NAME = 56  # characters of a method and its keys before they take a second line
 FAR = 5  # widths of the middle half of the means, beyond which a mean is not drawn in its place
 
 

@@ -3,8 +3,9 @@
     python -m autoloss_jax.studies.run --config=configs/studies/regularised.py --config.raw=DIR --workdir=runs/regularised
 
 The paper's settings, which have no L2, and two candidates: cross-entropy, and cross-entropy with L2 on the rows of the
-batch. AutoLoss weighs them by example, its V minimising cross-entropy at W*(V). Beside it is either candidate alone, their
-even mixture, and static weights found by trials, which is tuning L2.
+batch. AutoLoss weighs them by example, its V minimising cross-entropy at W*(V); or it searches from near cross-entropy, and
+a second training has the mean policy of that controller from its start. Beside them is either candidate alone, their even
+mixture, and static weights found by trials, which is tuning L2.
 Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
 Result: WORKDIR/regularised.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
 """
@@ -13,7 +14,9 @@ from autoloss_jax import settings
 from autoloss_jax.studies.grid import QUICK, Study
 
 POOL = 'method.pool=["ce","ce(l2=0.02)"]'
-OURS = f"autoloss {POOL} method.val_objective=ce method.virtual_step=adam"
+SEARCH = "method.val_objective=ce method.virtual_step=adam"
+OURS = f"autoloss {POOL} {SEARCH}"
+RETRAINED = f"retrain {POOL} method.start=0.9 method.policy=mean {SEARCH}"
 VARIANTS = {
     "quick": QUICK
     | {
@@ -30,8 +33,8 @@ def get_config(variant: str = "") -> Study:
             name="regularised",
             datasets=("frappe:paper", "movielens1m:paper"),
             models=("deepfm", "ipnn"),
-            methods=("ce", "ce(l2=0.02)", f"al1 {POOL}", f"bohb {POOL}", OURS),
-            ours=(OURS,),
+            methods=("ce", "ce(l2=0.02)", f"al1 {POOL}", f"bohb {POOL}", RETRAINED, OURS),
+            ours=(RETRAINED, OURS),
         ),
         variant,
         VARIANTS,
