@@ -171,7 +171,7 @@ def test_a_contender_that_diverges_loses(small, finished, tmp_path):
 
 
 def test_a_search_that_is_better_than_its_retraining_is_shipped(small, finished, tmp_path):
-    cfg = small(method__name="auto", search__trials=4)
+    cfg = small(method__name="auto", search__trials=4, data__fold_in_val=True)
     train = stub(finished[2], {"ce": 0.6, "al1": 0.6, "retrain": 0.7, "autoloss": 0.8})
     assert auto.train(train, cfg, tmp_path, quiet)["val"]["auc"] == 0.8
     assert read(tmp_path / "result.json")["val"]["auc"] == 0.8

@@ -133,7 +133,7 @@ def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> 
             f"It is better than cross-entropy by {gain:.5f}. The best of several looks better on the rows that chose it than "
             "elsewhere: train it and `ce` with other seeds (`--config.run.seed`) before relying on it."
         )
-    if chosen == "autoloss":
+    if chosen == "autoloss" and cfg.data.fold_in_val:
         lines.append(
             "It learned from fewer rows than `retrain`, those that taught its controller being none of them."
         )
