@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from autoloss_jax.layers import MLP
@@ -13,14 +14,10 @@ from autoloss_jax.layers import MLP
 WIDTH = 8  # of the vector of a value that is seen
 
 
-def beginning(start: float) -> nn.initializers.Initializer:
+def beginning(start: float, num_losses: int) -> nn.initializers.Initializer:
     """Logits [N] of which the softmax gives the first loss the weight `start`, the others the rest alike; 0: all alike."""
-
-    def init(_: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-        odds = start / (1 - start) * (shape[-1] - 1) or 1.0
-        return jnp.zeros(shape, dtype).at[0].set(math.log(odds))
-
-    return init
+    odds = start / (1 - start) * (num_losses - 1) or 1.0  # 1 for a pool of one, too
+    return nn.initializers.constant(math.log(odds) * np.eye(num_losses)[0])
 
 
 class Controller(nn.Module):
@@ -49,7 +46,8 @@ class Controller(nn.Module):
             x.append(nn.Embed(size, WIDTH, embedding_init=nn.initializers.zeros)(values))
         x = jnp.concatenate(x, axis=-1)
         x = MLP(self.hidden, self.dropout)(x, train=train)
-        last = nn.Dense(self.num_losses, kernel_init=nn.initializers.zeros, bias_init=beginning(self.start))
+        first = beginning(self.start, self.num_losses)
+        last = nn.Dense(self.num_losses, kernel_init=nn.initializers.zeros, bias_init=first)
         return jax.nn.log_softmax(last(x), axis=-1)
 
 
@@ -87,7 +85,7 @@ class SharedVector(nn.Module):
     @nn.compact
     def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
         """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
-        theta = self.param("theta", beginning(self.start), (self.num_losses,))
+        theta = self.param("theta", beginning(self.start, self.num_losses), (self.num_losses,))
         return jnp.broadcast_to(jax.nn.log_softmax(theta), (labels.shape[0], self.num_losses))
 
 

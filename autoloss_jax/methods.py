@@ -91,11 +91,15 @@ def seen(method: config.Method, schema: Schema) -> list[tuple[int, int, int]]:
 def controller(method: config.Method, row: Method, num_losses: int, sees: tuple[int, ...] = ()) -> nn.Module:
     """The controller module of a row, which sees fields of so many values."""
     if row.controller is Controller:
-        one = Controller(num_losses, method.hidden, method.dropout, method.start, sees)
+        one = Controller(
+            num_losses, hidden=method.hidden, dropout=method.dropout, start=method.start, sees=sees
+        )
         return Ensemble(one, method.folds) if method.name in FROZEN and method.folds > 1 else one
     if row.controller is Static:
         return Static(method.static)
-    return SharedVector(num_losses, method.start) if row.controller is SharedVector else Uniform(num_losses)
+    if row.controller is SharedVector:
+        return SharedVector(num_losses, method.start)
+    return row.controller(num_losses)
 
 
 METHODS = {

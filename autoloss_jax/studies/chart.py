@@ -33,8 +33,9 @@ def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
         axes[0].set_title(f"{short(pair[0])}, {pair[1]}", loc="left", fontsize=10, fontweight="bold")
         for axis, (name, figures) in zip(axes, FIGURES.items(), strict=True):
             _panel(axis, rows, name, figures, ours)
-            names = [textwrap.fill(short(row.method), NAME, break_long_words=False) for row in rows]
-            axis.set_yticks(range(len(rows)), names if axis is axes[0] else [])
+            axis.set_yticks(range(len(rows)), [])
+        names = [textwrap.fill(short(row.method), NAME, break_long_words=False) for row in rows]
+        axes[0].set_yticks(range(len(rows)), names)
     return figure
 
 
