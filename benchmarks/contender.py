@@ -6,6 +6,7 @@ can take turns in one measurement.
 """
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -81,7 +82,11 @@ class Contender:
             text=True,
             env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},  # contenders share a GPU's memory
         )
-        self.state = self._read()
+
+    @functools.cached_property
+    def state(self) -> dict[str, Any]:
+        """What it says once it has done its first steps; waits for it."""
+        return self._read()
 
     @property
     def available(self) -> bool:
@@ -112,9 +117,9 @@ class Contender:
 
 
 def take_turns(contenders: list[Contender], rounds: int) -> list[Contender]:
-    """The same, after so many turns of each that can take part."""
+    """The same, after so many turns of each that can take part; none begins before all are ready."""
+    ready = [contender for contender in contenders if contender.available]
     for _ in range(rounds):
-        for contender in contenders:
-            if contender.available:
-                contender.take_turn()
+        for contender in ready:
+            contender.take_turn()
     return contenders

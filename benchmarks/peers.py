@@ -23,6 +23,7 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     import torch
 
     torch.manual_seed(0)
+    torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as ours
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dims = workload.field_dims(work)
     ids, labels = workload.examples(work)

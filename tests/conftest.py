@@ -4,6 +4,11 @@ import contextlib
 import os
 from pathlib import Path
 
+# A GPU's own choice is TF32, of ten bits, and sums in any order: other implementations are compared in float32, and bits
+# with bits.
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+
 import jax
 import pytest
 

@@ -21,6 +21,7 @@ from autoloss_jax.data import preparation, store
 from autoloss_jax.settings import UserError
 
 ROOT = Path(__file__).parent.parent
+FOUR_DEVICES = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 
 
 def quiet(_):
@@ -163,9 +164,8 @@ def test_evaluation_in_a_new_process_gives_the_same_figures(finished):
     figures = json.loads(done.stdout)
     assert abs(figures["auc"] - result["test"]["auc"]) < 1e-9
     assert abs(figures["logloss"] - result["test"]["logloss"]) < 1e-9
-    flags = "--xla_force_host_platform_device_count=4"
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, check=True, env={**os.environ, "XLA_FLAGS": flags}
+        command, capture_output=True, text=True, cwd=ROOT, check=True, env=os.environ | FOUR_DEVICES
     )
     assert abs(json.loads(done.stdout)["auc"] - result["test"]["auc"]) < 1e-6
     assert abs(json.loads(done.stdout)["logloss"] - result["test"]["logloss"]) < 1e-6
@@ -400,7 +400,7 @@ def test_four_devices_train_as_one(steady, config_file, tmp_path):
     """The same losses to rounding: batch statistics and means are over the whole batch, wherever its parts are."""
     changes = {"train.epochs": 1, "model.dropout": 0.0}
     train.train(settings.with_keys(steady, changes), tmp_path / "1", quiet)
-    env = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | FOUR_DEVICES
     flags = (f"--config.{name}={value}" for name, value in (changes | {"mesh.model": 2}).items())
     command = train_command(config_file, tmp_path / "4", *flags)
     subprocess.run(command, env=env, check=True, capture_output=True)
