@@ -145,6 +145,7 @@ class Method:
         0.0, "the pool's first loss's weight as a search begins; 0: all alike (the paper)", low=0.0, high=0.99
     )
     every: int = key(7, "f: recommender updates per controller update", low=1)
+    epochs: int = key(0, "epochs in which the controller learns; then it stands still; 0: all", low=0)
     xi: float = key(1e-3, "learning rate of the virtual step, Eq. (13); 0: first order", low=0.0)
     virtual_step: str = key(
         "adam", "the virtual step is plain SGD (the paper), or scaled as Adam scales", choices=("sgd", "adam")

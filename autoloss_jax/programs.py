@@ -32,12 +32,15 @@ Step = Callable[..., TrainState]  # (AutoLoss, state, W's batch, V's batch or no
 
 
 def train_block(
-    al: AutoLoss, feed: Feed, every: int, step: Step = autoloss.train_step
+    al: AutoLoss, feed: Feed, every: int, step: Step = autoloss.train_step, searched: int | None = None
 ) -> Callable[..., TrainState]:
-    """Algorithm 1 over a feed, jitted: (state, source, stop) -> the state at step `stop`. The state is given away."""
+    """Algorithm 1 over a feed, jitted: (state, source, stop) -> the state at step `stop`. The state is given away.
+
+    V stands still from step `searched` on, if that is given.
+    """
 
     def block(state, source, stop):
-        state = algorithm1(al, feed, every, step, state, source, stop)
+        state = algorithm1(al, feed, every, step, state, source, stop, searched)
         return sharding.Placement(feed.mesh)("state", state)
 
     return jax.jit(block, donate_argnums=0)
@@ -62,9 +65,16 @@ def train_members(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainSt
 
 
 def algorithm1(
-    al: AutoLoss, feed: Feed, every: int, step: Step, state: TrainState, source: Any, stop: jax.Array
+    al: AutoLoss,
+    feed: Feed,
+    every: int,
+    step: Step,
+    state: TrainState,
+    source: Any,
+    stop: jax.Array,
+    searched: int | None = None,
 ) -> TrainState:
-    """From the state's step to `stop`, in one program: V moves before W in every `every`-th step.
+    """From the state's step to `stop`, in one program: V moves before W in every `every`-th step, before step `searched`.
 
     The loops' lengths are not compiled in, so that cutting a run into other blocks changes no bit; and both updates
     are loops, never branches, which would copy the table.
@@ -88,7 +98,9 @@ def algorithm1(
 
     if al.taught_by != "val":
         return until(stop, state)
-    return jax.lax.while_loop(lambda s: s.step < stop, period, state)
+    last = stop if searched is None else jnp.minimum(stop, searched)
+    state = jax.lax.while_loop(lambda s: s.step < last, period, state)
+    return state if searched is None else until(stop, state)
 
 
 def stack(states: Sequence[TrainState]) -> TrainState:

@@ -97,7 +97,9 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         pool=tuple(pool),
         epoch_steps=epoch_steps,
         feed=feed,
-        train_block=programs.train_block(al, feed, cfg.method.every, method.step),
+        train_block=programs.train_block(
+            al, feed, cfg.method.every, method.step, cfg.method.epochs * epoch_steps or None
+        ),
         settle=jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0),
         evaluate_step=evaluate.program(al, mesh),
         signal=signal.meter(al, mesh, splits.train, splits.controller, cfg.train.batch_size)

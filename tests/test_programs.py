@@ -1,4 +1,4 @@
-"""Members that train together in one program end where each would have ended alone."""
+"""Members that train together in one program end where each would have ended alone; a search that ends before training does."""
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +14,44 @@ from autoloss_jax.rows import Table
 FIELDS, BATCH, EXAMPLES, EVERY, STEPS = 4, 32, 320, 3, 140
 
 
+def problem(embedding):
+    """(Config, AutoLoss, feed) of made-up data."""
+    rng = np.random.default_rng(0)
+    x = (rng.zipf(1.4, (EXAMPLES, FIELDS)) % 150 + 150 * np.arange(FIELDS)).astype(np.int32)
+    split = {"x": x, "y": rng.integers(0, 2, EXAMPLES).astype(np.int32)}
+    cfg = config.Config(
+        model=config.Model(embed_dim=3, hidden=(8,)),
+        method=config.Method(hidden=(8,), every=EVERY),
+        optimizer=config.Optimizer(embedding=embedding),
+        train=config.Train(batch_size=BATCH),
+    )
+    al = states.build(cfg, 2, Table((150,) * FIELDS), total_steps=STEPS)
+    mesh, order = sharding.make_mesh(), {n: Order(n, EXAMPLES, BATCH) for n in ("train", "val")}
+    return cfg, al, device.Resident(mesh, order, dict.fromkeys(order, device.put(mesh, (split,))))
+
+
+@pytest.mark.usefixtures("compiled_fast")
+def test_a_controller_that_has_searched_its_steps_stands_still_and_the_recommender_learns_on():
+    cfg, al, feed = problem("sparse_adam")
+    for searched in (49, 51):  # between two controller updates, and at one, which is no longer done
+        program = programs.train_block(al, feed, EVERY, searched=searched)
+        ended = states.initial(al, cfg)
+        for stop in (20, 50, STEPS):
+            ended = program(ended, feed.splits, np.int32(stop))
+        half = programs.train_block(al, feed, EVERY)(states.initial(al, cfg), feed.splits, np.int32(searched))
+        theta = jax.tree.map(np.asarray, half.controller.params)
+        never = programs.train_block(al, feed, every=10 * STEPS)
+        alone = never(half, feed.splits, np.int32(STEPS))
+        assert int(ended.step) == STEPS
+        assert jax.tree.all(jax.tree.map(np.array_equal, ended.controller.params, theta))
+        assert jax.tree.all(jax.tree.map(np.array_equal, ended.drs, alone.drs))
+
+
 @pytest.mark.usefixtures("compiled_fast")
 @pytest.mark.parametrize("embedding", ["adam", "sparse_adam"])
 def test_members_of_one_program_train_as_if_alone(embedding):
     with jax.enable_x64(True):  # where a difference would not drown in rounding
-        rng = np.random.default_rng(0)
-        x = (rng.zipf(1.4, (EXAMPLES, FIELDS)) % 150 + 150 * np.arange(FIELDS)).astype(np.int32)
-        split = {"x": x, "y": rng.integers(0, 2, EXAMPLES).astype(np.int32)}
-        cfg = config.Config(
-            model=config.Model(embed_dim=3, hidden=(8,)),
-            method=config.Method(hidden=(8,), every=EVERY),
-            optimizer=config.Optimizer(embedding=embedding),
-            train=config.Train(batch_size=BATCH),
-        )
-        al = states.build(cfg, 2, Table((150,) * FIELDS), total_steps=STEPS)
-        mesh, order = sharding.make_mesh(), {n: Order(n, EXAMPLES, BATCH) for n in ("train", "val")}
-        feed = device.Resident(mesh, order, dict.fromkeys(order, device.put(mesh, (split,))))
+        cfg, al, feed = problem(embedding)
 
         def start(seed, lr_scale, controller_seed):
             state = states.initial(al, settings.with_keys(cfg, {"run.seed": seed}))

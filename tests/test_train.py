@@ -130,8 +130,13 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(finished, small,
 
 @pytest.fixture(scope="module", params=["adam", "sparse_adam"])
 def undivided(request, small, tmp_path_factory):
-    """Config keys, and the workdir of a run in blocks as long as they come, from the device's memory."""
-    keys = {"optimizer__embedding": request.param, "train__log_every": 4, "train__epochs": 2}
+    """Config keys, and the workdir of a run in blocks as long as they come, from the device's memory; V stands still half-way."""
+    keys = {
+        "optimizer__embedding": request.param,
+        "train__log_every": 4,
+        "train__epochs": 2,
+        "method__epochs": 1,
+    }
     workdir = tmp_path_factory.mktemp("undivided")
     train.train(small(**keys), workdir, quiet)
     return keys, workdir
