@@ -11,7 +11,8 @@ epoch without improvement, stop after two. IPNN there: dropout .3, no batch norm
 
 Result: DeepFM with CE (--config.method.name=ce) reaches the published .98395 test AUC; the README has the table.
 `:paper` has the AutoLoss paper's settings; `:quick` one epoch of a small network; `:missing` and `:flipped` have
-candidates that reckon with lost positives (data.missing) or wrong labels (data.flipped) in train.
+candidates that reckon with lost positives (data.missing) or wrong labels (data.flipped) in train, and a controller that
+learns for the first six epochs, or slowly to the end.
 """
 
 from autoloss_jax import config, paper, settings
@@ -19,7 +20,10 @@ from autoloss_jax import config, paper, settings
 NOISY = {"model.hidden": (128, 128), "method.every": 3, "data.controller_share": 0.1}
 VARIANTS = {
     "missing": NOISY
-    | {"method.pool": ("ce", "missing_ce(rate=0.2)", "missing_ce(rate=0.4)", "missing_ce(rate=0.6)")},
+    | {
+        "method.pool": ("ce", "missing_ce(rate=0.2)", "missing_ce(rate=0.4)", "missing_ce(rate=0.6)"),
+        "method.epochs": 6,
+    },
     "flipped": NOISY
     | {
         "method.pool": ("ce", "flipped_ce(rate=0.1)", "flipped_ce(rate=0.2)", "flipped_ce(rate=0.4)"),

@@ -30,7 +30,11 @@ def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
     grid = figure.subplots(len(pairs), len(FIGURES), squeeze=False, height_ratios=heights)
     for axes, pair in zip(grid, pairs, strict=True):
         rows = [row for row in table if (row.dataset, row.model) == pair][::-1]
-        axes[0].set_title(f"{short(pair[0])}, {pair[1]}", loc="left", fontsize=10, fontweight="bold")
+        name = f"{short(pair[0])}, {pair[1]}"  # no title: half of its width would push the panels apart
+        axes[0].annotate(
+            name, (0, 1), (0, 5), "axes fraction", "offset points", fontweight="bold", in_layout=False
+        )
+        axes[0].set_title(" ", fontsize=10)  # its height
         for axis, (name, figures) in zip(axes, FIGURES.items(), strict=True):
             _panel(axis, rows, name, figures, ours)
             axis.set_yticks(range(len(rows)), [])
