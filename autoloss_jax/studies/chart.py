@@ -30,11 +30,8 @@ def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
     grid = figure.subplots(len(pairs), len(FIGURES), squeeze=False, height_ratios=heights)
     for axes, pair in zip(grid, pairs, strict=True):
         rows = [row for row in table if (row.dataset, row.model) == pair][::-1]
-        name = f"{short(pair[0])}, {pair[1]}"  # no title: half of its width would push the panels apart
-        axes[0].annotate(
-            name, (0, 1), (0, 5), "axes fraction", "offset points", fontweight="bold", in_layout=False
-        )
-        axes[0].set_title(" ", fontsize=10)  # its height
+        middle = axes[len(axes) // 2]  # over an outer panel a long title would push the panels apart
+        middle.set_title(f"{short(pair[0])}, {pair[1]}", fontsize=10, fontweight="bold")
         for axis, (name, figures) in zip(axes, FIGURES.items(), strict=True):
             _panel(axis, rows, name, figures, ours)
             axis.set_yticks(range(len(rows)), [])
