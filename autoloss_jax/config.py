@@ -146,6 +146,12 @@ class Method:
     )
     every: int = key(7, "f: recommender updates per controller update", low=1)
     epochs: int = key(0, "epochs in which the controller learns; then it stands still; 0: all", low=0)
+    signal: float = key(
+        0.0,
+        "the controller stands still once run.signal is below this twice in a row; 0: never",
+        low=0.0,
+        high=1.0,
+    )
     xi: float = key(1e-3, "learning rate of the virtual step, Eq. (13); 0: first order", low=0.0)
     virtual_step: str = key(
         "adam", "the virtual step is plain SGD (the paper), or scaled as Adam scales", choices=("sgd", "adam")
@@ -204,11 +210,7 @@ class Optimizer:
         choices=("auto", "adam", "sparse_adam", "lazy_adam", "rowwise_adagrad"),
     )
     l2: float = key(0.0, "lambda in (lambda / 2) ||E||^2, in the loss", low=0.0)
-    l2_scope: str = key(
-        "table",
-        "l2 acts on the whole embedding table, or on the rows of the batch",
-        choices=("table", "batch"),
-    )
+    l2_scope: str = key("table", "l2 is on the whole table, or the batch's rows", choices=("table", "batch"))
     weight_decay: float = key(0.0, "decoupled decay of the embeddings, times the learning rate", low=0.0)
     clip_norm: float = key(0.0, "clip the recommender's gradient to this norm; 0: do not", low=0.0)
     decay: float = key(
@@ -225,9 +227,7 @@ class Train:
     patience: int = key(2, "stop after this many evaluations without improvement", low=1)
     monitor: str = key("auc", "the validation figure that decides", choices=("auc", "logloss"))
     evaluate_every: int = key(0, "steps between evaluations; 0: at the end of each epoch", low=0)
-    checkpoint_every: int = key(
-        0, "steps between checkpoints, beside those at evaluations; 0: none between", low=0
-    )
+    checkpoint_every: int = key(0, "steps between checkpoints, beside those at evaluations; 0: none", low=0)
     block: int = key(
         32, "the most steps that run on the device without a word from the host; changes no result", low=1
     )
@@ -268,8 +268,7 @@ class Run:
     seed: int = key(0, "everything random in training derives from it", low=0)
     signal: bool = key(
         False,
-        "at each evaluation of a method that searches, log the cosine between its hypergradients on two batches of val; "
-        "changes no result",
+        "at each evaluation of a search, log the mean cosine between its hypergradients on 16 pairs of batches of val; changes no result",
     )
     profile: bool = key(False, "write a trace of some steps to WORKDIR/profile, for TensorBoard or Perfetto")
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from autoloss_jax import autoloss, sharding
 from autoloss_jax.autoloss import AutoLoss, Batch, TrainState
@@ -29,17 +30,18 @@ class Feed(Protocol):
 
 
 Step = Callable[..., TrainState]  # (AutoLoss, state, W's batch, V's batch or none) -> state
+NEVER = np.int32(np.iinfo(np.int32).max)  # no training has so many steps
 
 
 def train_block(
-    al: AutoLoss, feed: Feed, every: int, step: Step = autoloss.train_step, searched: int | None = None
+    al: AutoLoss, feed: Feed, every: int, step: Step = autoloss.train_step
 ) -> Callable[..., TrainState]:
     """Algorithm 1 over a feed, jitted: (state, source, stop) -> the state at step `stop`. The state is given away.
 
     V stands still from step `searched` on, if that is given.
     """
 
-    def block(state, source, stop):
+    def block(state, source, stop, searched=NEVER):
         state = algorithm1(al, feed, every, step, state, source, stop, searched)
         return sharding.Placement(feed.mesh)("state", state)
 
@@ -57,7 +59,7 @@ def train_members(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainSt
         axes = jax.tree_util.tree_map_with_path(lambda path, _: None if _shared(path) else 0, states)
 
         def one(state):
-            return algorithm1(al, feed, every, autoloss.train_step, state, source, stop)
+            return algorithm1(al, feed, every, autoloss.train_step, state, source, stop, NEVER)
 
         return jax.vmap(one, in_axes=(axes,), out_axes=axes)(states)
 
@@ -72,7 +74,7 @@ def algorithm1(
     state: TrainState,
     source: Any,
     stop: jax.Array,
-    searched: int | None = None,
+    searched: jax.Array | np.int32,
 ) -> TrainState:
     """From the state's step to `stop`, in one program: V moves before W in every `every`-th step, before step `searched`.
 
@@ -92,15 +94,14 @@ def algorithm1(
         return step(al, state, train_batch, val_batch)
 
     def period(state):
-        due = (state.step % every == 0).astype(jnp.int32)
+        end = jnp.minimum(stop, (state.step // every + 1) * every)
+        due = ((state.step % every == 0) & (state.step < searched)).astype(jnp.int32)
         state = jax.lax.fori_loop(0, due, search, state)
-        return until(jnp.minimum(stop, -(-state.step // every) * every), state)
+        return until(end, state)
 
     if al.taught_by != "val":
         return until(stop, state)
-    last = stop if searched is None else jnp.minimum(stop, searched)
-    state = jax.lax.while_loop(lambda s: s.step < last, period, state)
-    return state if searched is None else until(stop, state)
+    return jax.lax.while_loop(lambda s: s.step < stop, period, state)
 
 
 def stack(states: Sequence[TrainState]) -> TrainState:

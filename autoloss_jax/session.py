@@ -54,10 +54,10 @@ class Session:
     pool: tuple[str, ...]
     epoch_steps: int
     feed: host.Stream | device.Resident
-    train_block: Callable[..., TrainState]  # (state, source, stop) -> state
+    train_block: Callable[..., TrainState]  # (state, source, stop, searched) -> state
     settle: Callable[[TrainState], TrainState]
     evaluate_step: evaluate.Evaluate
-    signal: Callable[[TrainState], float] | None  # of V's gradient, where it is asked for
+    signal: Callable[[TrainState], float] | None  # of V's gradient, where it is wanted
 
     @property
     def total_steps(self) -> int:
@@ -97,13 +97,11 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         pool=tuple(pool),
         epoch_steps=epoch_steps,
         feed=feed,
-        train_block=programs.train_block(
-            al, feed, cfg.method.every, method.step, cfg.method.epochs * epoch_steps or None
-        ),
+        train_block=programs.train_block(al, feed, cfg.method.every, method.step),
         settle=jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0),
         evaluate_step=evaluate.program(al, mesh),
         signal=signal.meter(al, mesh, splits.train, splits.controller, cfg.train.batch_size)
-        if cfg.run.signal and method.searches
+        if (cfg.run.signal or cfg.method.signal) and method.searches
         else None,
     )
 

@@ -41,6 +41,9 @@ def cosine(al: AutoLoss, state: TrainState, batch: Batch, first: Batch, second: 
     return agreement
 
 
+PAIRS = 16  # over which a meter takes the mean: one cosine alone says little
+
+
 def meter(
     al: AutoLoss,
     mesh: jax.sharding.Mesh,
@@ -48,7 +51,7 @@ def meter(
     controller: tuple[host.Split, ...],
     batch_size: int,
 ) -> Callable[[TrainState], float]:
-    """State -> `cosine` on batches that its key and step draw; the two of val share no row."""
+    """State -> the mean of `cosine` over pairs that its key and step draw; the two batches of val of a pair share no row."""
     half = min(batch_size, host.num_rows(controller) // 2) // mesh.shape["data"] * mesh.shape["data"]
     orders = (
         Order("signal train", host.num_rows(train), batch_size),
@@ -56,11 +59,12 @@ def meter(
     )
     jitted = jax.jit(functools.partial(cosine, al))
 
-    def measure(state: TrainState) -> float:
-        root, step = np.asarray(jax.random.key_data(state.key)), int(state.step)
-        rows, val_rows = (order.rows(root, step) for order in orders)
+    def one(state: TrainState, pair: int) -> jax.Array:
+        root, number = np.asarray(jax.random.key_data(state.key)), PAIRS * int(state.step) + pair
+        rows, val_rows = (order.rows(root, number) for order in orders)
         drawn = ((train, rows), (controller, val_rows[:half]), (controller, val_rows[half:]))
         shares = (host.gather(parts, r[sharding.share(mesh, len(r))]) for parts, r in drawn)
-        return float(jitted(state, *(sharding.put(mesh, "batch", share) for share in shares)))
+        own = state.replace(key=autoloss.stream(state.key, pair, "pair"))
+        return jitted(own, *(sharding.put(mesh, "batch", share) for share in shares))
 
-    return measure
+    return lambda state: float(np.mean([one(state, pair) for pair in range(PAIRS)]))

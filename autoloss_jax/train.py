@@ -21,6 +21,7 @@ from autoloss_jax import (
     methods,
     metrics,
     processes,
+    programs,
     report,
     settings,
     snapshots,
@@ -123,9 +124,10 @@ def _loop(
         ):
             if begin == start or begin % session.evaluate_every == 0:
                 state = in_force(state, begin)
-            train_block = train_block or clock.compile(session.train_block, state, source, np.int32(done))
+            given = (source, np.int32(done), _searched(session, progress))
+            train_block = train_block or clock.compile(session.train_block, state, *given)
             run = _traced(train_block, session.workdir / "profile") if done == profiled else train_block
-            state = run(state, source, np.int32(done))
+            state = run(state, *given)
             bar.step(done)
             evaluating = done % session.evaluate_every == 0 or done == session.total_steps
             if evaluating or done % cfg.train.log_every == 0:
@@ -134,8 +136,8 @@ def _loop(
                     if session.al.taught_by != "never":
                         snapshots.write(session.workdir, done, state.controller)
                     state, record["val"] = _evaluate(session, state, progress, best)
-                    if session.signal:
-                        record["signal"] = session.signal(state)
+                    if session.signal and (cfg.run.signal or progress.searched is None):
+                        record["signal"] = _heard(session, state, progress)
                     watch(-(-done // session.evaluate_every), record["val"])
                     clock.restart()
                 bar.note(_summary(record, progress), line=evaluating)
@@ -215,6 +217,22 @@ def _evaluate(
         state = state.replace(lr_scale=state.lr_scale * cfg.optimizer.decay)
     progress.stopped = progress.stalled >= cfg.train.patience
     return state, val
+
+
+def _heard(session: Session, state: TrainState, progress: Progress) -> float:
+    """V's signal; where it is below `method.signal` for the second time in a row, V stands still from here on."""
+    signal, least = session.signal(state), session.cfg.method.signal  # type: ignore[misc]
+    if least:
+        progress.faint = 0 if signal >= least else progress.faint + 1
+        if progress.faint == 2 and progress.searched is None:
+            progress.searched = int(state.step)
+    return signal
+
+
+def _searched(session: Session, progress: Progress) -> np.int32:
+    """The step from which V stands still: after its epochs, or where its signal was lost."""
+    ends = (session.cfg.method.epochs * session.epoch_steps, progress.searched)
+    return min((np.int32(end) for end in ends if end), default=programs.NEVER)
 
 
 def monitored(cfg: Config, val: Mapping[str, Any]) -> float:
@@ -297,4 +315,5 @@ def _summary(record: dict[str, Any], progress: Progress) -> str:
         auc = "-" if val["auc"] is None else f"{val['auc']:.5f}"
         parts += [f"{which} AUC {auc}", f"logloss {val['logloss']:.5f}"]
     stalled = f" (best at step {progress.best_step})" if progress.stalled else ""
-    return ", ".join([*parts, f"{record['examples_per_second']:,.0f} examples/s"]) + stalled
+    still = f", controller still since step {progress.searched}" if progress.searched else ""
+    return ", ".join([*parts, f"{record['examples_per_second']:,.0f} examples/s"]) + stalled + still

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, report, settings, signal, train
+from autoloss_jax import autoloss, report, settings, signal, snapshots, train
 from tests.test_autoloss import problem
 from tests.test_train import digest
 
@@ -39,8 +39,9 @@ def test_it_is_the_cosine_between_the_gradients_of_the_outer_loss():
         assert float(got) == pytest.approx(want, rel=1e-6)
 
 
-def test_the_batches_of_val_share_no_row(monkeypatch):
+def test_the_two_batches_of_val_share_no_row(monkeypatch):
     seen = []
+    monkeypatch.setattr(signal, "PAIRS", 1)
     monkeypatch.setattr(signal, "cosine", lambda al, state, *batches: seen.extend(batches) or jnp.zeros(()))
     rows = {"x": np.arange(50)[:, None].astype(np.int32), "y": np.zeros(50, np.int32)}
     state = autoloss.TrainState(jnp.asarray(3), jax.random.key(0), None, None, None, None)
@@ -59,3 +60,47 @@ def test_measuring_it_changes_no_bit_of_training(finished, tmp_path):
     assert all(("signal" in r) == ("val" in r) for r in records)
     assert all(-1 <= r["signal"] <= 1 for r in records if "val" in r)
     assert not any("signal" in r for r in report.read_log(workdir / "metrics.jsonl"))
+
+
+@pytest.fixture
+def fading(small, monkeypatch):
+    """A config whose signal is below its bound at evaluations 2, 4 and 5, and one that never looks."""
+    heard = (0.9, 0.4, 0.6, 0.3, 0.2, 0.9, 0.9)
+    steps = []
+
+    def meter(*_):
+        def measure(state):
+            steps.append(int(state.step))
+            return heard[steps[-1] // 10 - 1]
+
+        return measure
+
+    monkeypatch.setattr(signal, "meter", meter)
+    keys = {"train__epochs": 7, "train__patience": 9, "train__evaluate_every": 10, "method__every": 3}
+    return small(**keys, method__signal=0.5), small(**keys), steps
+
+
+def test_a_controller_whose_signal_is_lost_twice_in_a_row_stands_still(fading, tmp_path):
+    cfg, deaf, steps = fading
+    train.train(cfg, tmp_path / "heard", lambda _: None)
+    assert steps == [10, 20, 30, 40, 50]  # and after that nobody asks
+    train.train(deaf, tmp_path / "deaf", lambda _: None)
+    left, other = (list(snapshots.read(tmp_path / name).items()) for name in ("heard", "deaf"))
+    for (step, (V, _)), (_, (theirs, _)) in zip(left, other, strict=True):
+        assert jax.tree.all(jax.tree.map(np.array_equal, V, theirs)) == (step <= 50)
+        assert jax.tree.all(jax.tree.map(np.array_equal, V, dict(left)[50][0])) == (step >= 50)
+
+
+@pytest.mark.parametrize("evaluation", [4, 5, 6], ids=["faint once", "lost", "after that"])
+def test_a_run_killed_about_the_moment_ends_in_the_same_bits(fading, tmp_path, evaluation):
+    cfg, *_ = fading
+    train.train(cfg, tmp_path / "whole", lambda _: None)
+
+    def kill(number, _):
+        if number == evaluation:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(cfg, tmp_path / "killed", lambda _: None, kill)
+    train.train(cfg, tmp_path / "killed", lambda _: None)
+    assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
