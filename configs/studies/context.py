@@ -5,7 +5,8 @@
 Of train's positives 20 or 40 % are missing, but not evenly: by the time of day (`field_2`, 7 values) or by the country
 (`field_8`, 80), from none to twice as many, in a random order, as where one platform reports conversions and another does not.
 A tenth of validation, with true labels, teaches the controller, which sees that field beside label and prediction; `retrain
-method.sees=[]` does not; `method.epochs=6` is one that learns for six epochs, `method.epochs=0` one that learns to the end.
+method.sees=[]` does not; `method.epochs=6` is one that learns for six epochs, `method.epochs=0` one that learns to the end,
+`method.signal=0.5` one that learns until its signal is lost.
 CE, the even mixture and static weights found by trials train on all rows, these included.
 `:flipped` is the same with 20 % of all labels flipped, from none to 40 % by the time of day, as where some of those who
 label are careless.
@@ -16,7 +17,14 @@ Result: WORKDIR/context.md (or flipped_by.md), .csv, .png, report.html. `:quick`
 from autoloss_jax import settings
 from autoloss_jax.studies.grid import QUICK, Study
 
-SEARCHED = ("autoloss", "retrain", "autoloss method.epochs=6", "retrain method.epochs=6")
+SEARCHED = (
+    "autoloss",
+    "retrain",
+    "autoloss method.epochs=6",
+    "retrain method.epochs=6",
+    "retrain method.signal=0.5",
+)
+TO_THE_END, TO_ITS_SIGNAL = "retrain method.epochs=0", "retrain method.epochs=0 method.signal=0.5"
 VARIANTS = {
     "quick": QUICK
     | {
@@ -53,8 +61,8 @@ def get_config(variant: str = "") -> Study:
                 for field, rate in (("field_2", 0.2), ("field_2", 0.4), ("field_8", 0.4))
             ),
             models=("deepfm",),
-            methods=("ce", "al1", "bohb", "retrain method.sees=[]", "retrain method.epochs=0", "retrain"),
-            ours=("retrain method.epochs=0", "retrain"),
+            methods=("ce", "al1", "bohb", "retrain method.sees=[]", TO_THE_END, TO_ITS_SIGNAL, "retrain"),
+            ours=(TO_THE_END, TO_ITS_SIGNAL, "retrain"),
             fold_in_val=True,
         ),
         variant,
