@@ -136,7 +136,7 @@ def _loop(
                     if session.al.taught_by != "never":
                         snapshots.write(session.workdir, done, state.controller)
                     state, record["val"] = _evaluate(session, state, progress, best)
-                    if session.signal and (cfg.run.signal or progress.searched is None):
+                    if session.signal and (cfg.run.signal or done < _searched(session, progress)):
                         record["signal"] = _heard(session, state, progress)
                     watch(-(-done // session.evaluate_every), record["val"])
                     clock.restart()
