@@ -36,9 +36,9 @@ NEVER = np.int32(np.iinfo(np.int32).max)  # no training has so many steps
 def train_block(
     al: AutoLoss, feed: Feed, every: int, step: Step = autoloss.train_step
 ) -> Callable[..., TrainState]:
-    """Algorithm 1 over a feed, jitted: (state, source, stop) -> the state at step `stop`. The state is given away.
+    """Algorithm 1 over a feed, jitted: (state, source, stop, searched) -> the state at step `stop`. The state is given away.
 
-    V stands still from step `searched` on, if that is given.
+    V stands still from step `searched` on; left out, it never does.
     """
 
     def block(state, source, stop, searched=NEVER):

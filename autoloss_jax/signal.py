@@ -59,12 +59,15 @@ def meter(
     )
     jitted = jax.jit(functools.partial(cosine, al))
 
-    def one(state: TrainState, pair: int) -> jax.Array:
-        root, number = np.asarray(jax.random.key_data(state.key)), PAIRS * int(state.step) + pair
-        rows, val_rows = (order.rows(root, number) for order in orders)
+    def one(state: TrainState, root: np.ndarray, step: int, pair: int) -> jax.Array:
+        rows, val_rows = (order.rows(root, PAIRS * step + pair) for order in orders)
         drawn = ((train, rows), (controller, val_rows[:half]), (controller, val_rows[half:]))
         shares = (host.gather(parts, r[sharding.share(mesh, len(r))]) for parts, r in drawn)
         own = state.replace(key=autoloss.stream(state.key, pair, "pair"))
         return jitted(own, *(sharding.put(mesh, "batch", share) for share in shares))
 
-    return lambda state: float(np.mean([one(state, pair) for pair in range(PAIRS)]))
+    def measure(state: TrainState) -> float:
+        root, step = np.asarray(jax.random.key_data(state.key)), int(state.step)
+        return float(np.mean([one(state, root, step, pair) for pair in range(PAIRS)]))
+
+    return measure

@@ -137,7 +137,8 @@ def _loop(
                         snapshots.write(session.workdir, done, state.controller)
                     state, record["val"] = _evaluate(session, state, progress, best)
                     if session.signal and (cfg.run.signal or done < _searched(session, progress)):
-                        record["signal"] = _heard(session, state, progress)
+                        record["signal"] = session.signal(state)
+                        _heed(progress, record["signal"], cfg.method.signal, done)
                     watch(-(-done // session.evaluate_every), record["val"])
                     clock.restart()
                 bar.note(_summary(record, progress), line=evaluating)
@@ -219,14 +220,12 @@ def _evaluate(
     return state, val
 
 
-def _heard(session: Session, state: TrainState, progress: Progress) -> float:
-    """V's signal; where it is below `method.signal` for the second time in a row, V stands still from here on."""
-    signal, least = session.signal(state), session.cfg.method.signal  # type: ignore[misc]
-    if least:
+def _heed(progress: Progress, signal: float, least: float, step: int) -> None:
+    """Where V's signal is below `least` for the second time in a row, V stands still from this step on."""
+    if least and progress.searched is None:
         progress.faint = 0 if signal >= least else progress.faint + 1
-        if progress.faint == 2 and progress.searched is None:
-            progress.searched = int(state.step)
-    return signal
+        if progress.faint == 2:
+            progress.searched = step
 
 
 def _searched(session: Session, progress: Progress) -> np.int32:

@@ -33,14 +33,14 @@ def problem(embedding):
 @pytest.mark.usefixtures("compiled_fast")
 def test_a_controller_that_has_searched_its_steps_stands_still_and_the_recommender_learns_on():
     cfg, al, feed = problem("sparse_adam")
+    program = programs.train_block(al, feed, EVERY)
+    never = programs.train_block(al, feed, every=10 * STEPS)
     for searched in (49, 51):  # between two controller updates, and at one, which is no longer done
-        program = programs.train_block(al, feed, EVERY)
         ended = states.initial(al, cfg)
         for stop in (20, 50, STEPS):
             ended = program(ended, feed.splits, np.int32(stop), np.int32(searched))
         half = program(states.initial(al, cfg), feed.splits, np.int32(searched))
         theta = jax.tree.map(np.asarray, half.controller.params)
-        never = programs.train_block(al, feed, every=10 * STEPS)
         alone = never(half, feed.splits, np.int32(STEPS))
         assert int(ended.step) == STEPS
         assert jax.tree.all(jax.tree.map(np.array_equal, ended.controller.params, theta))

@@ -118,7 +118,7 @@ def signal(title: str, step: np.ndarray, cosine: np.ndarray) -> Figure:
     ax = axes[0, 0]
     ax.axhline(0, color="gray", linewidth=0.8)
     ax.plot(step, cosine, "o-", markersize=4)
-    ax.set(xlabel="step of the recommender", ylabel="cosine, mean of 16 pairs", ylim=(-1.05, 1.05))
+    ax.set(xlabel="step of the recommender", ylabel="mean cosine", ylim=(-1.05, 1.05))
     ax.grid(alpha=0.25)
     return figure
 

@@ -24,7 +24,7 @@ SEARCHED = (
     "retrain method.epochs=6",
     "retrain method.signal=0.5",
 )
-TO_THE_END, TO_ITS_SIGNAL = "retrain method.epochs=0", "retrain method.epochs=0 method.signal=0.5"
+SEEING = ("retrain method.epochs=0", "retrain method.epochs=0 method.signal=0.5", "retrain")
 VARIANTS = {
     "quick": QUICK
     | {
@@ -61,8 +61,8 @@ def get_config(variant: str = "") -> Study:
                 for field, rate in (("field_2", 0.2), ("field_2", 0.4), ("field_8", 0.4))
             ),
             models=("deepfm",),
-            methods=("ce", "al1", "bohb", "retrain method.sees=[]", TO_THE_END, TO_ITS_SIGNAL, "retrain"),
-            ours=(TO_THE_END, TO_ITS_SIGNAL, "retrain"),
+            methods=("ce", "al1", "bohb", "retrain method.sees=[]", *SEEING),
+            ours=SEEING,
             fold_in_val=True,
         ),
         variant,
