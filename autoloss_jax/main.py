@@ -9,14 +9,17 @@ import rich.console
 from absl import flags
 from ml_collections import config_flags
 
-from autoloss_jax import config, door, processes, report, restore, settings
-from autoloss_jax.checkpoint import Loaded
-from autoloss_jax.config import Config
+from autoloss_jax import config
+from autoloss_jax.cli import app
+from autoloss_jax.cli.app import CONFIG, say
+from autoloss_jax.config import Config, settings
+from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import synthetic
-from autoloss_jax.door import CONFIG, say
-from autoloss_jax.metrics import Calibration
+from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.search import train, tune
-from autoloss_jax.settings import UserError
+from autoloss_jax.training import prediction, report
+from autoloss_jax.training.checkpoint import Loaded
+from autoloss_jax.training.metrics import Calibration
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "tune", "evaluate", "predict"], "what to do")
 CHECKPOINT = flags.DEFINE_string(
@@ -53,7 +56,7 @@ def _train() -> None:
 
 def _run() -> tuple[Config, Path]:
     """The config and the folder of a run; its data, if they are to be made up."""
-    workdir = door.folder()
+    workdir = app.folder()
     cfg: Config = config.check(CONFIG.value)
     return processes.chief_first(lambda: synthetic.generated(cfg, workdir, say)), workdir
 
@@ -72,13 +75,13 @@ def _tune() -> None:
 
 def _evaluate() -> None:
     """Print the figures of a checkpoint as JSON."""
-    overrides, workdir = _overrides(), door.existing_folder()
+    overrides, workdir = _overrides(), app.existing_folder()
     loaded, calibration = _loaded(workdir, overrides)
     other_file = "data.path" in overrides
-    figures = restore.evaluate_run(loaded, workdir, other_file, lambda _: None, calibration)
-    figures = report.finite(figures)
+    figures = prediction.evaluate_run(loaded, workdir, other_file, lambda _: None, calibration)
+    figures = atomic.finite(figures)
     if OUTPUT.value:
-        report.write_json(Path(OUTPUT.value), figures)
+        atomic.write_json(Path(OUTPUT.value), figures)
     if processes.is_chief():
         print(json.dumps(figures, allow_nan=False))
 
@@ -88,11 +91,11 @@ def _predict() -> None:
     processes.alone("--mode=predict")
     if not OUTPUT.value:
         raise UserError("--output: name the Parquet file to write, as --output=scores.parquet")
-    overrides, workdir = _overrides(), door.existing_folder()
+    overrides, workdir = _overrides(), app.existing_folder()
     if "data.path" not in overrides:
         raise UserError("--config.data.path: name the file of rows to score")
     loaded, calibration = _loaded(workdir, overrides)
-    rows = restore.predict(loaded, workdir, Path(OUTPUT.value), calibration)
+    rows = prediction.predict(loaded, workdir, Path(OUTPUT.value), calibration)
     say(f"{rows:,} rows scored: {OUTPUT.value}")
 
 
@@ -100,8 +103,10 @@ def _loaded(workdir: Path, overrides: dict[str, Any]) -> tuple[Loaded, Calibrati
     """The checkpoint that is asked for, and what corrects its probabilities."""
     if CALIBRATED.value and CHECKPOINT.value:
         raise UserError("--calibrated: what is known belongs to the best checkpoint; leave --checkpoint out")
-    calibration = restore.calibration(workdir) if CALIBRATED.value else restore.AS_IT_IS
-    return restore.load(workdir, Path(CHECKPOINT.value) if CHECKPOINT.value else None, overrides), calibration
+    calibration = prediction.calibration(workdir) if CALIBRATED.value else prediction.AS_IT_IS
+    return prediction.load(
+        workdir, Path(CHECKPOINT.value) if CHECKPOINT.value else None, overrides
+    ), calibration
 
 
 def _overrides() -> dict[str, Any]:
@@ -109,4 +114,4 @@ def _overrides() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    door.enter(main, __name__)
+    app.enter(main, __name__)

@@ -10,9 +10,10 @@ import sys
 
 import jax
 
-from autoloss_jax import models, settings
-from autoloss_jax import state as states
-from autoloss_jax.rows import Table
+from autoloss_jax.config import settings
+from autoloss_jax.models import registry
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import states
 from benchmarks import ours, workload
 from benchmarks.contender import Contender, take_turns
 from benchmarks.peers import MODELS as TORCHFM
@@ -26,7 +27,7 @@ HEAD = (
 )
 
 
-def table(work: Workload, rounds: int, names: tuple[str, ...] = tuple(models.MODELS)) -> str:
+def table(work: Workload, rounds: int, names: tuple[str, ...] = tuple(registry.MODELS)) -> str:
     """Markdown, a row a model."""
     rows = [HEAD]
     for name in names:
@@ -43,9 +44,9 @@ def _row(name: str, work: Workload, rounds: int) -> str:
 
 def described(name: str) -> tuple[str, str]:
     """(Paper, what is computed), as the docstrings of a model have them."""
-    source = inspect.getdoc(sys.modules[models.MODELS[name].__module__]) or ""
+    source = inspect.getdoc(sys.modules[registry.MODELS[name].__module__]) or ""
     paper = re.search(r"\((?:as in )?([^()]*\d{4}[^()]*)\)", source)
-    formula = (inspect.getdoc(models.MODELS[name]) or "").partition("\n\n")[0].replace("\n", " ")
+    formula = (inspect.getdoc(registry.MODELS[name]) or "").partition("\n\n")[0].replace("\n", " ")
     return paper[1] if paper else "", formula.replace("|", r"\|")
 
 

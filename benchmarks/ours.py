@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autoloss_jax import autoloss, config, programs, settings, sharding
-from autoloss_jax import state as states
-from autoloss_jax.data import device
-from autoloss_jax.data.shuffle import Order
-from autoloss_jax.rows import Table
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss, scan
+from autoloss_jax.config import settings
+from autoloss_jax.data.load import device
+from autoloss_jax.data.load.shuffle import Order
+from autoloss_jax.distributed import sharding
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import states
 from benchmarks import contender, workload
 from benchmarks.workload import Workload
 
@@ -64,10 +67,8 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
         full = len(y) // work.batch_size * work.batch_size
         return _forward(al, initial[0], jnp.asarray(x[:full].reshape(-1, work.batch_size, work.num_fields)))
     if int(members) > 1:
-        return _training(programs.train_members(al, feed, work.every), programs.stack(initial), feed)
-    return _training(
-        programs.train_block(al, feed, work.every), sharding.put_state(mesh, initial.pop()), feed
-    )
+        return _training(scan.train_members(al, feed, work.every), scan.stack(initial), feed)
+    return _training(scan.train_block(al, feed, work.every), sharding.put_state(mesh, initial.pop()), feed)
 
 
 def _training(program, state, feed):

@@ -45,10 +45,10 @@ def write_rows(path: Path, rows: int, seed: int = 0) -> None:
 def ours(path: Path, folder: Path) -> int:
     """`data.prepare`; the rows of the embedding table."""
     from autoloss_jax import config
-    from autoloss_jax.data import preparation
+    from autoloss_jax.data.prepare import pipeline
 
     data = config.Data(name="b", format="criteo", path=str(path), cache=str(folder), min_count=MIN_COUNT)
-    return preparation.prepare(data, lambda _: None, shown=False).schema.num_rows
+    return pipeline.prepare(data, lambda _: None, shown=False).schema.num_rows
 
 
 def pandas(path: Path, folder: Path) -> int:
@@ -84,9 +84,10 @@ def pandas(path: Path, folder: Path) -> int:
 
 def batches(folder: Path, batch_size: int, blocks: int = 60) -> float:
     """Rows per second that the host makes batches of, ahead of a device."""
-    from autoloss_jax import sharding
-    from autoloss_jax.data import host, store
-    from autoloss_jax.data.shuffle import Order
+    from autoloss_jax.data import store
+    from autoloss_jax.data.load import host
+    from autoloss_jax.data.load.shuffle import Order
+    from autoloss_jax.distributed import sharding
 
     found, root, block = store.open_store(folder), np.array([0, 1], np.uint32), 32
     train = found.split("train")

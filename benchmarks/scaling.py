@@ -17,9 +17,12 @@ if __name__ == "__main__":
 import jax
 import numpy as np
 
-from autoloss_jax import autoloss, config, settings, sharding
-from autoloss_jax import state as states
-from autoloss_jax.rows import Table
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss
+from autoloss_jax.config import settings
+from autoloss_jax.distributed import sharding
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import states
 
 EXAMPLES, VALUES = 4_400_000_000, 880_000_000  # of the terabyte of click logs: 24 days, before thresholding
 NUMERIC, CATEGORICAL, BUCKETS = 13, 26, 50

@@ -2,7 +2,7 @@
 
     python -m autoloss_jax.main --config=configs/criteo.py --config.data.path=train.txt --workdir=runs/criteo
 
-`python -m autoloss_jax.data.download criteo` fetches it.
+`python -m autoloss_jax.cli.download criteo` fetches it.
 Data: train.txt of the Kaggle challenge (tab, no header: label, I1-I13, C1-C26), or a folder with train.txt,
 valid.txt and test.txt; .gz is read too. One file is split 8:1:1 at random; values seen less than 10 times in train
 share one row per field.
@@ -11,10 +11,11 @@ Result: the paper gives CE .8056 / .4457 and AutoLoss .8092 / .4416 (test AUC / 
 `:paper`. L2 is that of the board's DeepFM (BARS, Criteo_x1). Not measured here on the full data. `:quick` makes a small file of the same format and takes seconds.
 """
 
-from autoloss_jax import config, paper, settings
+from autoloss_jax import config
+from autoloss_jax.config import presets, settings
 
 VARIANTS = {
-    "paper": paper.SETTINGS,
+    "paper": presets.SETTINGS,
     "quick": {"data.generate": 10_000, "data.min_count": 5, "train.epochs": 1, "train.batch_size": 200},
 }
 

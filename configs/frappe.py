@@ -2,7 +2,7 @@
 
     python -m autoloss_jax.main --config=configs/frappe.py --config.data.path=DIR --workdir=runs/frappe
 
-`python -m autoloss_jax.data.download frappe` fetches the same rows as CSV, and prints the flags that read them so.
+`python -m autoloss_jax.cli.download frappe` fetches the same rows as CSV, and prints the flags that read them so.
 Data: a folder with train.libsvm, valid.libsvm and test.libsvm (`label index:1 ...`; .libfm and .gz are read too).
 
 Protocol (BARS, Frappe_x1): embed_dim 10, batch 4096, Adam 1e-3, MLP 400-400-400, batch norm, dropout .2, L2 .05 on
@@ -15,7 +15,8 @@ candidates that reckon with lost positives (data.missing) or wrong labels (data.
 learns for the first six epochs, or slowly to the end.
 """
 
-from autoloss_jax import config, paper, settings
+from autoloss_jax import config
+from autoloss_jax.config import presets, settings
 
 NOISY = {"model.hidden": (128, 128), "method.every": 3, "data.controller_share": 0.1}
 VARIANTS = {
@@ -30,7 +31,7 @@ VARIANTS = {
         "optimizer.controller_learning_rate": 1e-4,
     },
     "ipnn": {"model.name": "ipnn", "model.dropout": 0.3, "model.batch_norm": False, "train.patience": 3},
-    "paper": paper.SETTINGS,
+    "paper": presets.SETTINGS,
     "quick": {"model.hidden": (32,), "train.epochs": 1},
 }
 

@@ -2,7 +2,7 @@
 
     python -m autoloss_jax.main --config=configs/movielens1m.py --config.data.path=ratings.dat --workdir=runs/ml1m
 
-`python -m autoloss_jax.data.download movielens1m` fetches it.
+`python -m autoloss_jax.cli.download movielens1m` fetches it.
 Data: ratings.dat (`user::movie::rating::timestamp`; .gz is read too).
 Split 8:1:1 at random. AUC is one-vs-rest, macro.
 
@@ -12,11 +12,12 @@ ratings and tests on the newest, with the L2, pool and controller's rate that va
 of a small network.
 """
 
-from autoloss_jax import config, paper, settings
+from autoloss_jax import config
+from autoloss_jax.config import presets, settings
 
 VARIANTS = {
-    "paper": paper.SETTINGS,
-    "binary": paper.SETTINGS | {"data.name": "movielens1m_binary", "data.num_classes": 2},
+    "paper": presets.SETTINGS,
+    "binary": presets.SETTINGS | {"data.name": "movielens1m_binary", "data.num_classes": 2},
     "time": {
         "data.name": "movielens1m_time",
         "data.time": "timestamp",

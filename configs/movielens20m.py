@@ -2,7 +2,7 @@
 
     python -m autoloss_jax.main --config=configs/movielens20m.py --config.data.path=ratings.csv --workdir=runs/ml20m
 
-`python -m autoloss_jax.data.download movielens20m` fetches it.
+`python -m autoloss_jax.cli.download movielens20m` fetches it.
 Data: ratings.csv (`userId,movieId,rating,timestamp`; .gz is read too); half stars are rounded up to 1..5.
 Split 8:1:1 at random. AUC is one-vs-rest, macro.
 
@@ -11,9 +11,10 @@ Not measured here on the full data.
 `:paper` has the paper's settings; `:quick` one epoch of a small network.
 """
 
-from autoloss_jax import config, paper, settings
+from autoloss_jax import config
+from autoloss_jax.config import presets, settings
 
-VARIANTS = {"paper": paper.SETTINGS, "quick": {"model.hidden": (16,), "train.epochs": 1}}
+VARIANTS = {"paper": presets.SETTINGS, "quick": {"model.hidden": (16,), "train.epochs": 1}}
 
 
 def get_config(variant: str = "") -> config.Config:

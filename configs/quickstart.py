@@ -8,7 +8,8 @@ teacher, label noise) and goes through the same prepare step as the real one.
 Result: a table of AutoLoss and CE on the same budget: test AUC and logloss. `:quick` is a smaller one, in seconds.
 """
 
-from autoloss_jax import config, settings
+from autoloss_jax import config
+from autoloss_jax.config import settings
 
 VARIANTS = {"quick": {"data.generate": 10_000, "train.epochs": 2, "train.batch_size": 200}}
 

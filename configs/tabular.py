@@ -12,10 +12,11 @@ are a value of their own; values seen less than data.min_count times in train sh
 Result: a table of test figures, and DIR/result.json. `:quick` is one epoch of a small network.
 """
 
-from autoloss_jax import config, paper, settings
+from autoloss_jax import config
+from autoloss_jax.config import presets, settings
 
 VARIANTS = {
-    "paper": paper.SETTINGS,
+    "paper": presets.SETTINGS,
     "quick": {"model.hidden": (16,), "train.epochs": 1, "train.batch_size": 100},
 }
 

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from autoloss_jax import autoloss, evaluate, losses, metrics, optimizers, selection
-from autoloss_jax import state as states
-from autoloss_jax.controller import Controller
+from autoloss_jax.algorithm import autoloss, gumbel, losses
+from autoloss_jax.algorithm.controller import Controller
 from autoloss_jax.models.deepfm import DeepFM
-from autoloss_jax.rows import Table
+from autoloss_jax.models.embeddings import optimizers
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import evaluation, metrics, states
 
 VOCAB_SIZES, STEPS, BATCH, EVERY = (300, 200, 100), 300, 256, 3
 
@@ -37,7 +38,7 @@ def main() -> None:
         drs=DeepFM(num_outputs=1, embed_dim=8, hidden=(32,)),  # or models.own.Own around any Linen module
         controller=Controller(num_losses=3, hidden=(16,)),
         losses=(losses.ce, losses.focal, lambda z, y: jnp.square(jax.nn.sigmoid(z[:, 0]) - y)),
-        weights=selection.gumbel_softmax,
+        weights=gumbel.gumbel_softmax,
         temperature=lambda step: jnp.maximum(0.01, 1 - step / STEPS),
         drs_tx=optimizers.Dense(optax.lion(optax.cosine_decay_schedule(3e-3, STEPS)), Table(VOCAB_SIZES)),
         controller_tx=optax.adam(1e-3),
@@ -54,7 +55,7 @@ def main() -> None:
         val = rows(random.integers(30_000, 35_000, BATCH)) if t % EVERY == 0 else None
         state = step(state, rows(random.integers(0, 30_000, BATCH)), val)
     test = rows(np.arange(35_000, 40_000))
-    logits, _ = jax.jit(functools.partial(evaluate.step, al))(state, test)
+    logits, _ = jax.jit(functools.partial(evaluation.step, al))(state, test)
     print(f"test AUC {metrics.auc(data['y'][35_000:], np.asarray(logits)[:, 0]):.4f}")
 
 

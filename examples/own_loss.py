@@ -13,9 +13,10 @@ from pathlib import Path
 
 import jax
 
-from autoloss_jax import config, report
+from autoloss_jax import config
 from autoloss_jax.data import synthetic
 from autoloss_jax.search import train
+from autoloss_jax.training import report
 
 
 def soft_hinge(logits: jax.Array, labels: jax.Array, *, margin: float = 1.0) -> jax.Array:

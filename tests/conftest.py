@@ -12,8 +12,10 @@ os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
 import jax
 import pytest
 
-from autoloss_jax import config, settings, train
+from autoloss_jax import config
+from autoloss_jax.config import settings
 from autoloss_jax.data import synthetic
+from autoloss_jax.training import loop
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -88,4 +90,4 @@ def finished(small, tmp_path_factory):
     """A finished AutoLoss run: (config, workdir, result)."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
     cfg = small()
-    return cfg, workdir, train.train(cfg, workdir, lambda _: None)
+    return cfg, workdir, loop.train(cfg, workdir, lambda _: None)

@@ -16,11 +16,15 @@ import jax
 import numpy as np
 from jax.sharding import AxisType
 
-from autoloss_jax import autoloss, checkpoint, config, evaluate, methods, models, programs, settings, sharding
-from autoloss_jax import state as states
-from autoloss_jax.data import device
-from autoloss_jax.data.shuffle import Order
-from autoloss_jax.rows import Table
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss, methods, scan
+from autoloss_jax.config import settings
+from autoloss_jax.data.load import device
+from autoloss_jax.data.load.shuffle import Order
+from autoloss_jax.distributed import sharding
+from autoloss_jax.models import registry
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import checkpoint, evaluation, states
 from benchmarks.scaling import largest_exchange
 
 FIELDS, BATCH, EXAMPLES, STEPS = 3, 64, 640, 50
@@ -57,7 +61,7 @@ def problem(mesh, sizes, slots=(), **keys):
     state = states.initial(al, cfg)
     if jax.config.jax_enable_x64:
         state = jax.tree.map(lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, state)
-    return al, state, programs.train_block(al, feed, 3, method.step), source
+    return al, state, scan.train_block(al, feed, 3, method.step), source
 
 
 def trained(mesh, steps=STEPS, **keys):
@@ -87,7 +91,7 @@ def gaps(grids, **keys):
 def largest_collectives(mesh, **keys):
     """Numbers in the largest array that devices exchange, of the training and of what reads the whole table."""
     al, state, program, source = problem(mesh, LARGE, **keys)
-    settle, forward = (jax.jit(functools.partial(f, al)) for f in (autoloss.settle, evaluate.step))
+    settle, forward = (jax.jit(functools.partial(f, al)) for f in (autoloss.settle, evaluation.step))
     batch = sharding.put(mesh, "batch", {k: np.asarray(v)[:BATCH] for k, v in source["train"].items()})
     compiled = {
         "train": program.lower(state, source, np.int32(0)),
@@ -152,4 +156,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    of_models(sys.argv[2:] or models.MODELS) if sys.argv[1] == "models" else main(Path(sys.argv[1]))
+    of_models(sys.argv[2:] or registry.MODELS) if sys.argv[1] == "models" else main(Path(sys.argv[1]))

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from autoloss_jax import report, restore, settings
-from autoloss_jax import train as loop
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.distributed import atomic
 from autoloss_jax.search import auto
 from autoloss_jax.search import train as searching
-from autoloss_jax.settings import UserError
+from autoloss_jax.training import loop, prediction
 from tests.test_train import digest
 
 
@@ -48,8 +49,8 @@ def test_the_best_on_validation_is_shipped_as_it_is(chosen):
     assert len(read(workdir / "search" / "bohb" / "search" / "trials.json")) == 2
     trained_on = {name: r["num_examples"]["train"] for name, r in results.items()}
     assert trained_on.pop("autoloss") < trained_on["retrain"] and len(set(trained_on.values())) == 1
-    loaded = restore.load(workdir, None, {})
-    assert restore.evaluate_run(loaded, workdir, False, quiet)["auc"] == pytest.approx(
+    loaded = prediction.load(workdir, None, {})
+    assert prediction.evaluate_run(loaded, workdir, False, quiet)["auc"] == pytest.approx(
         result["test"]["auc"], abs=1e-9
     )
 
@@ -154,7 +155,7 @@ def stub(result, aucs):
             left[workdir / "search"] = aucs["autoloss"]
         for folder, auc in left.items():
             folder.mkdir(parents=True)
-            report.write_json(folder / "result.json", result | {"val": {"auc": auc, "logloss": 0.5}})
+            atomic.write_json(folder / "result.json", result | {"val": {"auc": auc, "logloss": 0.5}})
             log = json.dumps({"step": result["best_step"], "alpha": {"ce": 1.0}})
             (folder / "metrics.jsonl").write_text(log + "\n")
         return read(workdir / "result.json")

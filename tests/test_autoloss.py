@@ -9,9 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from autoloss_jax import autoloss, config, evaluate, losses, selection, settings
-from autoloss_jax import state as states
-from autoloss_jax.rows import Table
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss, gumbel, losses
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import evaluation, states
 
 VOCAB_SIZES, BATCH = (150, 150, 150, 250), 24
 NUM_ROWS, NUM_FIELDS = sum(VOCAB_SIZES), len(VOCAB_SIZES)
@@ -228,22 +230,22 @@ def test_ce_at_xi_zero_has_no_gradient_and_is_refused(float64):
     al, state, train_batch, val_batch = problem(val_objective="ce")
     al = dataclasses.replace(al, xi=0.0)
     assert np.all(flatten(hypergradient(al, state, train_batch, val_batch)) == 0)
-    with pytest.raises(settings.UserError, match="identically zero"):
+    with pytest.raises(UserError, match="identically zero"):
         problem(val_objective="ce", xi=0.0)
 
 
 def test_temperature_is_the_papers_by_default():
     t = jnp.asarray([0, 7000, 19_800, 50_000])
     assert np.allclose(
-        selection.annealed_temperature(t), np.maximum(0.01, 1 - 0.00005 * np.asarray(t)), atol=1e-6
+        gumbel.annealed_temperature(t), np.maximum(0.01, 1 - 0.00005 * np.asarray(t)), atol=1e-6
     )
-    assert np.isclose(selection.annealed_temperature(jnp.asarray(100), horizon=100), 0.01)
+    assert np.isclose(gumbel.annealed_temperature(jnp.asarray(100), horizon=100), 0.01)
 
 
 def test_gumbel_softmax_selects_in_proportion_to_alpha():
     alpha = jnp.asarray([0.1, 0.2, 0.7])
     log_alpha = jnp.broadcast_to(jnp.log(alpha), (200_000, 3))
-    p = selection.gumbel_softmax(jax.random.key(0), log_alpha, jnp.asarray(0.3))
+    p = gumbel.gumbel_softmax(jax.random.key(0), log_alpha, jnp.asarray(0.3))
     share = np.bincount(np.argmax(p, axis=-1), minlength=3) / len(p)
     assert np.allclose(p.sum(-1), 1, atol=1e-5)
     assert np.allclose(share, alpha, atol=0.005)
@@ -254,12 +256,12 @@ def test_hard_selection_is_one_hot_with_the_soft_gradient():
     soft, hard = (
         jax.value_and_grad(
             lambda a, h=h: jnp.sum(
-                selection.gumbel_softmax(jax.random.key(2), a, 0.5, hard=h)[:, 0] * jnp.arange(50.0)
+                gumbel.gumbel_softmax(jax.random.key(2), a, 0.5, hard=h)[:, 0] * jnp.arange(50.0)
             )
         )
         for h in (False, True)
     )
-    z = selection.gumbel_softmax(jax.random.key(2), log_alpha, 0.5, hard=True)
+    z = gumbel.gumbel_softmax(jax.random.key(2), log_alpha, 0.5, hard=True)
     assert np.allclose(np.sort(z, axis=-1), [0, 0, 0, 1], atol=1e-6)
     assert np.allclose(soft(log_alpha)[1], hard(log_alpha)[1], atol=1e-5)
 
@@ -320,7 +322,7 @@ def test_a_step_with_a_val_batch_moves_v_by_the_hypergradient_and_then_w_under_t
 def test_al1_is_the_mean_of_the_pool():
     al, state, batch, _ = problem(name="al1")
     assert np.allclose(autoloss.train_step(al, state, batch).metrics.share, 0.25)
-    logits, mixed = evaluate.step(al, state, batch)
+    logits, mixed = evaluation.step(al, state, batch)
     assert np.allclose(mixed, np.mean([loss(logits, batch["y"]) for loss in al.losses], axis=0), rtol=1e-5)
 
 

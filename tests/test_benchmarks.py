@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from autoloss_jax import models
+from autoloss_jax.models import registry
 from benchmarks import models as table
 from benchmarks import run, workload
 from benchmarks.workload import Workload
@@ -65,7 +65,7 @@ def test_ours_needs_jax_flax_optax_and_numpy_alone():
 
 
 def test_every_model_names_its_paper_with_the_year_and_says_what_it_computes():
-    for name in models.MODELS:
+    for name in registry.MODELS:
         paper, formula = table.described(name)
         assert re.search(r"\d{4}$", paper), name
         assert formula.endswith("."), name

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import candidates, rows
-from autoloss_jax.settings import UserError
+from autoloss_jax.algorithm import candidates
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.models.embeddings import lookup
 from tests import devices
 
 
@@ -32,13 +33,13 @@ def test_one_candidate_with_l2_is_the_optimisers_l2_on_the_rows_of_the_batch(emb
 def test_a_row_is_pulled_by_the_mean_weight_of_the_examples_that_read_it():
     rng, table = np.random.default_rng(0), np.random.default_rng(1).standard_normal((9, 4))
     x, v, p = rng.integers(0, 8, (6, 3)), rng.integers(0, 2, (6, 3)), rng.random(6)
-    pull = jax.grad(lambda t: jnp.mean(p * rows.l2((0.0, 0.3), t, jnp.asarray(x), v)[:, 1]))(table)
+    pull = jax.grad(lambda t: jnp.mean(p * lookup.l2((0.0, 0.3), t, jnp.asarray(x), v)[:, 1]))(table)
     want = np.zeros_like(table)
     for row in range(9):
         readers = [p[b] for b in range(6) for s in range(3) if x[b, s] == row and v[b, s]]
         want[row] = 0.3 * np.mean(readers) * table[row] if readers else 0
     assert np.count_nonzero(want[:, 0]) > 3 and np.allclose(pull, want, atol=1e-6)
-    assert not np.any(np.asarray(rows.l2((0.0, 0.3), jnp.asarray(table), jnp.asarray(x)))[:, 0])
+    assert not np.any(np.asarray(lookup.l2((0.0, 0.3), jnp.asarray(table), jnp.asarray(x)))[:, 0])
 
 
 def test_every_candidate_takes_l2_and_no_other_loss_does():

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from autoloss_jax import compare
+from autoloss_jax.cli import compare
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,7 +37,7 @@ def test_weights_that_runs_found_for_themselves_do_not_part_their_seeds(finished
 def test_the_command_reads_result_json_and_names_what_is_missing(finished, tmp_path):
     def call(*runs):
         return subprocess.run(
-            [sys.executable, "-m", "autoloss_jax.compare", *map(str, runs)],
+            [sys.executable, "-m", "autoloss_jax.cli.compare", *map(str, runs)],
             capture_output=True,
             text=True,
             cwd=ROOT,

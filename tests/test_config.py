@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from autoloss_jax import config, settings
-from autoloss_jax.settings import UserError
+from autoloss_jax import config
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 

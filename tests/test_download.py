@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from autoloss_jax import config, settings
-from autoloss_jax.data import archive, download, preparation, remote
-from autoloss_jax.data.remote import Remote
-from autoloss_jax.settings import UserError
+from autoloss_jax import config
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data.download import archive, datasets, remote
+from autoloss_jax.data.download.remote import Remote
+from autoloss_jax.data.prepare import pipeline
 
 ROOT = Path(__file__).parent.parent
 CONTENT = b"PK" + os.urandom(200_000)
@@ -287,16 +289,16 @@ def source(server, tmp_path):
     members = {"ml-20m/ratings.csv": RATINGS.encode(), "ml-20m/README.txt": b"terms"}
     server.content = zipped(tmp_path / "made.zip", members).read_bytes()
     sums = tuple((name, hashlib.new(name, server.content).hexdigest()) for name in ("md5", "sha256"))
-    return dataclasses.replace(download.SOURCES["movielens20m"], url=server.url, sums=sums)
+    return dataclasses.replace(datasets.SOURCES["movielens20m"], url=server.url, sums=sums)
 
 
 def test_a_dataset_is_fetched_once_and_its_command_trains_on_it(
     server, source, tmp_path, monkeypatch, capsys
 ):
     server.tricks = [{"until": 100}]
-    monkeypatch.setitem(download.SOURCES, "movielens20m", source)
+    monkeypatch.setitem(datasets.SOURCES, "movielens20m", source)
     monkeypatch.setattr(sys, "argv", ["download", "movielens20m", f"--output={tmp_path / 'o'}"])
-    download.main()
+    datasets.main()
     folder = tmp_path / "o" / "movielens20m"
     flags = f"--config=configs/movielens20m.py --config.data.path={folder}/ratings.csv --workdir=runs/movielens20m"
     assert capsys.readouterr().out == f"bash launch/run.sh {flags}\n"
@@ -305,14 +307,14 @@ def test_a_dataset_is_fetched_once_and_its_command_trains_on_it(
     record = json.loads((folder / "source.json").read_text())
     assert record == {"url": server.url, "sha256": dict(source.sums)["sha256"], "checked": "the archive"}
     assert len(server.asked) == 2
-    assert download.download("movielens20m", source, tmp_path / "o", place(server), "") == folder
+    assert datasets.download("movielens20m", source, tmp_path / "o", place(server), "") == folder
     assert len(server.asked) == 2
     with pytest.raises(UserError, match="another SHA-256"):
-        download.download("movielens20m", source, tmp_path / "o", place(server), "0" * 64)
+        datasets.download("movielens20m", source, tmp_path / "o", place(server), "0" * 64)
     data = config.Data(
         format="ratings", num_classes=5, path=f"{folder}/ratings.csv", cache=str(tmp_path / "c")
     )
-    assert sum(preparation.prepare(data, lambda _: None).schema.num_examples.values()) == 300
+    assert sum(pipeline.prepare(data, lambda _: None).schema.num_examples.values()) == 300
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha256", "pinned", "file"])
@@ -322,28 +324,28 @@ def test_what_has_another_sum_gets_no_name(server, source, tmp_path, algorithm):
     files = source.files | ({"ratings.csv": "0" * 32} if algorithm == "file" else {})
     other = dataclasses.replace(source, sums=tuple(sums.items()), files=files)
     with pytest.raises(UserError, match=r"not 0000.*removed"):
-        download.download("movielens20m", other, tmp_path / "o", place(server), pin)
+        datasets.download("movielens20m", other, tmp_path / "o", place(server), pin)
     assert [p for p in (tmp_path / "o").iterdir() if not p.name.endswith(".lock")] == []
 
 
 def test_a_kill_between_fetching_and_unpacking_costs_nothing_fetched(server, source, tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "unpack", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        download.download("movielens20m", source, tmp_path / "o", place(server), "")
+        datasets.download("movielens20m", source, tmp_path / "o", place(server), "")
     assert {p.name for p in (tmp_path / "o").iterdir()} == {"d.zip", ".movielens20m.lock"}
     monkeypatch.undo()
     server.tricks = [{"status": 404}]
-    download.download("movielens20m", source, tmp_path / "o", place(server), "")
+    datasets.download("movielens20m", source, tmp_path / "o", place(server), "")
     assert len(server.asked) == 1
 
 
 def test_a_second_process_is_told_that_the_first_is_at_it(source, server, tmp_path):
-    with download._alone(tmp_path / ".movielens20m.lock"), pytest.raises(UserError, match="another process"):
-        download.download("movielens20m", source, tmp_path, place(server), "")
+    with datasets._alone(tmp_path / ".movielens20m.lock"), pytest.raises(UserError, match="another process"):
+        datasets.download("movielens20m", source, tmp_path, place(server), "")
 
 
 def test_the_table_of_sources_names_configs_and_keys_that_exist():
-    for name, source in download.SOURCES.items():
+    for name, source in datasets.SOURCES.items():
         words = dict(flag.removeprefix("--").split("=", 1) for flag in source.flags)
         assert (ROOT / words.pop("config")).is_file()
         assert {k.removeprefix("config.") for k in words} <= {k for k, _, _ in settings.keys(config.Config())}
@@ -355,20 +357,20 @@ def test_the_table_of_sources_names_configs_and_keys_that_exist():
 def test_frappe_as_it_is_published_goes_through_its_command(tmp_path):
     """Its files are tables of the fields' numbers, which configs/frappe.py reads with the flags that are printed."""
     rows = (
-        "label," + ",".join(download.FRAPPE) + "\n" + "".join(f"{i % 2}" + ",7" * 10 + "\n" for i in range(9))
+        "label," + ",".join(datasets.FRAPPE) + "\n" + "".join(f"{i % 2}" + ",7" * 10 + "\n" for i in range(9))
     )
-    for name in download.SOURCES["frappe"].files:
+    for name in datasets.SOURCES["frappe"].files:
         (tmp_path / name).write_text(rows)
     data = config.Data(
-        format="tabular", categorical=download.FRAPPE, path=str(tmp_path), cache=str(tmp_path / "cache")
+        format="tabular", categorical=datasets.FRAPPE, path=str(tmp_path), cache=str(tmp_path / "cache")
     )
-    assert preparation.prepare(data, lambda _: None).schema.fields == download.FRAPPE
+    assert pipeline.prepare(data, lambda _: None).schema.fields == datasets.FRAPPE
 
 
 def test_the_command_ends_a_stall_and_a_lie_in_one_line_and_exit_code_2(server, source, tmp_path):
     def call(*arguments):
         return subprocess.run(
-            [sys.executable, "-m", "autoloss_jax.data.download", *arguments],
+            [sys.executable, "-m", "autoloss_jax.cli.download", *arguments],
             capture_output=True,
             text=True,
             cwd=tmp_path,
@@ -394,4 +396,4 @@ def test_mistakes_on_the_command_line_are_one_line(monkeypatch):
     for words, message in mistakes.items():
         monkeypatch.setattr(sys, "argv", ["download", *words.split()])
         with pytest.raises(UserError, match=message.replace("?", r"\?")):
-            download.main()
+            datasets.main()

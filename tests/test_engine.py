@@ -16,11 +16,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from autoloss_jax.cli import inspect
 from autoloss_jax.config import Data
-from autoloss_jax.data import device, host, inspect, passes, preparation, store, synthetic
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import store, synthetic
+from autoloss_jax.data.load import device, host
+from autoloss_jax.data.prepare import pipeline, stages
 from autoloss_jax.data.shards import Picked, Shards
-from autoloss_jax.settings import UserError
-from autoloss_jax.sharding import make_mesh
+from autoloss_jax.distributed.sharding import make_mesh
 
 
 def quiet(_):
@@ -44,7 +47,7 @@ def content(prepared):
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(passes, "STRETCH", 100_000)  # of 770 kB
+    monkeypatch.setattr(stages, "STRETCH", 100_000)  # of 770 kB
 
 
 @pytest.mark.spark
@@ -56,17 +59,17 @@ def test_spark_makes_the_bytes_that_threads_make(criteo, tmp_path, monkeypatch, 
     monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--master local[2] --conf spark.ui.enabled=false pyspark-shell")
     keys = {"hash": ("C3",), "hash_size": 64}
     ours, theirs = (
-        preparation.prepare(data(criteo, tmp_path / e, engine=e, **keys), quiet) for e in ("local", "spark")
+        pipeline.prepare(data(criteo, tmp_path / e, engine=e, **keys), quiet) for e in ("local", "spark")
     )
     assert len(list(ours.path.glob("train-*.x.npy"))) == 8
     assert content(ours) == content(theirs)
     (tmp_path / "bad.txt").write_bytes(criteo.read_bytes() + b"1\tx\n")
     with pytest.raises(UserError, match=r"bad\.txt:3001: 2 columns where 40 are expected"):
-        preparation.prepare(data(tmp_path / "bad.txt", tmp_path / "b", engine="spark"), quiet)
+        pipeline.prepare(data(tmp_path / "bad.txt", tmp_path / "b", engine="spark"), quiet)
 
 
 def test_a_killed_prepare_goes_on_where_it_was_to_the_same_bytes(criteo, tmp_path, short):
-    whole = content(preparation.prepare(data(criteo, tmp_path / "whole"), quiet))
+    whole = content(pipeline.prepare(data(criteo, tmp_path / "whole"), quiet))
     given = data(criteo, tmp_path / "killed", memory_limit=0.5)
     script = (
         "import time\nfrom autoloss_jax.config import Data\nfrom autoloss_jax.data import passes, piece, preparation\n"
@@ -84,15 +87,15 @@ def test_a_killed_prepare_goes_on_where_it_was_to_the_same_bytes(criteo, tmp_pat
     made = {p: p.stat().st_ino for p in done[0].parent.iterdir()}
     assert 3 <= len(made) < 8
     finished = {p: inode for p, inode in made.items() if not p.name.startswith(".")}
-    kept, plain = {}, preparation.division.divide
+    kept, plain = {}, pipeline.division.divide
 
     def divide(parts, given):
         kept.update({part.folder: part.folder.stat().st_ino for part in parts})
         return plain(parts, given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation.division, "divide", divide)
-        again = preparation.prepare(given, quiet)
+        patch.setattr(pipeline.division, "divide", divide)
+        again = pipeline.prepare(given, quiet)
     assert finished.items() <= kept.items()  # what was read is not read again
     assert content(again) == whole
 
@@ -101,21 +104,21 @@ def test_a_glob_is_one_dataset_in_the_order_of_its_names(criteo, tmp_path):
     lines = criteo.read_bytes().splitlines(keepends=True)
     for name, part in {"day_1": lines[900:], "day_0": lines[:900]}.items():
         (tmp_path / name).write_bytes(b"".join(part))
-    one = preparation.prepare(data(criteo, tmp_path / "c"), quiet)
-    many = preparation.prepare(data(tmp_path / "day_*", tmp_path / "c"), quiet)
+    one = pipeline.prepare(data(criteo, tmp_path / "c"), quiet)
+    many = pipeline.prepare(data(tmp_path / "day_*", tmp_path / "c"), quiet)
     for split in store.SPLITS:
         assert jax.tree.all(
             jax.tree.map(lambda a, b: np.array_equal(a[:], b[:]), one.split(split), many.split(split))
         )
     with pytest.raises(UserError, match="no such file or folder"):
-        preparation.prepare(data(tmp_path / "week_*", tmp_path / "c"), quiet)
+        pipeline.prepare(data(tmp_path / "week_*", tmp_path / "c"), quiet)
 
 
 def test_a_bad_line_is_named_by_its_number_in_the_file_in_any_stretch(criteo, tmp_path, short):
     lines = criteo.read_bytes().splitlines(keepends=True)
     (tmp_path / "bad.txt").write_bytes(b"".join([*lines[:2500], b"2\n", *lines[2500:2900], b"3\n"]))
     with pytest.raises(UserError, match=r"bad\.txt:2501: 1 columns"):
-        preparation.prepare(data(tmp_path / "bad.txt", tmp_path / "c"), quiet)
+        pipeline.prepare(data(tmp_path / "bad.txt", tmp_path / "c"), quiet)
 
 
 def murmur(x):
@@ -126,8 +129,8 @@ def murmur(x):
 
 
 def test_a_hashed_field_has_a_row_for_each_value_that_ever_comes(criteo, tmp_path):
-    plain = preparation.prepare(data(criteo, tmp_path / "c"), quiet)
-    hashed = preparation.prepare(data(criteo, tmp_path / "c", hash=("C3",), hash_size=1000), quiet)
+    plain = pipeline.prepare(data(criteo, tmp_path / "c"), quiet)
+    hashed = pipeline.prepare(data(criteo, tmp_path / "c", hash=("C3",), hash_size=1000), quiet)
     f = hashed.schema.fields.index("C3")
     assert hashed.schema.vocab_sizes[f] == 1001
     assert np.delete(hashed.schema.vocab_sizes, f).tolist() == np.delete(plain.schema.vocab_sizes, f).tolist()
@@ -150,7 +153,7 @@ def test_a_hashed_field_has_a_row_for_each_value_that_ever_comes(criteo, tmp_pat
     assert field["top"][0]["value"] == f"row {most - hashed.schema.offsets[f]}"
     assert field["top"][0]["count"] == count
     with pytest.raises(UserError, match="'C99' is not a field of words"):
-        preparation.prepare(data(criteo, tmp_path / "c", hash=("C99",)), quiet)
+        pipeline.prepare(data(criteo, tmp_path / "c", hash=("C99",)), quiet)
 
 
 def test_shards_are_read_as_the_arrays_that_they_were_cut_from():
@@ -177,9 +180,9 @@ def test_shards_are_read_as_the_arrays_that_they_were_cut_from():
 
 
 def test_batches_do_not_know_of_shards(criteo, tmp_path, monkeypatch):
-    one = preparation.prepare(data(criteo, tmp_path / "a"), quiet)
-    monkeypatch.setattr(passes, "STRETCH", 100_000)
-    many = preparation.prepare(data(criteo, tmp_path / "b"), quiet)
+    one = pipeline.prepare(data(criteo, tmp_path / "a"), quiet)
+    monkeypatch.setattr(stages, "STRETCH", 100_000)
+    many = pipeline.prepare(data(criteo, tmp_path / "b"), quiet)
     assert isinstance(many.split("train")["x"], Shards)
     rows = np.random.default_rng(1).integers(0, len(one.split("train")["y"]), 500)
     for gather in (
@@ -192,7 +195,7 @@ def test_batches_do_not_know_of_shards(criteo, tmp_path, monkeypatch):
 
 
 def test_a_changed_byte_of_a_store_is_found(criteo, tmp_path):
-    prepared = preparation.prepare(data(criteo, tmp_path), quiet)
+    prepared = pipeline.prepare(data(criteo, tmp_path), quiet)
     assert prepared.damaged() == []
     path = prepared.path / "train-00000.x.npy"
     changed = bytearray(path.read_bytes())
@@ -202,7 +205,7 @@ def test_a_changed_byte_of_a_store_is_found(criteo, tmp_path):
 
 
 def test_the_limit_of_memory_decides_how_many_read_at_once(criteo, tmp_path):
-    few, many = (preparation.ENGINES["local"](Data(memory_limit=gib)) for gib in (0.5, 1000.0))
+    few, many = (pipeline.ENGINES["local"](Data(memory_limit=gib)) for gib in (0.5, 1000.0))
     assert few.threads == 1 <= many.threads
 
 
@@ -211,7 +214,7 @@ def test_a_field_of_all_rows_alike_has_what_parquet_and_text_have(tmp_path):
     frame.write_csv(tmp_path / "t.csv")
     frame.write_parquet(tmp_path / "t.parquet")
     found = [
-        preparation.prepare(
+        pipeline.prepare(
             Data(
                 path=str(tmp_path / f"t.{kind}"),
                 cache=str(tmp_path / "c"),

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from scipy.interpolate import PchipInterpolator
 
-from autoloss_jax import checkpoint, export_loss, losses, settings
-from autoloss_jax.settings import UserError
+from autoloss_jax.algorithm import losses
+from autoloss_jax.cli import export_loss
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.training import checkpoint
 
 LABELS = (0, 1)
 

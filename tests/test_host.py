@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import sharding
-from autoloss_jax.data import device, host
-from autoloss_jax.data.shuffle import Order
-from autoloss_jax.settings import UserError
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data.load import device, host
+from autoloss_jax.data.load.shuffle import Order
+from autoloss_jax.distributed import sharding
 
 BLOCK, EVERY = 4, 3
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoloss_jax import settings
-from autoloss_jax.config import Config, Data
-from autoloss_jax.data import inspect, preparation, store
-from autoloss_jax.settings import UserError
+from autoloss_jax.cli import inspect
+from autoloss_jax.config import Config, Data, settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import store
+from autoloss_jax.data.prepare import pipeline
 
 ROOT = Path(__file__).parent.parent
 ROWS = {"train": 90, "valid": 30, "test": 31}
@@ -58,7 +59,7 @@ def mixed(tmp_path_factory):
         bag_size=3,
         min_count=2,
     )
-    return rows, preparation.prepare(data, lambda _: None), Config(data=data)
+    return rows, pipeline.prepare(data, lambda _: None), Config(data=data)
 
 
 @pytest.mark.parametrize("block", [7, 1 << 18])
@@ -125,7 +126,7 @@ def test_json_holds_the_same_and_no_nan(mixed, monkeypatch, capsys):
 def test_a_column_without_a_number_has_no_scale_to_show(tmp_path, monkeypatch, capsys):
     for split in ROWS:
         (tmp_path / f"{split}.csv").write_text("label,n\n" + "0,\n1,\n" * 5)
-    prepared = preparation.prepare(
+    prepared = pipeline.prepare(
         Data(path=str(tmp_path), cache=str(tmp_path / "c"), values=("n",)), lambda _: None
     )
     assert "blank in all of train" in show(monkeypatch, capsys, prepared.path)
@@ -145,7 +146,7 @@ def test_the_workdir_of_a_run_shows_its_dataset(mixed, tmp_path, monkeypatch, ca
 def test_what_is_no_store_is_one_line_and_exit_code_2(mixed, tmp_path, monkeypatch, capsys):
     _, prepared, _ = mixed
     done = subprocess.run(
-        [sys.executable, "-m", "autoloss_jax.data.inspect", str(tmp_path)],
+        [sys.executable, "-m", "autoloss_jax.cli.inspect", str(tmp_path)],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from autoloss_jax import interactions
+from autoloss_jax.models import interactions
 
 E = np.random.default_rng(0).standard_normal((6, 5, 3)).astype(np.float32)
 PAIRS = list(itertools.combinations(range(5), 2))

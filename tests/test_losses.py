@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from autoloss_jax import candidates, losses
-from autoloss_jax.settings import UserError
+from autoloss_jax.algorithm import candidates, losses
+from autoloss_jax.config.errors import UserError
 
 SPECS = [
     *losses.LOSSES,

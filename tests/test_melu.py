@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, checkpoint, losses, melu, methods
-from autoloss_jax import train as loop
-from autoloss_jax.data import host, store
+from autoloss_jax.algorithm import autoloss, losses, melu, methods
+from autoloss_jax.data import store
+from autoloss_jax.data.load import host
 from autoloss_jax.search import train as searching
+from autoloss_jax.training import checkpoint, loop
 from tests import test_autoloss as proof
 from tests.test_train import digest
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autoloss_jax import metrics
+from autoloss_jax.training import metrics
 
 
 def scores(kind, n=3000):

@@ -10,14 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, config, losses, models, settings
-from autoloss_jax import state as states
-from autoloss_jax.data import preparation
-from autoloss_jax.rows import Table
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss, losses
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.models import registry
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import states
 from tests import test_autoloss as proof
 
 SPECS = [
-    *models.MODELS,
+    *registry.MODELS,
     "afn(neurons=5,form=shifted,deep=true,wide=true)",
     "autoint(form=plain,heads=1,layers=1,width=4,deep=false,wide=true)",
     "dcnv2(cross=low_rank,rank=2,structure=stacked)",
@@ -46,7 +50,7 @@ pytestmark = pytest.mark.usefixtures("compiled_fast")
 def build(spec, num_outputs, num_fields=NUM_FIELDS, **model):
     """A small module and its variables; the rows it takes, all columns of them random."""
     cfg = config.Model(name=spec, **{"embed_dim": 3, "hidden": (8, 8)} | model)
-    drs = models.make(cfg, num_outputs, num_fields)
+    drs = registry.make(cfg, num_outputs, num_fields)
     row_dim = sum(drs.columns(num_fields))
     rows = jnp.asarray(0.5 * np.random.default_rng(0).standard_normal((16, num_fields, row_dim)), jnp.float32)
     return drs, jax.jit(lambda key: drs.init(key, rows, train=False))(jax.random.key(0)), rows
@@ -82,10 +86,10 @@ def test_help_names_every_model():
     (text,) = (
         field.metadata["help"] for name, _, field in settings.keys(config.Config()) if name == "model.name"
     )
-    assert set(models.MODELS) <= set(re.findall(r"\w+", text))
+    assert set(registry.MODELS) <= set(re.findall(r"\w+", text))
 
 
-@pytest.mark.parametrize("spec", models.MODELS)
+@pytest.mark.parametrize("spec", registry.MODELS)
 def test_first_order_columns_start_at_zero_and_embeddings_do_not(spec):
     cfg = config.Config(model=config.Model(name=spec, embed_dim=3, hidden=(8, 8)))
     al = states.build(cfg, 2, Table((20, 10, 10, 10)), total_steps=1)
@@ -169,17 +173,17 @@ def test_ncf_without_context_sees_the_user_and_the_item_alone():
     ],
 )
 def test_a_model_that_cannot_be_is_one_line(spec, message):
-    with pytest.raises(settings.UserError, match=re.escape(message)) as error:
+    with pytest.raises(UserError, match=re.escape(message)) as error:
         build(spec, 1)
     assert "--config.model.name" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("spec", models.MODELS)
+@pytest.mark.parametrize("spec", registry.MODELS)
 def test_one_field_is_enough_or_too_few_in_one_line(spec):
     try:
         drs, variables, rows = build(spec, 1, num_fields=1)
-    except settings.UserError as error:
+    except UserError as error:
         assert re.search(
             "wants at least [23] fields, and the data has 1|must be two of the data's 1 fields", str(error)
         )
@@ -188,7 +192,7 @@ def test_one_field_is_enough_or_too_few_in_one_line(spec):
 
 
 def test_finalnets_halves_want_even_widths():
-    with pytest.raises(settings.UserError, match=re.escape("residual=concat wants even widths")):
+    with pytest.raises(UserError, match=re.escape("residual=concat wants even widths")):
         build("finalnet", 1, hidden=(8, 5))
     build("finalnet(residual=sum)", 1, hidden=(8, 5))
 
@@ -204,11 +208,11 @@ def frappe(real_data, tmp_path_factory):
     data = config.Data(
         name="f", format="libsvm", path=str(raw / "rows.libsvm"), cache=str(cache), split=(0.6, 0.3, 0.1)
     )
-    store = preparation.prepare(data, lambda _: None)
+    store = pipeline.prepare(data, lambda _: None)
     return store.schema.vocab_sizes, store.split("train"), store.split("val")
 
 
-@pytest.mark.parametrize("spec", models.MODELS)
+@pytest.mark.parametrize("spec", registry.MODELS)
 def test_every_model_learns_in_an_epoch_of_autoloss_on_real_rows(spec, frappe):
     sizes, train, val = frappe
     start = None

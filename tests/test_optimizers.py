@@ -8,12 +8,15 @@ import numpy as np
 import optax
 import pytest
 
-from autoloss_jax import autoloss, catchup, config, optimizers, programs, rows, sharding
-from autoloss_jax import state as states
-from autoloss_jax.data import device
-from autoloss_jax.data.shuffle import Order
-from autoloss_jax.rows import Table
-from autoloss_jax.settings import UserError
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss, scan
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data.load import device
+from autoloss_jax.data.load.shuffle import Order
+from autoloss_jax.distributed import sharding
+from autoloss_jax.models.embeddings import deferred_adam, lookup, optimizers
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import states
 
 NUM_ROWS, DIM, SLOTS = 400, 5, 24
 
@@ -138,7 +141,7 @@ def test_in_the_whole_model_sparse_adam_is_dense_adam_over_300_steps(float64):
             lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state
         )
 
-        state = programs.train_block(al, feed, every)(state, feed.splits, np.int32(steps))
+        state = scan.train_block(al, feed, every)(state, feed.splits, np.int32(steps))
         ends.append(autoloss.settle(al, state))
     dense, sparse = ends
     assert isinstance(sparse.drs.opt_state, optimizers.SparseState)
@@ -148,7 +151,7 @@ def test_in_the_whole_model_sparse_adam_is_dense_adam_over_300_steps(float64):
 
 def test_the_quadrature_is_exact_for_polynomials(float64):
     b1, nodes, horizon = 0.9, 5, 60
-    x, w = catchup.quadrature(nodes, horizon, b1)
+    x, w = deferred_adam.quadrature(nodes, horizon, b1)
     for k in (1, 3, 5, 6, 20, 60):
         j = np.arange(1, k + 1)
         for degree in range(2 * nodes if k > nodes else nodes):
@@ -215,7 +218,7 @@ def test_rowwise_adagrad_is_its_formula(float64):
 def test_the_whole_table_is_settled_in_any_pieces(chunk):
     table = jnp.arange(400.0 * DIM).reshape(400, DIM)
     assert np.array_equal(
-        rows.whole(table, lambda r: jnp.maximum(r, 77), chunk=chunk), jnp.maximum(table, 77)
+        lookup.whole(table, lambda r: jnp.maximum(r, 77), chunk=chunk), jnp.maximum(table, 77)
     )
 
 
@@ -241,7 +244,7 @@ def test_localise_gives_each_id_one_slot_and_the_scratch_back():
     rng = np.random.default_rng(5)
     scratch = jnp.asarray(rng.integers(0, 9, NUM_ROWS), jnp.int32)
     a, b = (jnp.asarray(zipf_ids(rng, *shape)) for shape in ((7, 3), (5, 3)))
-    after, touched, own, slots = rows.localise(scratch, a, b, capacity=40)
+    after, touched, own, slots = lookup.localise(scratch, a, b, capacity=40)
     ids = np.concatenate([np.ravel(a), np.ravel(b)])
     found = np.concatenate([np.ravel(s) for s in slots])
     assert np.array_equal(after, scratch)
@@ -262,10 +265,10 @@ def test_scattered_rows_are_those_gathered_and_no_others(chunk):
     rng = np.random.default_rng(6)
     table = jnp.asarray(rng.standard_normal((NUM_ROWS, DIM)))
     x = jnp.asarray(zipf_ids(rng, 9))
-    _, touched, _, (slots,) = rows.localise(jnp.zeros(NUM_ROWS, jnp.int32), x, capacity=12)
-    local = rows.gather(table, touched, chunk=chunk)
+    _, touched, _, (slots,) = lookup.localise(jnp.zeros(NUM_ROWS, jnp.int32), x, capacity=12)
+    local = lookup.gather(table, touched, chunk=chunk)
     assert np.array_equal(local[slots], table[x])
-    after = rows.scatter(table, touched, local, lambda r: r + 1, chunk)
+    after = lookup.scatter(table, touched, local, lambda r: r + 1, chunk)
     expected = np.asarray(table).copy()
     expected[np.unique(x)] += 1
     assert np.array_equal(after, expected)

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from autoloss_jax import autoloss, candidates, config, losses, methods, models, restore, settings, train
-from autoloss_jax import state as states
-from autoloss_jax.rows import Table
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss, candidates, losses, methods
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.models import registry
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import loop, prediction, states
 from tests import test_autoloss as proof
 from tests import theirs
 
@@ -21,12 +24,12 @@ TOWERS = ["tests.theirs:Tower", "tests.theirs:TowerToldTheMode(width=6)"]
 
 def test_a_deepfm_of_the_users_own_trains_to_the_bits_of_ours(small, finished, tmp_path):
     _, ours, result = finished
-    found = train.train(small(model__name="tests.theirs:DeepFM"), tmp_path, lambda _: None)
+    found = loop.train(small(model__name="tests.theirs:DeepFM"), tmp_path, lambda _: None)
     assert found["test"] == result["test"] and found["val"] == result["val"]
-    own = restore.load(tmp_path, None, {})
-    same = jax.tree.map(np.array_equal, own.state.drs, restore.load(ours, None, {}).state.drs)
+    own = prediction.load(tmp_path, None, {})
+    same = jax.tree.map(np.array_equal, own.state.drs, prediction.load(ours, None, {}).state.drs)
     assert all(jax.tree.leaves(same))
-    figures = restore.evaluate_run(own, tmp_path, False, lambda _: None)
+    figures = prediction.evaluate_run(own, tmp_path, False, lambda _: None)
     assert figures["auc"] == result["test"]["auc"]
 
 
@@ -190,7 +193,7 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_in_a_users_model_is_one_line(here, name):
     cfg = config.Config(model=config.Model(name=name, embed_dim=4, hidden=(8,)))
-    with pytest.raises(settings.UserError, match=re.escape(MISTAKES[name].format(here=here))) as error:
+    with pytest.raises(UserError, match=re.escape(MISTAKES[name].format(here=here))) as error:
         states.initial(states.build(cfg, 2, Table((10, 10)), total_steps=1), cfg)
     assert str(error.value).startswith(f"--config.model.name={name!r}: ")
     assert "\n" not in str(error.value)
@@ -198,12 +201,12 @@ def test_a_mistake_in_a_users_model_is_one_line(here, name):
 
 @pytest.mark.parametrize("name", LOSS_MISTAKES)
 def test_a_mistake_in_a_users_loss_is_one_line(here, name):
-    with pytest.raises(settings.UserError, match=re.escape(LOSS_MISTAKES[name].format(here=here))) as error:
+    with pytest.raises(UserError, match=re.escape(LOSS_MISTAKES[name].format(here=here))) as error:
         candidates.parse(name)(jnp.zeros((4, 1)), jnp.zeros(4, jnp.int32))
     assert str(error.value).startswith(f"loss {name!r}: ")
     assert "\n" not in str(error.value)
 
 
 def test_a_class_of_the_current_folder_is_found_and_given_its_options(here):
-    drs = models.make(config.Model(name="nets:Net(width=3)", embed_dim=4), 5, 2)
+    drs = registry.make(config.Model(name="nets:Net(width=3)", embed_dim=4), 5, 2)
     assert drs.columns(2) == (4, 0) and drs.module.width == 3

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss
+from autoloss_jax.algorithm import autoloss
 from tests.golden import fuxictr, parity, reference
 from tests.golden.transplant import transplant
 

@@ -7,9 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, checkpoint, evaluate, losses, settings, snapshots
-from autoloss_jax.learned import curves, pictures
-from autoloss_jax.settings import UserError
+from autoloss_jax.algorithm import autoloss, losses
+from autoloss_jax.analysis import curves, pictures
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.training import checkpoint, controller_checkpoints, evaluation
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def test_a_mixture_is_the_sum_of_its_losses_and_of_their_gradients():
 def test_the_curves_go_through_what_evaluation_finds(loaded):
     x = np.stack([np.cumsum([0, *loaded.schema.vocab_sizes[:-1]])] * 6) + np.arange(6)[:, None] % 2
     batch = {"x": x.astype(np.int32), "y": np.arange(6, dtype=np.int32) // 3}
-    logits, mixed = jax.jit(functools.partial(evaluate.step, loaded.al))(loaded.state, batch)
+    logits, mixed = jax.jit(functools.partial(evaluation.step, loaded.al))(loaded.state, batch)
     V, stats = loaded.state.controller.params, loaded.state.controller.stats
     alpha = jax.jit(functools.partial(autoloss.mean_policy, loaded.al))(V, stats, logits, batch)
     np.testing.assert_allclose(np.sum(alpha, axis=1), 1, rtol=1e-5)
@@ -58,7 +60,7 @@ def test_a_path_takes_the_label_from_one_end_to_the_other(num_classes):
 def test_a_run_is_pictured_early_midway_and_last(finished, tmp_path):
     figures = pictures.of(finished[1])
     assert set(figures) == {"weights", "loss", "movement"}
-    steps, drawn = list(snapshots.read(finished[1])), figures["weights"].axes
+    steps, drawn = list(controller_checkpoints.read(finished[1])), figures["weights"].axes
     titles = [ax.get_title() for ax in drawn]
     assert titles == [f"y = {y}, step {step}" for y in (0, 1) for step in (steps[0], steps[1], steps[-1])]
     total = sum(np.asarray(line.get_ydata()) for line in drawn[-1].get_lines())

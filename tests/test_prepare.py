@@ -12,8 +12,10 @@ import polars as pl
 import pytest
 
 from autoloss_jax.config import Data
-from autoloss_jax.data import passes, preparation, store, text
-from autoloss_jax.settings import UserError
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import store
+from autoloss_jax.data.prepare import pipeline, stages
+from autoloss_jax.data.read import text
 
 
 def quiet(_):
@@ -60,7 +62,7 @@ def folder(tmp_path):
 
 def test_ids_follow_a_plain_reference(folder, tmp_path):
     path, content = folder
-    prepared = preparation.prepare(data(path, tmp_path / "cache"), quiet)
+    prepared = pipeline.prepare(data(path, tmp_path / "cache"), quiet)
     ages = [float(r[3]) for r in content["train"] if r[3]]
     cuts = np.quantile(ages, [0.25, 0.5, 0.75])
     offset, columns = 0, []
@@ -88,7 +90,7 @@ def test_ids_follow_a_plain_reference(folder, tmp_path):
 def test_prepared_twice_is_byte_identical_and_found_again(folder, tmp_path):
     path, _ = folder
     said = []
-    a, b = (preparation.prepare(data(path, tmp_path / cache), said.append) for cache in "ab")
+    a, b = (pipeline.prepare(data(path, tmp_path / cache), said.append) for cache in "ab")
     names = sorted(p.name for p in a.path.iterdir())
     assert names == [
         "schema.json",
@@ -103,19 +105,19 @@ def test_prepared_twice_is_byte_identical_and_found_again(folder, tmp_path):
     ]
     assert all((a.path / n).read_bytes() == (b.path / n).read_bytes() for n in names)
     count = len(said)
-    assert preparation.prepare(data(path, tmp_path / "a"), said.append).path == a.path
+    assert pipeline.prepare(data(path, tmp_path / "a"), said.append).path == a.path
     assert len(said) == count
 
 
 def test_settings_and_content_make_the_fingerprint(folder, tmp_path):
     path, _ = folder
     seen = {
-        preparation.prepare(data(path, tmp_path / "c", **v), quiet).path
+        pipeline.prepare(data(path, tmp_path / "c", **v), quiet).path
         for v in ({}, {"min_count": 4}, {"num_buckets": 3}, {"name": "../../x"})
     }
     with (path / "valid.csv").open("a") as file:
         file.write("0,a,x,\n")
-    seen.add(preparation.prepare(data(path, tmp_path / "c"), quiet).path)
+    seen.add(pipeline.prepare(data(path, tmp_path / "c"), quiet).path)
     assert len(seen) == 5
     assert all(p.parent == tmp_path / "c" for p in seen)
 
@@ -126,8 +128,8 @@ def test_an_interrupted_prepare_is_not_taken_for_a_dataset_and_goes_on_to_the_sa
 ):
     """Stretches of 100 bytes, of which the fifth task of one pass never comes to its end."""
     path, _ = folder
-    monkeypatch.setattr(passes, "STRETCH", 100)
-    whole, calls = getattr(passes, step), []
+    monkeypatch.setattr(stages, "STRETCH", 100)
+    whole, calls = getattr(stages, step), []
 
     def breaks(job, task):
         calls.append(1)
@@ -135,14 +137,14 @@ def test_an_interrupted_prepare_is_not_taken_for_a_dataset_and_goes_on_to_the_sa
             raise KeyboardInterrupt
         return whole(job, task)
 
-    monkeypatch.setattr(passes, step, breaks)
+    monkeypatch.setattr(stages, step, breaks)
     with pytest.raises(KeyboardInterrupt):
-        preparation.prepare(data(path, tmp_path / "c"), quiet)
+        pipeline.prepare(data(path, tmp_path / "c"), quiet)
     assert all(p.name.startswith(".") for p in (tmp_path / "c").iterdir())
-    monkeypatch.setattr(passes, step, whole)
-    again = preparation.prepare(data(path, tmp_path / "c"), quiet)
+    monkeypatch.setattr(stages, step, whole)
+    again = pipeline.prepare(data(path, tmp_path / "c"), quiet)
     assert not [p for p in (tmp_path / "c").iterdir() if p.name.endswith(".partial")]
-    target = preparation.prepare(data(path, tmp_path / "other"), quiet).path
+    target = pipeline.prepare(data(path, tmp_path / "other"), quiet).path
     assert {p.name: p.read_bytes() for p in again.path.iterdir()} == {
         p.name: p.read_bytes() for p in target.iterdir()
     }
@@ -151,7 +153,7 @@ def test_an_interrupted_prepare_is_not_taken_for_a_dataset_and_goes_on_to_the_sa
 def test_a_random_split_has_its_shares_and_depends_on_its_seed_alone(tmp_path):
     table(tmp_path / "t.csv", 4000)
     a, b, c = (
-        preparation.prepare(data(tmp_path / "t.csv", tmp_path / k, split_seed=s), quiet)
+        pipeline.prepare(data(tmp_path / "t.csv", tmp_path / k, split_seed=s), quiet)
         for k, s in (("a", 0), ("b", 0), ("c", 1))
     )
     assert sum(a.schema.num_examples.values()) == 4000
@@ -163,10 +165,10 @@ def test_a_random_split_has_its_shares_and_depends_on_its_seed_alone(tmp_path):
 
 def test_the_split_and_the_ids_do_not_depend_on_where_files_are_cut(tmp_path, monkeypatch):
     table(tmp_path / "t.csv", 500)
-    whole = preparation.prepare(data(tmp_path / "t.csv", tmp_path / "a"), quiet)
+    whole = pipeline.prepare(data(tmp_path / "t.csv", tmp_path / "a"), quiet)
     monkeypatch.setattr(text, "BLOCK_BYTES", 97)
-    monkeypatch.setattr(passes, "STRETCH", 701)
-    pieces = preparation.prepare(data(tmp_path / "t.csv", tmp_path / "b"), quiet)
+    monkeypatch.setattr(stages, "STRETCH", 701)
+    pieces = pipeline.prepare(data(tmp_path / "t.csv", tmp_path / "b"), quiet)
     for name in store.SPLITS:
         assert jax.tree.all(jax.tree.map(np.array_equal, pieces.split(name), whole.split(name)))
 
@@ -176,7 +178,7 @@ def test_skipped_rows_are_counted_in_the_schema(folder, tmp_path):
     with (path / "train.csv").open("a") as file:
         file.write("1,a\n2,a,x,\n")
     said = []
-    prepared = preparation.prepare(data(path, tmp_path / "c", on_bad_row="skip"), said.append)
+    prepared = pipeline.prepare(data(path, tmp_path / "c", on_bad_row="skip"), said.append)
     assert prepared.schema.num_skipped == 2
     assert prepared.schema.num_examples["train"] == 60
     assert "2 rows left out" in said[-1]
@@ -197,42 +199,42 @@ def test_unusable_splits_are_one_line(folder, tmp_path, change, message):
     path, _ = folder
     change(path)
     with pytest.raises(UserError, match=message):
-        preparation.prepare(data(path, tmp_path / "c"), quiet)
+        pipeline.prepare(data(path, tmp_path / "c"), quiet)
     assert not [p for p in (tmp_path / "c").iterdir() if p.is_dir()]
 
 
 def test_another_file_is_encoded_in_the_known_vocabulary(folder, tmp_path):
     path, _ = folder
     d = data(path, tmp_path / "c")
-    prepared = preparation.prepare(d, quiet)
+    prepared = pipeline.prepare(d, quiet)
     schema, vocabulary = store.load_vocabulary(prepared.path)
     test = prepared.split("test")
-    (block,) = preparation.encode(path / "test.csv", d, schema, vocabulary, labelled=True)
+    (block,) = pipeline.encode(path / "test.csv", d, schema, vocabulary, labelled=True)
     assert jax.tree.all(jax.tree.map(np.array_equal, block, test))
     unlabelled = tmp_path / "new.csv"
     pl.read_csv(path / "test.csv", infer_schema=False).drop("click").write_csv(unlabelled)
-    (block,) = preparation.encode(unlabelled, d, schema, vocabulary, labelled=False)
+    (block,) = pipeline.encode(unlabelled, d, schema, vocabulary, labelled=False)
     assert block.keys() == {"x"} and np.array_equal(block["x"], test["x"])
 
 
 def test_the_real_datasets_have_their_published_sizes(real_data, tmp_path):
-    frappe = preparation.prepare(
+    frappe = pipeline.prepare(
         Data(name="frappe", format="libsvm", path=str(real_data / "frappe_x1"), cache=str(tmp_path)), quiet
     ).schema
     assert frappe.num_examples == {"train": 202_027, "val": 57_722, "test": 28_860}
     assert frappe.num_fields == 10
     assert frappe.num_rows <= 5382 + 10
     ratings = str(real_data / "movielens1m" / "ratings.dat.gz")
-    prepared = preparation.prepare(
+    prepared = pipeline.prepare(
         Data(name="ml", format="ratings", num_classes=5, path=ratings, cache=str(tmp_path)), quiet
     )
     stars = sum(np.bincount(prepared.split(s)["y"], minlength=5) for s in store.SPLITS)
     assert stars.tolist() == [56_174, 107_557, 261_197, 348_971, 226_310]
-    criteo = preparation.prepare(
+    criteo = pipeline.prepare(
         Data(name="c", format="criteo", path=str(real_data / "criteo_sample"), cache=str(tmp_path)), quiet
     ).schema
     assert (criteo.num_examples, criteo.num_fields) == ({"train": 7200, "val": 409, "test": 391}, 39)
-    avazu = preparation.prepare(
+    avazu = pipeline.prepare(
         Data(name="a", format="avazu", path=str(real_data / "avazu_sample"), cache=str(tmp_path)), quiet
     ).schema
     assert (avazu.num_examples, avazu.num_fields) == ({"train": 8087, "val": 480, "test": 432}, 22)

@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoloss_jax import processes, settings, train
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.distributed import processes
+from autoloss_jax.training import loop
 from configs import quickstart
 from tests.conftest import unoptimised
 
@@ -55,7 +58,7 @@ def test_the_environment_tells_each_process_who_it_is(environment):
     ],
 )
 def test_half_an_environment_is_one_line(environment, name, value):
-    with pytest.raises(settings.UserError, match=name):
+    with pytest.raises(UserError, match=name):
         environment(TOLD | {name: value})
 
 
@@ -168,7 +171,7 @@ def test_a_run_that_changes_its_number_of_processes_is_the_run_of_one(keys, flag
 
     cfg = settings.with_keys(quickstart.get_config(), keys)
     with unoptimised():
-        result, whole = (train.train(cfg, tmp_path / name, shown=False) for name in ("run", "whole"))
+        result, whole = (loop.train(cfg, tmp_path / name, shown=False) for name in ("run", "whole"))
     mixed, alone = losses(tmp_path / "run"), losses(tmp_path / "whole")
     assert list(mixed) == list(alone)
     np.testing.assert_allclose(list(mixed.values()), list(alone.values()), rtol=1e-5)
@@ -197,7 +200,7 @@ LOSS = f"error: process 1: {processes.GONE} (gloo)"
 FATAL = "F0101 coordination_service_agent.cc: error"
 SAY = """
 import sys
-from autoloss_jax import processes
+from autoloss_jax.distributed import processes
 processes._filter_native("1")
 print(*sys.argv[1:], sep="\\n", file=sys.__stderr__, flush=True)
 """

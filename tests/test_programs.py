@@ -5,11 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, config, programs, settings, sharding
-from autoloss_jax import state as states
-from autoloss_jax.data import device
-from autoloss_jax.data.shuffle import Order
-from autoloss_jax.rows import Table
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss, scan
+from autoloss_jax.config import settings
+from autoloss_jax.data.load import device
+from autoloss_jax.data.load.shuffle import Order
+from autoloss_jax.distributed import sharding
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import states
 
 FIELDS, BATCH, EXAMPLES, EVERY, STEPS = 4, 32, 320, 3, 140
 
@@ -33,8 +36,8 @@ def problem(embedding):
 @pytest.mark.usefixtures("compiled_fast")
 def test_a_controller_that_has_searched_its_steps_stands_still_and_the_recommender_learns_on():
     cfg, al, feed = problem("sparse_adam")
-    program = programs.train_block(al, feed, EVERY)
-    never = programs.train_block(al, feed, every=10 * STEPS)
+    program = scan.train_block(al, feed, EVERY)
+    never = scan.train_block(al, feed, every=10 * STEPS)
     for searched in (49, 51):  # between two controller updates, and at one, which is no longer done
         ended = states.initial(al, cfg)
         for stop in (20, 50, STEPS):
@@ -62,14 +65,14 @@ def test_members_of_one_program_train_as_if_alone(embedding):
             )
 
         members = [(0, 1.0, 0), (1, 1.0, 1), (0, 0.3, 0), (0, 1.0, 5)]  # seeds, a learning rate, a controller
-        one, many = (f(al, feed, EVERY) for f in (programs.train_block, programs.train_members))
-        together = programs.stack([start(*m) for m in members])
+        one, many = (f(al, feed, EVERY) for f in (scan.train_block, scan.train_members))
+        together = scan.stack([start(*m) for m in members])
         for stop in (50, STEPS):
             together = many(together, feed.splits, np.int32(stop))
         ends = []
         for i, m in enumerate(members):
             alone = autoloss.settle(al, one(start(*m), feed.splits, np.int32(STEPS)))
-            ends.append(programs.member(together, i))
+            ends.append(scan.member(together, i))
             ends[-1] = autoloss.settle(al, ends[-1])
             assert int(ends[-1].step) == STEPS
             for got, want in zip(

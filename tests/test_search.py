@@ -6,10 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, candidates, checkpoint, methods, settings, train
+from autoloss_jax.algorithm import autoloss, candidates, methods
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
 from autoloss_jax.search import bohb, trials, tune
 from autoloss_jax.search import train as searching
-from autoloss_jax.settings import UserError
+from autoloss_jax.training import checkpoint, loop
 from tests.test_train import digest
 
 
@@ -132,7 +134,7 @@ def test_cross_fitted_searches_teach_their_controllers_with_all_rows_once(small,
 def test_a_cross_fitted_retraining_that_is_killed_ends_in_the_same_bits(small, tmp_path, monkeypatch):
     cfg = small(method__name="retrain", method__folds=2, data__controller_share=0.0, train__epochs=2)
     whole = searching.train(cfg, tmp_path / "whole", quiet)
-    plain, calls = train.train, []
+    plain, calls = loop.train, []
 
     def killed(cfg, here, say, **kwargs):
         def watch(evaluations, val):
@@ -142,7 +144,7 @@ def test_a_cross_fitted_retraining_that_is_killed_ends_in_the_same_bits(small, t
 
         return plain(cfg, here, say, watch, **kwargs)
 
-    monkeypatch.setattr(train, "train", killed)
+    monkeypatch.setattr(loop, "train", killed)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             searching.train(cfg, tmp_path / "killed", quiet)

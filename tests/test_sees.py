@@ -7,11 +7,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autoloss_jax import autoloss, checkpoint, export_loss, methods, restore, session, settings, train
-from autoloss_jax.data import preparation, store
-from autoloss_jax.learned import pictures
+from autoloss_jax.algorithm import autoloss, methods
+from autoloss_jax.analysis import pictures
+from autoloss_jax.cli import export_loss
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import store
+from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.search import train as searching
-from autoloss_jax.settings import UserError
+from autoloss_jax.training import checkpoint, loop, prediction, session
 from tests.test_train import digest
 
 ROWS = 2400
@@ -53,11 +57,11 @@ def clicks(small, tmp_path_factory):
 @pytest.fixture(scope="module")
 def searched(clicks, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("searched") / "run"
-    return clicks, workdir, train.train(clicks, workdir, quiet)
+    return clicks, workdir, loop.train(clicks, workdir, quiet)
 
 
 def test_what_is_seen_are_the_fields_values_row_by_row(clicks):
-    prepared = preparation.prepare(clicks.data, quiet)
+    prepared = pipeline.prepare(clicks.data, quiet)
     splits = session.divide(clicks, prepared, methods.resolve(clicks.method)[0])
     offset = int(prepared.schema.offsets[prepared.schema.fields.index("channel")])
     parts = [*splits.train, *splits.controller, splits.val, splits.test]
@@ -68,7 +72,7 @@ def test_what_is_seen_are_the_fields_values_row_by_row(clicks):
 
 
 def test_a_method_without_a_controller_sees_nothing(clicks):
-    prepared = preparation.prepare(clicks.data, quiet)
+    prepared = pipeline.prepare(clicks.data, quiet)
     for name in ("ce", "al1", "darts"):
         cfg = settings.with_keys(clicks, {"method.name": name})
         splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
@@ -87,30 +91,32 @@ def test_it_finds_where_labels_are_lost(searched):
 
 def test_batches_from_the_host_show_it_the_same(searched, tmp_path):
     cfg, workdir, _ = searched
-    train.train(settings.with_keys(cfg, {"data.residence": "host"}), tmp_path, quiet)
+    loop.train(settings.with_keys(cfg, {"data.residence": "host"}), tmp_path, quiet)
     assert digest(tmp_path) == digest(workdir)
 
 
 def test_a_checkpoint_evaluates_and_predicts_as_it_was_trained(searched, tmp_path):
     cfg, workdir, result = searched
-    again = restore.evaluate_run(restore.load(workdir, None, {}), workdir, False, quiet)
+    again = prediction.evaluate_run(prediction.load(workdir, None, {}), workdir, False, quiet)
     assert again["auc"] == pytest.approx(result["test"]["auc"], abs=1e-9)
     path = f"{cfg.data.path}/test.csv"
-    other = restore.load(workdir, None, {"data.path": path})
-    assert restore.evaluate_run(other, workdir, True, quiet)["auc"] == pytest.approx(again["auc"], abs=1e-9)
+    other = prediction.load(workdir, None, {"data.path": path})
+    assert prediction.evaluate_run(other, workdir, True, quiet)["auc"] == pytest.approx(
+        again["auc"], abs=1e-9
+    )
     pl.read_csv(path).drop("label").write_csv(tmp_path / "new.csv")
-    new = restore.load(workdir, None, {"data.path": str(tmp_path / "new.csv")})
-    assert restore.predict(new, workdir, tmp_path / "scores.parquet") == ROWS // 4
+    new = prediction.load(workdir, None, {"data.path": str(tmp_path / "new.csv")})
+    assert prediction.predict(new, workdir, tmp_path / "scores.parquet") == ROWS // 4
 
 
 def test_it_may_be_searched_frozen_and_replayed(searched, tmp_path):
     cfg, workdir, _ = searched
     keys = {"method.name": "transfer", "method.policy": "replay", "method.transfer_from": str(workdir)}
-    result = train.train(settings.with_keys(cfg, keys), tmp_path / "run", quiet)
+    result = loop.train(settings.with_keys(cfg, keys), tmp_path / "run", quiet)
     assert result["test"]["auc"] > 0.8
     blind = settings.with_keys(cfg, keys | {"method.sees": ()})
     with pytest.raises(UserError, match="does not fit"):
-        train.train(blind, tmp_path / "blind", quiet)
+        loop.train(blind, tmp_path / "blind", quiet)
 
 
 @pytest.mark.parametrize("policy", ["mean", "replay"])
@@ -168,4 +174,4 @@ def test_a_field_that_it_cannot_see_is_one_line(clicks, tmp_path, keys, message)
     kept = tuple(c for c in clicks.data.categorical if c not in cfg.data.bags + cfg.data.values)
     cfg = settings.with_keys(cfg, {"data.categorical": kept, "data.missing": 0.2})
     with pytest.raises(UserError, match=message):
-        train.train(cfg, tmp_path, quiet)
+        loop.train(cfg, tmp_path, quiet)

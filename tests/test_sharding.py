@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from autoloss_jax import settings, sharding
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.distributed import sharding
 from tests import devices
 
 ROOT = Path(__file__).parent.parent
@@ -71,5 +72,5 @@ def test_a_checkpoint_of_one_grid_is_the_same_bits_on_any_other(report):
 
 
 def test_devices_that_make_no_grid_are_one_line():
-    with pytest.raises(settings.UserError, match="3 x 2 is not the 1 devices that are here"):
+    with pytest.raises(UserError, match="3 x 2 is not the 1 devices that are here"):
         sharding.make_mesh(3, 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from autoloss_jax.data.shuffle import Order, permute
+from autoloss_jax.data.load.shuffle import Order, permute
 
 
 def permutations(size, count):

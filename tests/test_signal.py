@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax import autoloss, report, settings, signal, snapshots, train
+from autoloss_jax.algorithm import autoloss
+from autoloss_jax.config import settings
+from autoloss_jax.training import controller_checkpoints, gradient_agreement, loop, report
 from tests.test_autoloss import problem
 from tests.test_train import digest
 
@@ -34,19 +36,21 @@ def test_it_is_the_cosine_between_the_gradients_of_the_outer_loss():
         stacked = jax.tree.map(lambda *a: jnp.stack(a), *halves)
         a, b = np.asarray(jax.jit(jax.vmap(gradient))(jnp.arange(2), stacked))
         want = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-        got = jax.jit(functools.partial(signal.cosine, al))(state, batch, *halves)
+        got = jax.jit(functools.partial(gradient_agreement.cosine, al))(state, batch, *halves)
         assert 0 < abs(want) < 1
         assert float(got) == pytest.approx(want, rel=1e-6)
 
 
 def test_the_two_batches_of_val_share_no_row(monkeypatch):
     seen = []
-    monkeypatch.setattr(signal, "PAIRS", 1)
-    monkeypatch.setattr(signal, "cosine", lambda al, state, *batches: seen.extend(batches) or jnp.zeros(()))
+    monkeypatch.setattr(gradient_agreement, "PAIRS", 1)
+    monkeypatch.setattr(
+        gradient_agreement, "cosine", lambda al, state, *batches: seen.extend(batches) or jnp.zeros(())
+    )
     rows = {"x": np.arange(50)[:, None].astype(np.int32), "y": np.zeros(50, np.int32)}
     state = autoloss.TrainState(jnp.asarray(3), jax.random.key(0), None, None, None, None)
     monkeypatch.setattr(jax, "jit", lambda f: f)
-    signal.meter(None, jax.make_mesh((1,), ("data",)), (rows,), (rows,), 40)(state)
+    gradient_agreement.meter(None, jax.make_mesh((1,), ("data",)), (rows,), (rows,), 40)(state)
     of_train, first, second = (set(np.asarray(batch["x"]).ravel().tolist()) for batch in seen)
     assert (len(of_train), len(first), len(second)) == (40, 25, 25)
     assert not first & second
@@ -54,7 +58,7 @@ def test_the_two_batches_of_val_share_no_row(monkeypatch):
 
 def test_measuring_it_changes_no_bit_of_training(finished, tmp_path):
     cfg, workdir, _ = finished
-    train.train(settings.with_keys(cfg, {"run.signal": True}), tmp_path, lambda _: None)
+    loop.train(settings.with_keys(cfg, {"run.signal": True}), tmp_path, lambda _: None)
     assert digest(tmp_path) == digest(workdir)
     records = report.read_log(tmp_path / "metrics.jsonl")
     assert all(("signal" in r) == ("val" in r) for r in records)
@@ -75,17 +79,17 @@ def fading(small, monkeypatch):
 
         return measure
 
-    monkeypatch.setattr(signal, "meter", meter)
+    monkeypatch.setattr(gradient_agreement, "meter", meter)
     keys = {"train__epochs": 7, "train__patience": 9, "train__evaluate_every": 10, "method__every": 3}
     return small(**keys, method__signal=0.5), small(**keys), steps
 
 
 def test_a_controller_whose_signal_is_lost_twice_in_a_row_stands_still(fading, tmp_path):
     cfg, deaf, steps = fading
-    train.train(cfg, tmp_path / "heard", lambda _: None)
+    loop.train(cfg, tmp_path / "heard", lambda _: None)
     assert steps == [10, 20, 30, 40, 50]  # and after that nobody asks
-    train.train(deaf, tmp_path / "deaf", lambda _: None)
-    left, other = (list(snapshots.read(tmp_path / name).items()) for name in ("heard", "deaf"))
+    loop.train(deaf, tmp_path / "deaf", lambda _: None)
+    left, other = (list(controller_checkpoints.read(tmp_path / name).items()) for name in ("heard", "deaf"))
     for (step, (V, _)), (_, (theirs, _)) in zip(left, other, strict=True):
         assert jax.tree.all(jax.tree.map(np.array_equal, V, theirs)) == (step <= 50)
         assert jax.tree.all(jax.tree.map(np.array_equal, V, dict(left)[50][0])) == (step >= 50)
@@ -94,13 +98,13 @@ def test_a_controller_whose_signal_is_lost_twice_in_a_row_stands_still(fading, t
 @pytest.mark.parametrize("evaluation", [4, 5, 6], ids=["faint once", "lost", "after that"])
 def test_a_run_killed_about_the_moment_ends_in_the_same_bits(fading, tmp_path, evaluation):
     cfg, *_ = fading
-    train.train(cfg, tmp_path / "whole", lambda _: None)
+    loop.train(cfg, tmp_path / "whole", lambda _: None)
 
     def kill(number, _):
         if number == evaluation:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.train(cfg, tmp_path / "killed", lambda _: None, kill)
-    train.train(cfg, tmp_path / "killed", lambda _: None)
+        loop.train(cfg, tmp_path / "killed", lambda _: None, kill)
+    loop.train(cfg, tmp_path / "killed", lambda _: None)
     assert digest(tmp_path / "killed") == digest(tmp_path / "whole")

@@ -11,24 +11,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autoloss_jax import (
-    autoloss,
-    config,
-    evaluate,
-    melu,
-    pooling,
-    restore,
-    session,
-    settings,
-    sharding,
-    signal,
-    train,
-)
-from autoloss_jax import state as states
-from autoloss_jax.config import Data
-from autoloss_jax.data import host, preparation, scaling, sources, store, text
-from autoloss_jax.rows import Table
-from autoloss_jax.settings import UserError
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss, melu
+from autoloss_jax.config import Data, settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import store
+from autoloss_jax.data.load import host
+from autoloss_jax.data.prepare import pipeline, scaling
+from autoloss_jax.data.read import sources, text
+from autoloss_jax.distributed import sharding
+from autoloss_jax.models.embeddings import pooling
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import evaluation, gradient_agreement, loop, prediction, session, states
 from tests import test_autoloss as proof
 from tests.conftest import unoptimised
 from tests.test_train import digest, log
@@ -113,7 +107,7 @@ def trained(folder, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained")
     cfg = run_config(folder[0], workdir / "cache", data__residence="device")
     with unoptimised():
-        return cfg, workdir / "run", train.train(cfg, workdir / "run", quiet)
+        return cfg, workdir / "run", loop.train(cfg, workdir / "run", quiet)
 
 
 def scaled(numbers, of_train, scale):
@@ -127,7 +121,7 @@ def scaled(numbers, of_train, scale):
 def test_a_models_fields_are_what_torchs_embedding_bag_makes_of_the_raw_cells(folder, tmp_path, how, scale):
     torch = pytest.importorskip("torch", reason="torch is not installed: it is the oracle here")
     path, content = folder
-    prepared = preparation.prepare(data(path, tmp_path, bag_pooling=how, scale=scale), quiet)
+    prepared = pipeline.prepare(data(path, tmp_path, bag_pooling=how, scale=scale), quiet)
     schema, vocabulary = store.load_vocabulary(prepared.path)
     ids = {
         name: {word: i + 1 for i, word in enumerate(vocabulary.filter(pl.col("field") == name)["value"])}
@@ -236,12 +230,12 @@ def test_melus_step_and_the_signal_take_bags_too():
     after = jax.eval_shape(lambda s: melu.train_step(al, s, batch, val), state)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     al, state, batch, val = slotted()
-    assert jax.eval_shape(lambda s: signal.cosine(al, s, batch, val, val), state).shape == ()
+    assert jax.eval_shape(lambda s: gradient_agreement.cosine(al, s, batch, val, val), state).shape == ()
 
 
 def test_host_and_device_train_to_the_same_bits(trained, tmp_path):
     cfg, workdir, _ = trained
-    train.train(settings.with_keys(cfg, {"data.residence": "host", "train.block": 3}), tmp_path, quiet)
+    loop.train(settings.with_keys(cfg, {"data.residence": "host", "train.block": 3}), tmp_path, quiet)
     assert digest(tmp_path) == digest(workdir)
     assert log(tmp_path) == log(workdir)
 
@@ -250,18 +244,18 @@ def test_figures_are_found_again_and_a_file_without_labels_gets_the_scores_of_th
     trained, folder, tmp_path
 ):
     (path, content), (cfg, workdir, result) = folder, trained
-    loaded = restore.load(workdir, None, {})
+    loaded = prediction.load(workdir, None, {})
     for other, keys in ((False, {}), (True, {"data.path": str(path / "test.csv")})):
-        again = restore.evaluate_run(restore.load(workdir, None, keys), workdir, other, quiet)
+        again = prediction.evaluate_run(prediction.load(workdir, None, keys), workdir, other, quiet)
         assert {name: again[name] for name in ("auc", "logloss")} == {
             name: result["test"][name] for name in ("auc", "logloss")
         }
     write(tmp_path / "new.csv", content["test"], [name for name in HEADER if name != "click"])
-    new = restore.load(workdir, None, {"data.path": str(tmp_path / "new.csv")})
-    assert restore.predict(new, workdir, tmp_path / "scores.parquet") == len(content["test"])
+    new = prediction.load(workdir, None, {"data.path": str(tmp_path / "new.csv")})
+    assert prediction.predict(new, workdir, tmp_path / "scores.parquet") == len(content["test"])
     scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy()
-    test = preparation.prepare(session.data_of(cfg), quiet).split("test")
-    logits, _ = evaluate.predictions(*restore._forward(loaded), test, 64)
+    test = pipeline.prepare(session.data_of(cfg), quiet).split("test")
+    logits, _ = evaluation.predictions(*prediction._forward(loaded), test, 64)
     assert np.array_equal(scores, autoloss.probabilities(jnp.asarray(logits, jnp.float32))[:, 0])
     assert np.std(scores) > 0
 
@@ -275,7 +269,7 @@ def test_a_scale_is_that_of_train_alone(folder, tmp_path):
             tmp_path / "d" / f"{FILES[split][0]}.csv",
             [(y, s, age and age + 30 * more, price + 1e4 * more, *bags) for y, s, age, price, *bags in rows],
         )
-    ours, theirs = (preparation.prepare(data(p, tmp_path / "c"), quiet) for p in (path, tmp_path / "d"))
+    ours, theirs = (pipeline.prepare(data(p, tmp_path / "c"), quiet) for p in (path, tmp_path / "d"))
     assert ours.path != theirs.path and ours.schema.scales == theirs.schema.scales
     assert np.array_equal(ours.split("train")["v"], theirs.split("train")["v"])
     assert not np.array_equal(ours.split("test")["v"], theirs.split("test")["v"])
@@ -287,9 +281,9 @@ def test_a_scale_is_that_of_train_alone(folder, tmp_path):
 def test_blocks_of_any_size_give_the_same_store_and_so_do_lists_of_parquet(folder, tmp_path, monkeypatch):
     path, content = folder
     monkeypatch.setattr(scaling, "CHUNK", 64)
-    whole = preparation.prepare(data(path, tmp_path / "a"), quiet)
+    whole = pipeline.prepare(data(path, tmp_path / "a"), quiet)
     monkeypatch.setattr(text, "BLOCK_BYTES", 397)
-    pieces = preparation.prepare(data(path, tmp_path / "b"), quiet)
+    pieces = pipeline.prepare(data(path, tmp_path / "b"), quiet)
     names = {p.name for p in whole.path.iterdir()}
     assert {f"{split}-0000{i}.v.npy" for i, split in enumerate(store.SPLITS)} < names
     assert all((whole.path / n).read_bytes() == (pieces.path / n).read_bytes() for n in names)
@@ -297,7 +291,7 @@ def test_blocks_of_any_size_give_the_same_store_and_so_do_lists_of_parquet(folde
     for split, (file, _) in FILES.items():
         rows = [(*row[:4], row[4] or None, row[5]) for row in content[split]]
         pl.DataFrame(rows, schema=HEADER, orient="row").write_parquet(tmp_path / "d" / f"{file}.parquet")
-    lists = preparation.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
+    lists = pipeline.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
     for split in store.SPLITS:
         assert jax.tree.all(jax.tree.map(np.array_equal, lists.split(split), whole.split(split)))
 
@@ -312,7 +306,7 @@ def test_a_cell_is_cut_at_the_separator_to_the_letter_and_blank_values_are_none(
 def test_it_is_said_how_many_cells_were_cut(folder, tmp_path):
     path, content = folder
     said = []
-    preparation.prepare(data(path, tmp_path), said.append)
+    pipeline.prepare(data(path, tmp_path), said.append)
     for name in ("tags", "topics"):
         cut = sum(len(row[HEADER.index(name)]) > BAG_SIZE for rows in content.values() for row in rows)
         assert any(
@@ -323,10 +317,8 @@ def test_it_is_said_how_many_cells_were_cut(folder, tmp_path):
 def test_a_store_of_ordinary_fields_is_what_it_was(folder, tmp_path):
     path, _ = folder
     ordinary = {"values": (), "bags": (), "numeric": ("age",)}
-    one = preparation.prepare(data(path, tmp_path, **ordinary), quiet)
-    assert (
-        one.path == preparation.prepare(data(path, tmp_path, bag_size=7, scale="log", **ordinary), quiet).path
-    )
+    one = pipeline.prepare(data(path, tmp_path, **ordinary), quiet)
+    assert one.path == pipeline.prepare(data(path, tmp_path, bag_size=7, scale="log", **ordinary), quiet).path
     assert one.split("train").keys() == {"x", "y"} and one.split("train")["x"].shape == (400, 2)
     known = json.loads((one.path / store.SCHEMA).read_text())
     older = {name: value for name, value in known.items() if name not in ("slots", "scales")}
@@ -348,7 +340,7 @@ def test_a_store_of_ordinary_fields_is_what_it_was(folder, tmp_path):
 )
 def test_columns_that_do_not_fit_are_one_line(folder, tmp_path, keys, message):
     with pytest.raises(UserError, match=message) as error:
-        preparation.prepare(data(folder[0], tmp_path, **keys), quiet)
+        pipeline.prepare(data(folder[0], tmp_path, **keys), quiet)
     assert "\n" not in str(error.value)
 
 
@@ -359,11 +351,11 @@ def test_a_number_beyond_float32_is_one_line_wherever_it_stands(folder, tmp_path
         far = [(1, "x", 1e60, 1.0, [], [])] if split == "test" else []
         write(tmp_path / "d" / f"{file}.csv", content[split] + far)
     with pytest.raises(UserError, match=r"column age: 1e\+60 is too far from train's numbers .*scale=log"):
-        preparation.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
-    preparation.prepare(data(tmp_path / "d", tmp_path / "c", scale="log"), quiet)
+        pipeline.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
+    pipeline.prepare(data(tmp_path / "d", tmp_path / "c", scale="log"), quiet)
     write(tmp_path / "d" / "train.csv", content["train"] + [(1, "x", 1e200, 1.0, [], [])])
     with pytest.raises(UserError, match="column age: its numbers are too large"):
-        preparation.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
+        pipeline.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
 
 
 def test_weights_that_are_not_finite_are_refused_before_they_are_trained_on():

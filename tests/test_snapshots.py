@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import checkpoint, report, settings, snapshots, train
-from autoloss_jax.settings import UserError
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.training import checkpoint, controller_checkpoints, loop, report
 from tests.test_train import digest, log
 
 
@@ -37,12 +38,12 @@ def killed(cfg, workdir, evaluation):
             raise Killed
 
     with pytest.raises(Killed):
-        train.train(cfg, workdir, quiet, watch)
+        loop.train(cfg, workdir, quiet, watch)
 
 
 def test_a_run_leaves_its_controller_at_each_evaluation(finished):
     _, workdir, _result = finished
-    left = snapshots.read(workdir)
+    left = controller_checkpoints.read(workdir)
     assert list(left) == evaluations(workdir) and len(left) > 1
     for folder in ("best", "checkpoints"):
         state = checkpoint.load(checkpoint.newest(workdir / folder)).state
@@ -54,7 +55,7 @@ def test_a_run_leaves_its_controller_at_each_evaluation(finished):
 def test_a_resumed_run_ends_with_the_same_snapshots(finished, tmp_path):
     cfg, workdir, _ = finished
     killed(cfg, tmp_path, 2)
-    train.train(cfg, tmp_path, quiet)
+    loop.train(cfg, tmp_path, quiet)
     assert files(tmp_path) == files(workdir)
 
 
@@ -66,7 +67,7 @@ def test_one_flipped_bit_of_a_snapshot_is_found(finished, tmp_path):
         whole[: len(whole) // 3] + bytes([whole[len(whole) // 3] ^ 4]) + whole[len(whole) // 3 + 1 :]
     )
     with pytest.raises(UserError, match="a damaged snapshot"):
-        snapshots.read(tmp_path)
+        controller_checkpoints.read(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +89,12 @@ def replayed(finished, small, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint.Folder, "save", saved)
-        train.train(cfg, workdir, quiet)
+        loop.train(cfg, workdir, quiet)
     return cfg, workdir, seen
 
 
 def test_the_controller_in_force_is_the_sources_snapshot_of_the_same_evaluation(finished, replayed):
-    source, (_, workdir, seen) = list(snapshots.read(finished[1]).values()), replayed
+    source, (_, workdir, seen) = list(controller_checkpoints.read(finished[1]).values()), replayed
     assert sorted(seen) == evaluations(workdir) and len(seen) == len(source) + 2
     for number, step in enumerate(sorted(seen)):
         assert equal(seen[step], source[min(number, len(source) - 1)])
@@ -102,7 +103,7 @@ def test_the_controller_in_force_is_the_sources_snapshot_of_the_same_evaluation(
 def test_a_killed_replay_ends_in_the_same_bits(replayed, tmp_path):
     cfg, workdir, _ = replayed
     killed(cfg, tmp_path, 3)
-    train.train(cfg, tmp_path, quiet)
+    loop.train(cfg, tmp_path, quiet)
     assert digest(tmp_path) == digest(workdir)
     assert log(tmp_path) == log(workdir)
 
@@ -117,7 +118,7 @@ def test_replaying_the_best_controller_alone_is_the_mean_policy(finished, replay
     bits = set()
     for policy in ("replay", "mean"):
         keys = {"method.policy": policy, "method.transfer_from": str(source), "train.epochs": 1}
-        train.train(settings.with_keys(cfg, keys), tmp_path / policy, quiet)
+        loop.train(settings.with_keys(cfg, keys), tmp_path / policy, quiet)
         state = checkpoint.load(checkpoint.newest(tmp_path / policy / "checkpoints")).state
         bits.add(b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(state.drs.params)))
     assert len(bits) == 1
@@ -129,4 +130,4 @@ def test_a_source_without_snapshots_or_unfinished_cannot_be_replayed(replayed, t
     source = tmp_path / "source"
     shutil.copytree(cfg.method.transfer_from, source, ignore=shutil.ignore_patterns(lacking))
     with pytest.raises(UserError, match=r"wants a finished run with snapshots .*policy=mean"):
-        train.train(settings.with_keys(cfg, {"method.transfer_from": str(source)}), tmp_path / "run", quiet)
+        loop.train(settings.with_keys(cfg, {"method.transfer_from": str(source)}), tmp_path / "run", quiet)

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from autoloss_jax.config import Data
-from autoloss_jax.data import files, sources, text
-from autoloss_jax.data.text import zstd
-from autoloss_jax.settings import UserError
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data.read import files, sources, text
+from autoloss_jax.data.read.text import zstd
 
 
 def rows(path, size=1 << 25, labelled=True, **data):

@@ -6,10 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autoloss_jax import config, methods, session, settings
-from autoloss_jax.config import Config, Data
-from autoloss_jax.data import preparation, split, store
-from autoloss_jax.settings import UserError
+from autoloss_jax import config
+from autoloss_jax.algorithm import methods
+from autoloss_jax.config import Config, Data, settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import split, store
+from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.training import session
 
 
 def quiet(_):
@@ -43,7 +46,7 @@ def users(prepared, name):
 
 def test_the_oldest_rows_are_train_and_rows_without_a_time_are_left_out(tmp_path):
     times = ratings(tmp_path / "r.dat")
-    prepared = preparation.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
+    prepared = pipeline.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
     rows = prepared.schema.num_examples
     assert sum(rows.values()) == (times >= 0).sum() and prepared.schema.num_skipped == (times < 0).sum()
     assert abs(rows["train"] / sum(rows.values()) - 0.8) < 0.02
@@ -59,17 +62,17 @@ def test_any_column_of_a_table_may_be_the_time_even_one_that_is_a_field(tmp_path
     path = tmp_path / f"d.{format}"
     frame.write_csv(path) if format == "csv" else frame.write_parquet(path)
     given = Data(path=str(path), cache=str(tmp_path / "cache"), categorical=("site", "day"), time="day")
-    rows = preparation.prepare(given, quiet).schema.num_examples
+    rows = pipeline.prepare(given, quiet).schema.num_examples
     assert rows == {"train": 80, "val": 10, "test": 10}
 
 
 def test_a_time_that_is_not_there_is_one_line(tmp_path):
     ratings(tmp_path / "r.dat")
     with pytest.raises(UserError, match=r"data\.time='timestmp'.*did you mean 'timestamp'"):
-        preparation.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestmp"), quiet)
+        pipeline.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestmp"), quiet)
     (tmp_path / "r.dat").write_text("1::2::3::-1\n" * 20)
     with pytest.raises(UserError, match=r"no row of .* has a time"):
-        preparation.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
+        pipeline.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
 
 
 @pytest.mark.parametrize("time", ["", "timestamp"])
@@ -79,7 +82,7 @@ def test_values_of_the_rows_that_are_folded_in_enter_the_vocabulary_and_no_other
         Config(data=data(tmp_path / "r.dat", tmp_path / "cache", time=time, fold_in_val=True)),
         {"method.name": "ce"},
     )
-    prepared = preparation.prepare(session.data_of(cfg), quiet)
+    prepared = pipeline.prepare(session.data_of(cfg), quiet)
     splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
     x, folded = (part["x"] for part in splits.train)
     assert (x[:, 0] > 0).all() and (folded[:, 0] > 0).all()
@@ -98,7 +101,7 @@ def test_folds_part_the_rows_that_would_teach_the_recommender_and_no_others(tmp_
     ratings(tmp_path / "r.dat")
     given = data(tmp_path / "r.dat", tmp_path / "cache", fold_in_val=True)
     base = settings.with_keys(Config(data=given), {"method.name": "autoloss"})
-    prepared = preparation.prepare(given, quiet)
+    prepared = pipeline.prepare(given, quiet)
 
     def users(parts):  # one rating a user
         return [int(user) for part in parts for user in part["x"][:, 0]]
@@ -150,7 +153,7 @@ def test_what_is_lost_differs_by_the_value_of_a_field(tmp_path):
     ratings(tmp_path / "r.dat", rows=4000)
     given = data(tmp_path / "r.dat", tmp_path / "cache", missing=0.4, missing_by="movie")
     cfg = settings.with_keys(Config(data=given), {"method.name": "ce"})
-    prepared = preparation.prepare(given, quiet)
+    prepared = pipeline.prepare(given, quiet)
     (train,) = session.divide(cfg, prepared, methods.resolve(cfg.method)[0]).train
     movie = np.asarray(train["x"])[:, 1] - prepared.schema.offsets[1]
     shares = split.shares(0.4, prepared.schema.vocab_sizes[1], given.split_seed)
@@ -166,7 +169,7 @@ def test_noise_is_in_train_alone(tmp_path):
         for rate in (0.0, 0.9)
     )
     method, _ = methods.resolve(clean.method)
-    prepared = preparation.prepare(session.data_of(clean), quiet)
+    prepared = pipeline.prepare(session.data_of(clean), quiet)
     theirs, ours = (session.divide(cfg, prepared, method) for cfg in (clean, noisy))
     assert (ours.train[0]["y"] == 0).mean() > 0.8 > (theirs.train[0]["y"] == 0).mean()
     for a, b in ((theirs.train[1], ours.train[1]), (theirs.val, ours.val), (theirs.test, ours.test)):

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from autoloss_jax import settings, significance
-from autoloss_jax import workdir as workdirs
-from autoloss_jax.settings import UserError
-from autoloss_jax.studies import chart, grid, page, raw, record, table
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.studies import chart, grid, page, raw, record, significance, table
+from autoloss_jax.training import workdirs
 
 ROOT = Path(__file__).parent.parent
 

@@ -16,9 +16,13 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax import checkpoint, config, methods, report, restore, settings, train
-from autoloss_jax.data import preparation, store
-from autoloss_jax.settings import UserError
+from autoloss_jax import config
+from autoloss_jax.algorithm import methods
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import store
+from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.training import checkpoint, loop, prediction, report
 
 ROOT = Path(__file__).parent.parent
 FOUR_DEVICES = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
@@ -109,22 +113,22 @@ def test_metrics_are_logged_at_intervals_and_evaluations_and_to_tensorboard(fini
 def test_a_finished_run_is_not_run_again(finished, capsys):
     cfg, workdir, result = finished
     said = []
-    assert train.train(cfg, workdir, said.append) == result
+    assert loop.train(cfg, workdir, said.append) == result
     assert "complete" in said[0]
 
 
 def test_another_config_in_the_same_workdir_is_refused(finished):
     cfg, workdir, _ = finished
     with pytest.raises(UserError, match=r"--config.model.embed_dim=4, not 8"):
-        train.train(settings.with_keys(cfg, {"model.embed_dim": 8}), workdir, quiet)
+        loop.train(settings.with_keys(cfg, {"model.embed_dim": 8}), workdir, quiet)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(finished, small, tmp_path):
     _, workdir, _ = finished
-    train.train(small(), tmp_path / "same", quiet)
+    loop.train(small(), tmp_path / "same", quiet)
     assert digest(tmp_path / "same") == digest(workdir)
     assert log(tmp_path / "same") == log(workdir)
-    train.train(small(run__seed=1), tmp_path / "other", quiet)
+    loop.train(small(run__seed=1), tmp_path / "other", quiet)
     assert digest(tmp_path / "other") != digest(workdir)
 
 
@@ -138,7 +142,7 @@ def undivided(request, small, tmp_path_factory):
         "method__epochs": 1,
     }
     workdir = tmp_path_factory.mktemp("undivided")
-    train.train(small(**keys), workdir, quiet)
+    loop.train(small(**keys), workdir, quiet)
     return keys, workdir
 
 
@@ -150,13 +154,13 @@ def undivided(request, small, tmp_path_factory):
 def test_blocks_and_residence_change_no_bit(small, tmp_path, undivided, changes):
     """Steps between words from the host, and where the splits lie: neither divides the intervals nor matters."""
     keys, workdir = undivided
-    train.train(small(**keys, **changes), tmp_path, quiet)
+    loop.train(small(**keys, **changes), tmp_path, quiet)
     assert digest(tmp_path) == digest(workdir)
     assert log(tmp_path) == log(workdir)
 
 
 def test_a_profile_is_written_on_demand(small, tmp_path):
-    train.train(small(run__profile=True, train__epochs=1), tmp_path, quiet)
+    loop.train(small(run__profile=True, train__epochs=1), tmp_path, quiet)
     traces = [p.name for p in (tmp_path / "profile").rglob("*") if p.is_file() and p.stat().st_size]
     assert any(name.endswith(".xplane.pb") for name in traces)
     assert "perfetto_trace.json.gz" in traces
@@ -184,12 +188,12 @@ def test_prediction_scores_unlabelled_rows_in_the_files_order(finished, tmp_path
     labelled, unlabelled = tmp_path / "labelled.txt", tmp_path / "unlabelled.txt"
     labelled.write_text("\n".join(lines) + "\n")
     unlabelled.write_text("\n".join(line.partition("\t")[2] for line in lines) + "\n")
-    loaded = restore.load(workdir, None, {"data.path": str(unlabelled)})
-    assert restore.predict(loaded, workdir, tmp_path / "scores.parquet") == 700
+    loaded = prediction.load(workdir, None, {"data.path": str(unlabelled)})
+    assert prediction.predict(loaded, workdir, tmp_path / "scores.parquet") == 700
     scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy().astype(np.float64)
     labels = np.array([int(line[0]) for line in lines])
-    figures = restore.evaluate_run(
-        restore.load(workdir, None, {"data.path": str(labelled)}), workdir, True, quiet
+    figures = prediction.evaluate_run(
+        prediction.load(workdir, None, {"data.path": str(labelled)}), workdir, True, quiet
     )
     assert figures["num_examples"] == 700
     assert abs(-np.mean(np.where(labels == 1, np.log(scores), np.log1p(-scores))) - figures["logloss"]) < 1e-5
@@ -199,22 +203,22 @@ def test_calibrated_figures_are_those_of_the_result_and_scores_agree(finished, t
     import polars as pl
 
     cfg, workdir, result = finished
-    calibration = restore.calibration(workdir)
-    figures = restore.evaluate_run(restore.load(workdir, None, {}), workdir, False, quiet, calibration)
+    calibration = prediction.calibration(workdir)
+    figures = prediction.evaluate_run(prediction.load(workdir, None, {}), workdir, False, quiet, calibration)
     assert figures["logloss"] == pytest.approx(result["test"]["logloss_calibrated"], rel=1e-6)
     assert figures["auc"] == pytest.approx(result["test"]["auc"], abs=1e-9)
     path = tmp_path / "new.txt"
     lines = Path(cfg.data.path).read_text().splitlines()[:100]
     path.write_text("\n".join(line.partition("\t")[2] for line in lines) + "\n")
-    loaded, logits = restore.load(workdir, None, {"data.path": str(path)}), []
-    for out, corrects in (("raw", restore.AS_IT_IS), ("calibrated", calibration)):
-        restore.predict(loaded, workdir, tmp_path / out, corrects)
+    loaded, logits = prediction.load(workdir, None, {"data.path": str(path)}), []
+    for out, corrects in (("raw", prediction.AS_IT_IS), ("calibrated", calibration)):
+        prediction.predict(loaded, workdir, tmp_path / out, corrects)
         p = pl.read_parquet(tmp_path / out)["score"].to_numpy().astype(np.float64)
         logits.append(np.log(p / (1 - p)))
     assert np.allclose(logits[1], calibration.scale * logits[0] + calibration.shift, atol=1e-4)
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(UserError, match="holds no calibration"):
-        restore.calibration(tmp_path)
+        prediction.calibration(tmp_path)
 
 
 def train_command(cfg_path, workdir, *flags):
@@ -242,15 +246,15 @@ def config_file(steady, tmp_path):
 def whole(steady, tmp_path_factory):
     """The workdir of a run that nothing stopped."""
     workdir = tmp_path_factory.mktemp("whole")
-    train.train(steady, workdir, quiet)
+    loop.train(steady, workdir, quiet)
     return workdir
 
 
 def started(cfg, workdir):
     """A process that trains, forked from one that holds what training imports: only the import is spared."""
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["autoloss_jax.train", "tests.test_train"])
-    process = processes.Process(target=train.train, args=(cfg, workdir, quiet), kwargs={"shown": False})
+    processes.set_forkserver_preload(["autoloss_jax.training.loop", "tests.test_train"])
+    process = processes.Process(target=loop.train, args=(cfg, workdir, quiet), kwargs={"shown": False})
     process.start()
     return process
 
@@ -267,7 +271,7 @@ def test_killed_at_ten_random_moments_a_run_resumes_to_the_same_bits(steady, who
             process.kill()
             process.join()
             assert process.exitcode == -signal.SIGKILL
-        train.train(steady, killed, quiet)
+        loop.train(steady, killed, quiet)
         assert digest(killed) == expected
         assert log(killed) == log(whole)
 
@@ -289,10 +293,10 @@ def test_sigterm_saves_and_the_run_goes_on_to_the_same_bits(config_file, whole, 
 
 
 def test_a_second_process_in_the_same_workdir_is_refused(small, tmp_path):
-    from autoloss_jax import workdir as workdirs
+    from autoloss_jax.training import workdirs
 
     with workdirs.locked(tmp_path), pytest.raises(UserError, match=f"process {os.getpid()} is training here"):
-        train.train(small(), tmp_path, quiet)
+        loop.train(small(), tmp_path, quiet)
 
 
 def copy_of(finished, tmp_path):
@@ -326,7 +330,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(finished, tmp_
     newest = checkpoint.newest(workdir / "checkpoints")
     file = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     file.write_bytes(file.read_bytes()[:-1])
-    again = train.train(cfg, workdir, quiet)
+    again = loop.train(cfg, workdir, quiet)
     assert again["test"] == result["test"]
     assert digest(workdir) == digest(finished[1])
 
@@ -336,37 +340,37 @@ def test_a_damaged_best_checkpoint_is_refused_in_one_line(finished, tmp_path):
     for file in (workdir / "best").rglob("_METADATA"):
         file.write_text("{")
     with pytest.raises(UserError, match="damaged"):
-        restore.load(workdir, None, {})
+        prediction.load(workdir, None, {})
 
 
 def test_any_checkpoint_can_be_evaluated_by_its_path(finished):
     _, workdir, result = finished
-    last = restore.load(workdir, workdir / "checkpoints", {})
+    last = prediction.load(workdir, workdir / "checkpoints", {})
     assert int(last.state.step) == result["steps"]
-    best = restore.load(workdir, workdir / "best" / str(result["best_step"]), {})
+    best = prediction.load(workdir, workdir / "best" / str(result["best_step"]), {})
     assert int(best.state.step) == result["best_step"]
-    assert restore.evaluate_run(best, workdir, False, quiet)["auc"] == pytest.approx(
+    assert prediction.evaluate_run(best, workdir, False, quiet)["auc"] == pytest.approx(
         result["test"]["auc"], abs=1e-9
     )
     with pytest.raises(UserError, match="no checkpoint here"):
-        restore.load(workdir, workdir / "tensorboard", {})
+        prediction.load(workdir, workdir / "tensorboard", {})
 
 
 def test_transfer_restores_a_controller_and_freezes_it(finished, small, tmp_path):
     _, source, _ = finished
     cfg = small(method__name="transfer", method__transfer_from=str(source), model__name="ipnn")
-    train.train(cfg, tmp_path / "run", quiet)
+    loop.train(cfg, tmp_path / "run", quiet)
     theirs = checkpoint.load(checkpoint.newest(source / "best")).state.controller
     ours = checkpoint.load(checkpoint.newest(tmp_path / "run" / "checkpoints")).state.controller
     same = jax.tree.map(np.array_equal, (ours.params, ours.stats), (theirs.params, theirs.stats))
     assert all(jax.tree.leaves(same))
     with pytest.raises(UserError, match="does not fit this run's pool"):
-        train.train(settings.with_keys(cfg, {"method.pool": ("ce", "mae")}), tmp_path / "other", quiet)
+        loop.train(settings.with_keys(cfg, {"method.pool": ("ce", "mae")}), tmp_path / "other", quiet)
 
 
 @pytest.mark.parametrize("name", ["ce", "focal(gamma=1.0)", "al1", "al2", "darts", "slf"])
 def test_every_method_trains(small, tmp_path, name):
-    result = train.train(small(method__name=name, train__epochs=1), tmp_path, quiet)
+    result = loop.train(small(method__name=name, train__epochs=1), tmp_path, quiet)
     assert result["method"] == name
     assert 0.45 < result["test"]["auc"] < 1
     assert sum(result["selection"].values()) == pytest.approx(1)
@@ -391,10 +395,10 @@ def test_ratings_in_five_classes_are_learnt_and_scored(tmp_path, model):
         optimizer=config.Optimizer(learning_rate=0.02),
         train=config.Train(batch_size=100, epochs=8, eval_batch_size=256),
     )
-    result = train.train(cfg, tmp_path / "run", quiet)
+    result = loop.train(cfg, tmp_path / "run", quiet)
     assert result["test"]["auc"] > 0.8
-    loaded = restore.load(tmp_path / "run", None, {"data.path": str(new)})
-    assert restore.predict(loaded, tmp_path / "run", tmp_path / "s.parquet") == 50
+    loaded = prediction.load(tmp_path / "run", None, {"data.path": str(new)})
+    assert prediction.predict(loaded, tmp_path / "run", tmp_path / "s.parquet") == 50
     scores = pl.read_parquet(tmp_path / "s.parquet")
     assert scores.columns == [f"score_{c}" for c in range(5)]
     assert np.allclose(scores.to_numpy().sum(axis=1), 1, atol=1e-5)
@@ -404,7 +408,7 @@ def test_ratings_in_five_classes_are_learnt_and_scored(tmp_path, model):
 def test_four_devices_train_as_one(steady, config_file, tmp_path):
     """The same losses to rounding: batch statistics and means are over the whole batch, wherever its parts are."""
     changes = {"train.epochs": 1, "model.dropout": 0.0}
-    train.train(settings.with_keys(steady, changes), tmp_path / "1", quiet)
+    loop.train(settings.with_keys(steady, changes), tmp_path / "1", quiet)
     env = os.environ | {"PYTHONPATH": str(ROOT)} | FOUR_DEVICES
     flags = (f"--config.{name}={value}" for name, value in (changes | {"mesh.model": 2}).items())
     command = train_command(config_file, tmp_path / "4", *flags)
@@ -417,9 +421,9 @@ def test_four_devices_train_as_one(steady, config_file, tmp_path):
 
 
 def test_fold_in_val_trains_on_the_controllers_rows_only_without_a_search(small):
-    data = preparation.prepare(small().data, quiet)
+    data = pipeline.prepare(small().data, quiet)
     rows, val = len(data.split("train")["y"]), len(data.split("val")["y"])
-    from autoloss_jax import session
+    from autoloss_jax.training import session
 
     for name, folded in {"ce": True, "al1": True, "autoloss": False}.items():
         cfg = small(method__name=name, data__fold_in_val=True)
@@ -437,7 +441,7 @@ def test_the_learning_rate_falls_and_the_run_stops_when_validation_stalls(small,
         optimizer__decay=0.1,
         optimizer__learning_rate=0.05,
     )
-    result = train.train(cfg, tmp_path, quiet)
+    result = loop.train(cfg, tmp_path, quiet)
     assert result["epochs"] < 30
     aucs = [r["val"]["auc"] for r in report.read_log(tmp_path / "metrics.jsonl") if "val" in r]
     assert max(aucs) == pytest.approx(result["val"]["auc"])
@@ -449,22 +453,22 @@ def test_the_learning_rate_falls_and_the_run_stops_when_validation_stalls(small,
 
 def test_a_diverging_run_is_one_line(small, tmp_path):
     with pytest.raises(UserError, match="not finite by step"):
-        train.train(small(method__name="ce", optimizer__learning_rate=1e30), tmp_path, quiet)
+        loop.train(small(method__name="ce", optimizer__learning_rate=1e30), tmp_path, quiet)
 
 
 def test_changed_data_is_not_resumed_on(small, tmp_path, criteo_file):
     data = tmp_path / "data.txt"
     data.write_bytes(criteo_file.read_bytes())
     cfg = small(data__path=str(data), train__epochs=1)
-    train.train(cfg, tmp_path / "run", quiet)
+    loop.train(cfg, tmp_path / "run", quiet)
     (tmp_path / "run" / "result.json").unlink()
     data.write_bytes(data.read_bytes() + data.read_bytes().splitlines(keepends=True)[0])
     with pytest.raises(UserError, match="the data changed"):
-        train.train(cfg, tmp_path / "run", quiet)
+        loop.train(cfg, tmp_path / "run", quiet)
 
 
 def test_a_store_damaged_on_disk_is_refused(small, tmp_path, criteo_file):
-    data = preparation.prepare(small(data__cache=str(tmp_path)).data, quiet)
+    data = pipeline.prepare(small(data__cache=str(tmp_path)).data, quiet)
     next(data.path.glob("test-*.x.npy")).write_bytes(b"")
     with pytest.raises(UserError, match="delete the folder"):
         store.open_store(data.path)

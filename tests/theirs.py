@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
 
-from autoloss_jax.interactions import bi_interaction
-from autoloss_jax.layers import MLP
+from autoloss_jax.models.interactions import bi_interaction
+from autoloss_jax.models.layers import MLP
 
 
 class DeepFM(nn.Module):

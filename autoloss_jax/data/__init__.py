@@ -1,1 +1,1 @@
-"""From raw files to batches: schema, sources, prepare, store, host; and a made-up dataset, synthetic."""
+"""From raw files to batches. It knows nothing of training or of the command line."""

@@ -6,8 +6,8 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from autoloss_jax import settings
-from autoloss_jax.settings import UserError
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
 
 VERSION = 2  # of the layout on disk and of the rules that lead to it
 

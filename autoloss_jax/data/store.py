@@ -12,9 +12,9 @@ from typing import cast
 import numpy as np
 import polars as pl
 
+from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.shards import Shards
-from autoloss_jax.settings import UserError
 
 SPLITS = ("train", "val", "test")
 SCHEMA, VOCABULARY, SUMS = "schema.json", "vocabulary.parquet", "sha256.json"

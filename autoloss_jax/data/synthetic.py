@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from autoloss_jax import config, settings
-from autoloss_jax.settings import UserError
+from autoloss_jax import config
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
 
 VOCAB_SIZES = (
     1400,

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.interactions import pairs
-from autoloss_jax.layers import Dropout
+from autoloss_jax.config.specs import Count
+from autoloss_jax.models.interactions import pairs
+from autoloss_jax.models.layers import Dropout
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.specs import Count
 
 
 class AFM(Recommender):

@@ -5,10 +5,10 @@ from typing import Literal
 import jax
 from flax import linen as nn
 
-from autoloss_jax.interactions import attention
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.specs import Count
+from autoloss_jax.models.interactions import attention
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.settings import UserError
-from autoloss_jax.specs import Count
 
 
 class AutoInt(Recommender):

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from autoloss_jax.config.specs import Count
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.specs import Count
 
 
 class DCN(Recommender):

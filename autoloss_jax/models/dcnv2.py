@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from autoloss_jax.config.specs import Count
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.specs import Count
 
 
 class DCNv2(Recommender):

@@ -3,7 +3,7 @@
 import jax
 from flax import linen as nn
 
-from autoloss_jax.interactions import field_aware
+from autoloss_jax.models.interactions import field_aware
 from autoloss_jax.models.recommender import Recommender
 
 

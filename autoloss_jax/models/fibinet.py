@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.interactions import bilinear, pairs
+from autoloss_jax.config.specs import Count
+from autoloss_jax.models.interactions import bilinear, pairs
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.specs import Count
 
 
 class FiBiNET(Recommender):

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.layers import MLP
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.specs import Choice, Count
+from autoloss_jax.models.layers import MLP
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.settings import UserError
-from autoloss_jax.specs import Choice, Count
 
 
 class FinalMLP(Recommender):

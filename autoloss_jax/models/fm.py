@@ -3,7 +3,7 @@
 import jax
 from flax import linen as nn
 
-from autoloss_jax.interactions import bi_interaction
+from autoloss_jax.models.interactions import bi_interaction
 from autoloss_jax.models.recommender import Recommender
 
 

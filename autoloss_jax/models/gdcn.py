@@ -5,8 +5,8 @@ from typing import Literal
 import jax
 from flax import linen as nn
 
+from autoloss_jax.config.specs import Count
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.specs import Count
 
 
 class GDCN(Recommender):

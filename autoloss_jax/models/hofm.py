@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.interactions import anova, bi_interaction
+from autoloss_jax.config.specs import Order
+from autoloss_jax.models.interactions import anova, bi_interaction
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.specs import Order
 
 
 class HOFM(Recommender):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.interactions import inner_products
+from autoloss_jax.models.interactions import inner_products
 from autoloss_jax.models.recommender import Recommender
 
 

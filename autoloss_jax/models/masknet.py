@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.layers import Dropout
+from autoloss_jax.config.specs import Count
+from autoloss_jax.models.layers import Dropout
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.specs import Count
 
 
 class MaskNet(Recommender):

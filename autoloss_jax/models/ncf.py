@@ -3,9 +3,9 @@
 import jax
 from flax import linen as nn
 
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.specs import Index
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.settings import UserError
-from autoloss_jax.specs import Index
 
 
 class NCF(Recommender):

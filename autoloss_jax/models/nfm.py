@@ -3,8 +3,8 @@
 import jax
 from flax import linen as nn
 
-from autoloss_jax.interactions import bi_interaction
-from autoloss_jax.layers import Dropout
+from autoloss_jax.models.interactions import bi_interaction
+from autoloss_jax.models.layers import Dropout
 from autoloss_jax.models.recommender import Recommender
 
 

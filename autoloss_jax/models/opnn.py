@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.interactions import bilinear, inner_products, outer_of_sum, pairs
+from autoloss_jax.models.interactions import bilinear, inner_products, outer_of_sum, pairs
 from autoloss_jax.models.recommender import Recommender
 
 

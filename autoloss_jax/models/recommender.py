@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.layers import MLP
+from autoloss_jax.models.layers import MLP
 
 
 class Recommender(nn.Module):

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.interactions import compressed
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.models.interactions import compressed
 from autoloss_jax.models.recommender import Recommender
-from autoloss_jax.settings import UserError
 
 
 class XDeepFM(Recommender):

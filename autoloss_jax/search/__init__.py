@@ -1,1 +1,1 @@
-"""Loops around whole trainings: they call the training loop, so they live above it."""
+"""Searches that train more than once: they find what a method needs before its own training begins."""

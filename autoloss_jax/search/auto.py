@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import candidates, config, processes, report, settings, transfer
-from autoloss_jax import train as loop
-from autoloss_jax import workdir as workdirs
-from autoloss_jax.config import Config
-from autoloss_jax.settings import UserError
+from autoloss_jax import config
+from autoloss_jax.algorithm import candidates
+from autoloss_jax.config import Config, settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.training import frozen_controllers, loop, report, workdirs
 
 Train = Callable[[Config, Path, Callable[[str], None]], dict[str, Any]]
 COSTS = {"ce": 1, "al1": 1, "retrain": 2, "bohb": 3}  # the fewest trainings; of retrain with one search
@@ -83,16 +84,16 @@ def _claim(cfg: Config, workdir: Path) -> None:
     else:
         workdirs.finished_result(cfg, workdir)  # a run that auto did not ship
         begun.parent.mkdir(exist_ok=True)
-        report.write_json(begun, json.loads(settings.to_json(cfg)))
+        atomic.write_json(begun, json.loads(settings.to_json(cfg)))
 
 
 def _ship(run: Path, workdir: Path, text: str) -> None:
     """A copy of a finished run, and why it is this one; result.json comes last."""
-    report.write_text(workdir / "auto.md", text)
+    atomic.write_text(workdir / "auto.md", text)
     if not (workdir / "result.json").exists():
         left_out = shutil.ignore_patterns("search", "result.json", ".*")
         shutil.copytree(run, workdir, ignore=left_out, dirs_exist_ok=True)
-        report.write_json(workdir / "result.json", json.loads((run / "result.json").read_text()))
+        atomic.write_json(workdir / "result.json", json.loads((run / "result.json").read_text()))
 
 
 def page(cfg: Config, search: Path, results: Mapping[str, dict[str, Any]], chosen: str) -> str:
@@ -159,7 +160,7 @@ def _alpha(run: Path, step: int) -> dict[str, float]:
 def _seconds(run: Path) -> float:
     """What a contender's trainings took, those of its search among them."""
     trials = run / "search" / "trials.json"
-    ended = [run, *transfer.finished(run / "search")]
+    ended = [run, *frozen_controllers.finished(run / "search")]
     tried = json.loads(trials.read_text()) if trials.exists() else []
     return sum(json.loads((r / "result.json").read_text())["wall_seconds"] for r in ended) + sum(
         t["seconds"] for t in tried

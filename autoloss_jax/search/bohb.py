@@ -11,8 +11,8 @@ from typing import Any
 
 import optuna
 
-from autoloss_jax import candidates, settings
-from autoloss_jax.config import Config
+from autoloss_jax.algorithm import candidates
+from autoloss_jax.config import Config, settings
 from autoloss_jax.search import trials
 
 

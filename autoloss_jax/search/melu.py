@@ -1,4 +1,4 @@
-"""MeLU-style static weights of the pool: one training by `autoloss_jax/melu.py` finds them, another uses them."""
+"""MeLU-style static weights of the pool: one training by `algorithm/melu.py` finds them, another uses them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from autoloss_jax import checkpoint, train
 from autoloss_jax.config import Config
+from autoloss_jax.training import checkpoint, loop
 
 
 def weights(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True) -> dict[str, Any]:
@@ -16,6 +16,6 @@ def weights(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool 
     The search is a run of its own, left in `workdir`. It ends as every run ends, by the early-stopping rows; nothing in
     it is learnt from them.
     """
-    train.train(cfg, workdir, say, shown=shown)
+    loop.train(cfg, workdir, say, shown=shown)
     searched = checkpoint.load(checkpoint.newest(workdir / "best")).state
     return {"method.static": tuple(jax.nn.softmax(searched.controller.params["theta"]).tolist())}

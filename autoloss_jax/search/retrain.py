@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import settings, train, transfer
-from autoloss_jax.config import Config
+from autoloss_jax.config import Config, settings
+from autoloss_jax.training import frozen_controllers, loop
 
 
 def controller(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True) -> dict[str, Any]:
@@ -16,10 +16,10 @@ def controller(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bo
     has learned from another part of these rows, whose recommender learned from the rest.
     """
     folds = cfg.method.folds
-    for k, source in enumerate(transfer.sources(workdir, folds)):
+    for k, source in enumerate(frozen_controllers.sources(workdir, folds)):
         if folds > 1:
             say(f"retrain: search {k + 1} of {folds}")
-        train.train(search(cfg, k), source, say, shown=shown)
+        loop.train(search(cfg, k), source, say, shown=shown)
     return {"method.transfer_from": str(workdir)}
 
 

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import settings
-from autoloss_jax import train as loop
-from autoloss_jax.config import Config
+from autoloss_jax.config import Config, settings
 from autoloss_jax.search import auto, bohb, melu, retrain
+from autoloss_jax.training import loop
 
 
 def train(

@@ -15,9 +15,10 @@ from typing import Any
 
 import optuna
 
-from autoloss_jax import config, processes, report, settings, train
-from autoloss_jax import workdir as workdirs
-from autoloss_jax.config import Config
+from autoloss_jax import config
+from autoloss_jax.config import Config, settings
+from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.training import loop, workdirs
 
 Suggest = Callable[[optuna.Trial], dict[str, Any]]  # config keys to try
 
@@ -42,7 +43,7 @@ def search(
     begun, chosen = workdir / "config.json", workdir / "best.json"
     if begun.exists():
         workdirs.refuse_other_config(cfg, config.from_dict(json.loads(begun.read_text())), workdir)
-    report.write_json(begun, json.loads(settings.to_json(cfg)))
+    atomic.write_json(begun, json.loads(settings.to_json(cfg)))
     if chosen.exists():
         return _tuples(json.loads(chosen.read_text())["keys"])
     study = _study(cfg, workdir, least)
@@ -51,10 +52,10 @@ def search(
     while (number := len(study.get_trials(states=DONE))) < cfg.search.trials:
         _run(study, _trial(study, cfg.run.seed, number), cfg, workdir, suggest, say)
     if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
-        raise train.Diverged(f"{workdir}: every trial was given up; raise --config.search.trials")
+        raise loop.Diverged(f"{workdir}: every trial was given up; raise --config.search.trials")
     best = study.best_trial
-    report.write_json(workdir / "trials.json", [_record(t) for t in study.trials])
-    report.write_json(chosen, {"trial": best.number, "logloss": best.value, "keys": best.user_attrs["keys"]})
+    atomic.write_json(workdir / "trials.json", [_record(t) for t in study.trials])
+    atomic.write_json(chosen, {"trial": best.number, "logloss": best.value, "keys": best.user_attrs["keys"]})
     return _tuples(best.user_attrs["keys"])
 
 
@@ -99,11 +100,11 @@ def _run(study, trial, cfg, workdir, suggest, say) -> None:
         if seen and trial.should_prune():
             raise optuna.TrialPruned
         with _timed(trial):
-            train.train(settings.with_keys(cfg, keys), here, lambda _: None, watch, shown=False)
+            loop.train(settings.with_keys(cfg, keys), here, lambda _: None, watch, shown=False)
         study.tell(trial, min(seen.values()))
     except optuna.TrialPruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    except train.Diverged:  # a bad proposal, not the end of the search
+    except loop.Diverged:  # a bad proposal, not the end of the search
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     best = min(seen.values(), default=None)
     figure = "diverged" if best is None else f"logloss {best:.5f} after {len(seen)} evaluations"

@@ -6,10 +6,9 @@ from typing import Any
 
 import optuna
 
-from autoloss_jax import settings
-from autoloss_jax.config import Config
+from autoloss_jax.config import Config, settings
+from autoloss_jax.config.errors import UserError
 from autoloss_jax.search import trials
-from autoloss_jax.settings import UserError
 
 SPACES: dict[str, tuple[float, float, bool]] = {  # key -> least, greatest, on a logarithmic scale
     "optimizer.l2": (1e-7, 1.0, True),

@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import candidates, config, methods, report, settings, transfer
-from autoloss_jax import workdir as workdirs
-from autoloss_jax.config import Config
+from autoloss_jax import config
+from autoloss_jax.algorithm import candidates, methods
+from autoloss_jax.config import Config, settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.settings import key
 from autoloss_jax.data import synthetic
+from autoloss_jax.distributed.bar import Bar
 from autoloss_jax.search import retrain, train, tune
-from autoloss_jax.settings import UserError, key
 from autoloss_jax.studies import raw, record
+from autoloss_jax.training import frozen_controllers, workdirs
 
 
 @dataclasses.dataclass
@@ -90,7 +93,7 @@ def run(
     found = {cell: known[cell] for cell in order if cell in known}
     for cell in order[: len(order) // study.seeds]:
         described(study, cell)  # a slip in the last row is said before the first is trained
-    with report.Bar(f"{study.name}, trainings", len(order), len(found)) as bar:
+    with Bar(f"{study.name}, trainings", len(order), len(found)) as bar:
         while left := [cell for cell in order if cell not in found]:
             before = len(found)
             for cell in left:
@@ -131,7 +134,7 @@ def _seconds(result: dict[str, Any], steps: int) -> float:
 
 def _search_seconds(result: dict[str, Any], folder: Path) -> float:
     """Of the trainings, or of the epochs of all trials, that came before; 0 without a search."""
-    if ended := transfer.finished(folder):
+    if ended := frozen_controllers.finished(folder):
         searches = [json.loads((run / "result.json").read_text()) for run in ended]
         return sum(_seconds(searched, searched["steps"]) for searched in searches)
     if (folder / "trials.json").exists():

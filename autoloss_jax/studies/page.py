@@ -8,18 +8,19 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from autoloss_jax import report
-from autoloss_jax.learned import plots
+from autoloss_jax.analysis import plots
+from autoloss_jax.distributed import atomic
 from autoloss_jax.studies import chart, table
 from autoloss_jax.studies.table import Row
+from autoloss_jax.training import report
 
 
 def write(folder: Path, name: str, rows: Sequence[Row], command: str) -> None:
     """`name`.csv and `name`.md: the table, the command that made it and the versions it ran with."""
     versions = ", ".join(f"{package} {version}" for package, version in report.versions().items())
     head = f"# {name}\n\n    {command}\n\n{versions}; seeds 0, 1, ... of each row; {NOTE}\n\n"
-    report.write_text(folder / f"{name}.csv", table.to_csv(rows))
-    report.write_text(folder / f"{name}.md", head + table.to_markdown(rows))
+    atomic.write_text(folder / f"{name}.csv", table.to_csv(rows))
+    atomic.write_text(folder / f"{name}.md", head + table.to_markdown(rows))
 
 
 NOTE = (
@@ -40,8 +41,8 @@ def write_pictures(
 ) -> None:
     """`name`.png, and report.html with the table, this picture, and more of them by title."""
     pictures = {title: plots.png(figure) for title, figure in {name: chart.draw(rows, ours), **more}.items()}
-    report.write_bytes(folder / f"{name}.png", pictures[name])
-    report.write_text(folder / "report.html", _page(name, rows, command, pictures))
+    atomic.write_bytes(folder / f"{name}.png", pictures[name])
+    atomic.write_text(folder / "report.html", _page(name, rows, command, pictures))
 
 
 def _page(name: str, rows: Sequence[Row], command: str, pictures: Mapping[str, bytes]) -> str:

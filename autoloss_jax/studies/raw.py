@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from autoloss_jax import report
-from autoloss_jax.data import text
-from autoloss_jax.data.text import Layout
-from autoloss_jax.settings import UserError
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data.read import text
+from autoloss_jax.data.read.text import Layout
+from autoloss_jax.distributed import atomic
 
 
 def path(folder: str, dataset: str, workdir: Path, say: Callable[[str], None]) -> Path:
@@ -35,7 +35,7 @@ def of_dated_users(ratings: Path, workdir: Path, say: Callable[[str], None]) -> 
         dated = (pl.col("timestamp").cast(pl.Int64) >= 0).all().over("user")
         lines = frame.filter(dated).select(pl.concat_str(*layout.columns, separator="::"))
         target.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(target, lines.write_csv(include_header=False, quote_style="never"))
+        atomic.write_text(target, lines.write_csv(include_header=False, quote_style="never"))
     return target
 
 

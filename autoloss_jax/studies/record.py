@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax.settings import UserError
+from autoloss_jax.config.errors import UserError
 
 KEY = ("dataset", "model", "method", "seed")
 FIGURES = ("auc", "logloss", "logloss_calibrated")

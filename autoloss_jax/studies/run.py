@@ -12,31 +12,35 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from autoloss_jax import door, processes, report, settings, transfer
-from autoloss_jax.learned import pictures
+from autoloss_jax.analysis import pictures
+from autoloss_jax.cli import app
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.studies import grid, page, record, table
+from autoloss_jax.training import frozen_controllers
 
 
 def main() -> None:
     """Train what is not trained yet, and write the table after each training; pictures and the page at the end."""
     processes.alone("a study")
-    workdir, study = door.folder(), door.CONFIG.value
+    workdir, study = app.folder(), app.CONFIG.value
     if not isinstance(study, grid.Study):
-        raise settings.UserError("--config: not a study; name a file of configs/studies")
+        raise UserError("--config: not a study; name a file of configs/studies")
     settings.check(study)
 
     def write(results: grid.Results) -> None:
         runs = record.to_csv((dataclasses.astuple(cell), result) for cell, result in results)
-        report.write_text(workdir / f"{study.name}-runs.csv", runs)
+        atomic.write_text(workdir / f"{study.name}-runs.csv", runs)
         page.write(workdir, study.name, table.rows(grid.by_row(results), study.ours), command())
 
     workdir.mkdir(parents=True, exist_ok=True)
-    results = grid.run(study, workdir, door.say, write)
+    results = grid.run(study, workdir, app.say, write)
     rows = table.rows(grid.by_row(results), study.ours)
     write(results)
     page.write_pictures(workdir, study.name, rows, study.ours, command(), _learned(study, workdir))
     print(table.to_markdown(rows))
-    door.say(f"{workdir / study.name}.csv, -runs.csv, .md and .png; {workdir / 'report.html'}")
+    app.say(f"{workdir / study.name}.csv, -runs.csv, .md and .png; {workdir / 'report.html'}")
 
 
 def _learned(study: grid.Study, workdir: Path) -> dict[str, Figure]:
@@ -44,9 +48,9 @@ def _learned(study: grid.Study, workdir: Path) -> dict[str, Figure]:
     found = {}
     for cell in grid.cells(study):
         run = workdir / "runs" / cell.folder
-        run = next(iter(transfer.finished(run / "search")), run)  # where the controller learned
+        run = next(iter(frozen_controllers.finished(run / "search")), run)  # where the controller learned
         if (cell.model, cell.method, cell.seed) == (study.models[0], study.ours[-1], 0):
-            with contextlib.suppress(settings.UserError):  # a method without a controller
+            with contextlib.suppress(UserError):  # a method without a controller
                 for name, figure in pictures.of(run).items():
                     found[f"{table.short(cell.dataset)}: {name}"] = figure
     return found
@@ -61,4 +65,4 @@ def command() -> str:
 
 
 if __name__ == "__main__":
-    door.enter(main, __name__)
+    app.enter(main, __name__)

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoloss_jax import significance
+from autoloss_jax.studies import significance
 
 ALPHA = 0.05
 

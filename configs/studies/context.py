@@ -14,7 +14,7 @@ Data: a folder with frappe_x1/.
 Result: WORKDIR/context.md (or flipped_by.md), .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
 """
 
-from autoloss_jax import settings
+from autoloss_jax.config import settings
 from autoloss_jax.studies.grid import QUICK, Study
 
 SEARCHED = (

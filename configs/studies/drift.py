@@ -7,7 +7,7 @@ Data: a folder with movielens1m/ratings.dat, whose users with a time for every r
 Result: WORKDIR/drift.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data, where time is I1.
 """
 
-from autoloss_jax import settings
+from autoloss_jax.config import settings
 from autoloss_jax.studies.grid import QUICK, Study
 
 VARIANTS = {

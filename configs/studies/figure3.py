@@ -8,7 +8,7 @@ Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
 Result: WORKDIR/figure3.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
 """
 
-from autoloss_jax import settings
+from autoloss_jax.config import settings
 from autoloss_jax.studies.grid import QUICK, Study
 
 VARIANTS = {

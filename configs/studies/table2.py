@@ -9,7 +9,7 @@ are our adaptations (`search/melu.py`, `search/bohb.py`): the paper does not say
 Result: WORKDIR/table2.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
 """
 
-from autoloss_jax import settings
+from autoloss_jax.config import settings
 from autoloss_jax.studies.grid import QUICK, Study
 
 OURS = "autoloss method.val_objective=ce method.virtual_step=adam"

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autoloss_jax import autoloss, config
-from autoloss_jax import state as states
-from autoloss_jax.rows import Table
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import states
 from tests.golden import fuxictr, reference
 from tests.golden.transplant import transplant
 

@@ -60,7 +60,11 @@ METHODS = {
     "darts": {},
     "slf": {},
     "autoloss, one-hot": {"method.hard": True},
-    "autoloss, literal": {"method.val_objective": "mixture", "method.virtual_step": "sgd", "method.detach": False},
+    "autoloss, literal": {
+        "method.val_objective": "mixture",
+        "method.virtual_step": "sgd",
+        "method.detach": False,
+    },
     "autoloss, L2 and an end": {"method.epochs": 1, "method.start": 0.5, "method.pool": ("ce", "ce(l2=0.1)")},
     "melu": {},
     "bohb": {},
@@ -91,17 +95,19 @@ def write_table(path, rows=600):
 
 def digest(folder):
     """SHA-256 of all parameters of the newest checkpoint in a folder, whatever wrote them."""
+    import jax
     import orbax.checkpoint as ocp
-    from flax import traverse_util
 
     newest = max((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         state = ocp.PyTreeCheckpointer().restore((newest / "state").absolute())
     sum_ = hashlib.sha256()
-    for name, leaf in sorted(traverse_util.flatten_dict(state, sep="/").items()):
-        array = np.asarray(leaf) if leaf is not None and not name.startswith("key") else np.zeros(0)
-        sum_.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        array = np.asarray(
+            jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        )
+        sum_.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode() + array.tobytes())
     return sum_.hexdigest()
 
 
@@ -119,9 +125,10 @@ def runs(devices):
 
 def train(keys, workdir):
     """The result.json of a run."""
-    import autoloss_jax
+    from autoloss_jax.config import Config, settings
+    from autoloss_jax.search import train as search
 
-    return autoloss_jax.train(autoloss_jax.Config.of(keys), workdir, progress=False).result
+    return search.train(settings.with_keys(Config(), keys), workdir, lambda _: None, shown=False)
 
 
 def _folder(name):
@@ -150,7 +157,9 @@ def main():
                 continue
             workdir = base / "runs" / _folder(name)
             if source := keys.get("method.transfer_from"):
-                keys |= {"method.transfer_from": str(workdir.with_name(_folder(name.replace("transfer", source))))}
+                keys |= {
+                    "method.transfer_from": str(workdir.with_name(_folder(name.replace("transfer", source))))
+                }
             result = train(keys | where, workdir)
             record[name] = {
                 "best": digest(workdir / "best"),

@@ -1,0 +1,113 @@
+"""Controllers: (y, y_hat) of each example -> log alpha over N candidate losses, Section 2.4."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from autoloss_jax.models.layers import MLP
+
+WIDTH = 8  # of the vector of a value that is seen
+
+
+def beginning(start: float, num_losses: int) -> nn.initializers.Initializer:
+    """Logits [N] of which the softmax gives the first loss the weight `start`, the others the rest alike; 0: all alike."""
+    odds = start / (1 - start) * (num_losses - 1) or 1.0  # 1 for a pool of one, too
+    return nn.initializers.constant(math.log(odds) * np.eye(num_losses)[0])
+
+
+class Controller(nn.Module):
+    """The paper's controller: an MLP on the label and the prediction of each example.
+
+    Its input is [y, p] (2 wide) for one logit and [one-hot y, softmax] (2 C wide) for C. The output layer starts
+    at zero, so that the first mixture is the uniform one, or gives the first loss the weight `start`. Beyond the paper
+    it may see K fields of the example, each as a vector that starts at zero: a value that taught it nothing changes nothing.
+    """
+
+    num_losses: int
+    hidden: tuple[int, ...] = (128, 128)
+    dropout: float = 0.2
+    start: float = 0.0
+    sees: tuple[int, ...] = ()  # how many values each of K fields has
+
+    @nn.compact
+    def __call__(
+        self, labels: jax.Array, y_hat: jax.Array, seen: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
+        """Labels int32[B], y_hat [B, C], values int32[B, K] of what it sees -> log alpha [B, N]."""
+        num_outputs = y_hat.shape[-1]
+        y = labels[:, None] if num_outputs == 1 else jax.nn.one_hot(labels, num_outputs)
+        x = [y.astype(y_hat.dtype), y_hat]
+        for size, values in zip(self.sees, () if seen is None else seen.T, strict=True):
+            x.append(nn.Embed(size, WIDTH, embedding_init=nn.initializers.zeros)(values))
+        x = jnp.concatenate(x, axis=-1)
+        x = MLP(self.hidden, self.dropout)(x, train=train)
+        first = beginning(self.start, self.num_losses)
+        last = nn.Dense(self.num_losses, kernel_init=nn.initializers.zeros, bias_init=first)
+        return jax.nn.log_softmax(last(x), axis=-1)
+
+
+class Ensemble(nn.Module):
+    """Several controllers, each searched on rows of its own: alpha is the mean of theirs (cross-fitting)."""
+
+    member: Controller
+    size: int
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, y_hat: jax.Array, *seen: jax.Array, train: bool) -> jax.Array:
+        """As the members; a parameter is [size, ...], one of each member."""
+        members = nn.vmap(
+            lambda member: member(labels, y_hat, *seen, train=train),
+            variable_axes={"params": 0, "batch_stats": 0},
+            split_rngs={"params": True, "dropout": True},
+            axis_size=self.size,
+        )
+        return jax.nn.logsumexp(members(self.member), axis=0) - jnp.log(float(self.size))
+
+
+def ensemble(members: Sequence[Any]) -> Any:
+    """The parameters, or statistics, of an `Ensemble` of these; of one, its own."""
+    if len(members) == 1:
+        return jax.tree.map(jnp.array, members[0])
+    return {"member": jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)}
+
+
+class SharedVector(nn.Module):
+    """One alpha for all examples (DARTS, Table 2)."""
+
+    num_losses: int
+    start: float = 0.0
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
+        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
+        theta = self.param("theta", beginning(self.start, self.num_losses), (self.num_losses,))
+        return jnp.broadcast_to(jax.nn.log_softmax(theta), (labels.shape[0], self.num_losses))
+
+
+class Static(nn.Module):
+    """The same weights for all examples, given, and nothing to learn."""
+
+    weights: tuple[float, ...]
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
+        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
+        # a parameter, though nothing moves it, so that one compiled program serves all weights
+        alpha = self.param("alpha", lambda _: jnp.asarray(self.weights) / sum(self.weights))
+        return jnp.broadcast_to(jnp.log(jnp.maximum(alpha, 1e-30)), (labels.shape[0], len(self.weights)))
+
+
+class Uniform(nn.Module):
+    """alpha = 1 / N, nothing to learn (AL-1, Table 3; with a pool of one, a fixed loss)."""
+
+    num_losses: int
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
+        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
+        return jnp.full((labels.shape[0], self.num_losses), -jnp.log(float(self.num_losses)), y_hat.dtype)

@@ -1,0 +1,87 @@
+"""python -m autoloss_jax.cli.compare RUN [RUN ...]: a Markdown table of finished runs, mean and deviation over seeds."""
+
+import json
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from autoloss_jax import config
+from autoloss_jax.algorithm import methods
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.search import train
+
+FIGURES = {
+    "test AUC": ("test", "auc", 5),
+    "logloss": ("test", "logloss", 4),
+    "logloss, calibrated": ("test", "logloss_calibrated", 4),
+}
+
+
+def read(workdir: Path) -> dict[str, Any]:
+    """The result.json of a run."""
+    path = workdir / "result.json"
+    try:
+        result = json.loads(path.read_text())
+        if result["schema"] != 1:
+            raise ValueError(f"schema {result['schema']}, not 1")
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a finished run's result ({error})") from error
+    return result
+
+
+def label(result: dict[str, Any]) -> str:
+    """The method, with whatever that matters to it differs from the defaults."""
+    row = methods.METHODS.get(result["method"])
+    if row is None:  # one loss: nothing else is chosen
+        return result["method"]
+    ignored = {"name"} if row.searches else {"name", "every", "xi", "virtual_step", "val_objective"}
+    if result["method"] in train.SEARCHES:  # found by the run itself, for each seed anew
+        ignored |= {"static", "transfer_from"}
+    defaults, changed = config.Method(), []
+    for name, value, _ in settings.keys(config.from_dict(result["config"]).method):
+        if name not in ignored and value != getattr(defaults, name):
+            changed.append(f"{name}={value}")
+    return " ".join([result["method"], *changed])
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """One row per (dataset, model, method) in the order given: mean ± standard deviation over its runs."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    for result in results:
+        groups[result["dataset"], result["model"], label(result)].append(result)
+    lines = [
+        "| dataset | model | method | seeds | " + " | ".join(FIGURES) + " |",
+        "|---|---|---|---|" + "---|" * len(FIGURES),
+    ]
+    for (dataset, model, method), runs in groups.items():
+        cells = [_cell([run[part][name] for run in runs], digits) for part, name, digits in FIGURES.values()]
+        lines.append(
+            f"| {dataset} | {model} | {method} | {len({r['seed'] for r in runs})} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
+
+
+def _cell(values: list[float | None], digits: int) -> str:
+    known = [v for v in values if v is not None]
+    if len(known) < len(values):
+        return "undefined"
+    deviation = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.{digits}f}{deviation}"
+
+
+def main() -> None:
+    """Print the table of the runs named on the command line."""
+    if len(sys.argv) < 2:
+        raise UserError("name the workdirs of finished runs, as: python -m autoloss_jax.cli.compare runs/*")
+    print(table([read(Path(workdir)) for workdir in sys.argv[1:]]))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,101 @@
+"""python -m autoloss_jax.cli.inspect DIR [--top=3] [--json] [--verify]: what a prepared dataset, or that of a run, holds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import rich.console
+import rich.table
+from rich.text import Text
+
+from autoloss_jax.cli import app
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import inspection
+from autoloss_jax.data.store import SPLITS
+from autoloss_jax.distributed import atomic
+
+LONGEST = 24  # characters of a value in the table
+
+
+def tables(found: dict[str, Any]) -> list[rich.table.Table]:
+    """What `describe` found, as a table of splits and one of fields."""
+    binary = found["classes"] == 2
+    splits = _table(
+        "split", "rows", *(["positive"] if binary else [f"y={c}" for c in range(found["classes"])])
+    )
+    for split in SPLITS:
+        shares = found["labels"][split][1:] if binary else found["labels"][split]
+        splits.add_row(split, f"{found['rows'][split]:,}", *map(_percent, shares))
+    fields = _table("field", "vocabulary", "slots", *(f"oov {s}" for s in SPLITS))
+    fields.add_column("kind", no_wrap=True)
+    fields.add_column("most frequent in train", no_wrap=True)
+    for field in found["fields"]:
+        rates = map(_percent, field["oov"].values())
+        sizes = (f"{field['vocabulary']:,}", str(field["slots"]))
+        fields.add_row(_shown(field["name"]), *sizes, *rates, field["kind"], Text(_notes(field)))
+    return [splits, fields]
+
+
+def _table(first: str, *others: str) -> rich.table.Table:
+    table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _notes(field: dict[str, Any]) -> str:
+    """The last cell of a field: its commonest values, or, where it is fed as a number, on what scale."""
+    if "scale" in field:
+        scale = field["scale"]
+        if scale["fed_from"] > scale["fed_to"]:
+            return "blank in all of train"
+        return "mean {mean:.4g}, deviation {deviation:.4g}; fed as {fed_from:.3g} .. {fed_to:.3g}".format(
+            **scale
+        )
+    values = ", ".join(f"{_shown(v['value'])} {_percent(v['share'])}" for v in field["top"])
+    return values + (f"; {field['values_per_row']:.2f} values a row" if field["slots"] > 1 else "")
+
+
+def _shown(value: str) -> Text:
+    """A value in one short word of printable characters."""
+    text = value if value.isprintable() else ascii(value)[1:-1]
+    return Text(text[: LONGEST - 1] + "…" if len(text) > LONGEST else text or "(blank)")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}%"
+
+
+def main() -> None:
+    """Print what the folder on the command line holds."""
+    parser = app.Parser("autoloss_jax.cli.inspect", __doc__)
+    parser.add_argument("folder", type=Path, help="a prepared dataset, or the workdir of a run")
+    parser.add_argument("--top", type=int, default=3, help="values of each field to show (3)")
+    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    parser.add_argument("--verify", action="store_true", help="first compare every file with its checksum")
+    asked = parser.parse_args()
+    if asked.top < 0:
+        raise UserError(f"--top={asked.top}: must be at least 0")
+    data = inspection.find(asked.folder)
+    if asked.verify and (damaged := data.damaged()):
+        raise UserError(f"{data.path}: damaged: {', '.join(damaged)}; delete the folder and prepare it again")
+    found = inspection.describe(data, asked.top)
+    if asked.json:
+        print(json.dumps(atomic.finite(found), allow_nan=False))
+        return
+    console = rich.console.Console(highlight=False)
+    console.width = console.width if console.is_terminal else 1000
+    console.print(
+        Text(
+            f"{found['name']} ({found['format']}): {sum(found['rows'].values()):,} rows, {len(found['fields'])} fields, "
+            f"{found['values']:,} values, {found['classes']} classes, {found['skipped']:,} rows left out\n{found['path']}"
+        )
+    )
+    for table in tables(found):
+        console.print()
+        console.print(table)
+
+
+if __name__ == "__main__":
+    app.run(main)

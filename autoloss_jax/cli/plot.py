@@ -1,0 +1,19 @@
+"""python -m autoloss_jax.cli.plot --workdir=RUN: pictures of a run's controller, as PNG files in RUN/pictures."""
+
+from autoloss_jax.analysis import pictures, plots
+from autoloss_jax.cli import app
+from autoloss_jax.distributed import atomic
+
+
+def main() -> None:
+    """Write the pictures of the run in --workdir."""
+    workdir = app.existing_folder()
+    (workdir / "pictures").mkdir(exist_ok=True)
+    for name, figure in pictures.of(workdir).items():
+        path = workdir / "pictures" / f"{name}.png"
+        atomic.write_bytes(path, plots.png(figure))
+        app.say(str(path))
+
+
+if __name__ == "__main__":
+    app.enter(main, __name__)

@@ -1,0 +1,225 @@
+"""Raw files -> a store, once: read them into pieces, count the values of train, encode every row. Cached by content and settings."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from autoloss_jax import config
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import store
+from autoloss_jax.data.prepare import chunk, division, stages, vocabulary
+from autoloss_jax.data.prepare.division import Part
+from autoloss_jax.data.prepare.encoder import Encoder
+from autoloss_jax.data.prepare.executor import ENGINES, Engine
+from autoloss_jax.data.prepare.stages import Job
+from autoloss_jax.data.read import sources, text
+from autoloss_jax.data.read.files import find_splits
+from autoloss_jax.data.schema import VERSION, Schema
+from autoloss_jax.data.store import SPLITS, Store
+from autoloss_jax.distributed.bar import Bar
+
+SETTINGS = [
+    "name",
+    "format",
+    "num_classes",
+    "min_count",
+    "split",
+    "split_seed",
+    "on_bad_row",
+    "label",
+    "categorical",
+    "numeric",
+    "num_buckets",
+    "delimiter",
+    "time",
+]
+SLOTTED = [
+    "values",
+    "scale",
+    "bags",
+    "bag_separator",
+    "bag_size",
+    "bag_pooling",
+]  # where there are any of these
+HASHED = ["hash", "hash_size"]  # where there are any
+FOLDED = ["controller_share"]  # the store depends on it where values of val enter the vocabulary
+Say = Callable[[str], None]
+
+
+def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store:
+    """The store of a dataset, made now or found in the cache; UserError for whatever is wrong with the source.
+
+    A killed one goes on where it was. `shown`: with a bar.
+    """
+    files = find_splits(data)
+    fingerprint = _fingerprint(data, files)
+    target = store_folder(data, fingerprint)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.with_name(f".{target.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be preparing the same
+            if not target.exists():
+                work = target.with_name(f".{target.name}-{stages.STRETCH}.partial")
+                job = Job(data, work / "pieces", work / "store", stages.STRETCH, text.BLOCK_BYTES)
+                for folder in (job.pieces, job.store):
+                    folder.mkdir(parents=True, exist_ok=True)
+                try:
+                    with contextlib.closing(ENGINES[data.engine](data)) as engine:
+                        _build(job, engine, files, fingerprint, say, shown)
+                    os.sync()
+                    job.store.rename(target)
+                    shutil.rmtree(work)
+                except (UserError, OSError):  # what is there is of no use, or in the way
+                    shutil.rmtree(work, ignore_errors=True)
+                    raise
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror or error}); free space, or set --config.data.cache"
+        ) from error
+    return store.open_store(target)
+
+
+def encode(
+    path: Path, data: config.Data, schema: Schema, words: pl.DataFrame, *, labelled: bool
+) -> Iterator[dict[str, np.ndarray]]:
+    """Blocks, as `Encoder.encode` gives, of another file of the same format, in its order, in a known vocabulary."""
+    if not path.is_file():
+        raise UserError(f"--config.data.path={path}: no such file")
+    names = sources.fields(path, data, labelled=labelled)
+    if names != schema.fields:
+        raise UserError(
+            f"{path}: its fields are {', '.join(names)}; the model was trained on {', '.join(schema.fields)}"
+        )
+    encoder = Encoder.of(data, schema, words)
+    for block in sources.read(path, data, labelled=labelled):
+        if block.frame.height:
+            yield encoder.encode(chunk.of([block], data.bag_size))
+
+
+def _build(
+    job: Job, engine: Engine, files: dict[str, tuple[Path, ...]], fingerprint: str, say: Say, shown: bool
+) -> None:
+    """The passes, into a folder that is not yet the store."""
+    started, data = time.monotonic(), job.data
+    title = f"preparing {data.name or data.path}"
+    fields = sources.fields(next(iter(files.values()))[0], data)
+    for name in data.hash:
+        if name not in fields or name in data.numeric + data.values:
+            raise UserError(
+                f"--config.data.hash: {name!r} is not a field of words; the fields are {', '.join(fields)}"
+            )
+    say(f"{title}: reading")
+    parts = _read(job, engine, files, title if shown else "")
+    rows = division.divide(parts, data)
+    for name, count in rows.items():
+        if not count:
+            raise UserError(
+                f"--config.data.path={data.path}: no rows for {name}; give more rows, or another --config.data.split"
+            )
+    say(f"{title}: counting values")
+    schema, words = vocabulary.learn(job, engine, parts, rows, fingerprint)
+    words.write_parquet(job.store / store.VOCABULARY)
+    (job.store / store.SCHEMA).write_text(schema.to_json())
+    say(f"{title}: encoding {sum(rows.values()):,} rows")
+    _encode(job, engine, parts, schema, files)
+    for name in data.bags:
+        if cut := sum(part.facts.cut.get(name, 0) for part in parts):
+            say(
+                f"{cut:,} cells of {name} hold more than {data.bag_size} values, of which the first are kept; "
+                "--config.data.bag_size says how many"
+            )
+    seconds = time.monotonic() - started
+    say(
+        f"prepared {schema.name}: "
+        + ", ".join(f"{count:,} {name}" for name, count in rows.items())
+        + f" rows, {schema.num_fields} fields, {schema.num_rows:,} values"
+        + (f", {schema.num_skipped:,} rows left out" if schema.num_skipped else "")
+        + f", {seconds:.1f} s, {sum(rows.values()) / seconds:,.0f} rows/s"
+    )
+
+
+def _read(job: Job, engine: Engine, files: dict[str, tuple[Path, ...]], title: str) -> list[Part]:
+    """The pieces of all files, in the order of their rows, made now or found."""
+    tasks = [
+        stretch
+        for i, (split, paths) in enumerate(files.items())
+        for j, path in enumerate(paths)
+        for stretch in stages.stretches(path, f"{i}-{split}-{j:05d}", job)
+    ]
+    done, total = 0.0, sum(task.num_bytes for task in tasks)
+    with Bar(f"{title}: reading, MB", total >> 20, 0, shown=bool(title)) as bar:
+        for num_bytes in engine.each(stages.read, job, tasks):
+            done += num_bytes
+            bar.step(int(done) >> 20)
+    parts = [Part.of(folder) for folder in sorted(job.pieces.glob("[0-9]*"))]
+    first = parts[0].facts.fields
+    for part in parts:
+        if part.facts.fields != first:
+            raise UserError(
+                f"{part.facts.path}: {len(part.facts.fields)} fields, where the other files have {len(first)}"
+            )
+    return parts
+
+
+def _encode(
+    job: Job, engine: Engine, parts: list[Part], schema: Schema, files: dict[str, tuple[Path, ...]]
+) -> None:
+    """The shards, and what is known only now: rates in the schema, and the sums of all files."""
+    unknown: dict[str, Any] = dict.fromkeys(SPLITS, 0)
+    sums: dict[str, str] = {}
+    classes: set[int] = set()
+    for facts in engine.each(stages.encode, job, enumerate(part.folder for part in parts)):
+        for name, counts in facts["unknown"].items():
+            unknown[name] += np.array(counts)
+        sums |= facts["sums"]
+        classes.update(facts["classes"])
+    if len(classes) < 2:
+        path = next(iter(files.values()))[0]
+        raise UserError(f"{path}: every training label is the same; nothing can be learnt")
+    rates = {name: (unknown[name] / count).tolist() for name, count in schema.num_examples.items()}
+    (job.store / store.SCHEMA).write_text(dataclasses.replace(schema, oov_rate=rates).to_json())
+    sums |= {name: store.sum_of(job.store / name) for name in (store.SCHEMA, store.VOCABULARY)}
+    (job.store / store.SUMS).write_text(json.dumps(dict(sorted(sums.items())), indent=2) + "\n")
+
+
+def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
+    """Of the content of the files and of every setting that the store depends on."""
+    contents = {split: [store.sum_of(path) for path in paths] for split, paths in files.items()}
+    names = (
+        SETTINGS
+        + (SLOTTED if data.values or data.bags else [])
+        + (HASHED if data.hash else [])
+        + (FOLDED if data.fold_in_val else [])
+    )
+    settings = {name: getattr(data, name) for name in names}
+    settings["parquet"] = next(iter(files.values()))[0].suffix
+    return hashlib.sha256(json.dumps([VERSION, settings, contents], sort_keys=True).encode()).hexdigest()
+
+
+def store_folder(data: config.Data, fingerprint: str) -> Path:
+    """Where the store of a dataset is, once it is prepared."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", data.name) or "data"
+    return cache_folder(data) / f"{name}-{fingerprint[:16]}"
+
+
+def cache_folder(data: config.Data) -> Path:
+    """Where prepared datasets are kept."""
+    if data.cache:
+        return Path(data.cache)
+    root = os.environ.get("XDG_CACHE_HOME") or (
+        Path(os.environ["HOME"]) / ".cache" if os.environ.get("HOME") else tempfile.gettempdir()
+    )
+    return Path(root) / "autoloss_jax"

@@ -1,0 +1,153 @@
+"""What preparing does to a stretch of a file, or to a piece: read it, count its words, encode it.
+
+Plain functions of plain values that leave what they made in a folder, so that any engine can run them, anywhere, and a
+second run finds what the first one finished. What they make does not depend on who ran what, or in which order.
+"""
+
+import dataclasses
+import functools
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from autoloss_jax import config
+from autoloss_jax.data import store
+from autoloss_jax.data.prepare import chunk, division
+from autoloss_jax.data.prepare.division import Part
+from autoloss_jax.data.prepare.encoder import Encoder
+from autoloss_jax.data.read import sources, text
+
+STRETCH = 1 << 27  # bytes of text
+LOADING = threading.Lock()  # of an encoder: once, and not once in each thread
+COUNTS, ENCODED = "counts.parquet", "encoded.json"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """A preparation, as its passes need it: the settings, the folder of its pieces, that of the store to be."""
+
+    data: config.Data
+    pieces: Path
+    store: Path
+    length: int  # bytes of a stretch
+    size: int  # bytes that are read at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Of a file: the bytes of one number, or, where a place is found only by reading all before it, all there are."""
+
+    path: Path
+    name: str  # of its pieces, before their number
+    number: int | None
+    num_bytes: int
+
+    def piece(self, job: Job, number: int) -> Path:
+        """The folder of a piece."""
+        return job.pieces / f"{self.name}-{number:05d}"
+
+
+def stretches(path: Path, name: str, job: Job) -> list[Stretch]:
+    """What a file divides into."""
+    size = path.stat().st_size
+    if sources.is_parquet(path, job.data) or text.is_compressed(path):
+        return [Stretch(path, name, None, size)]
+    count = max(-(-size // job.length), 1)
+    return [Stretch(path, name, i, min(job.length, size - i * job.length)) for i in range(count)]
+
+
+def read(job: Job, stretch: Stretch) -> Iterator[float]:
+    """Make the pieces of a stretch, those that are not there yet, and tell after each how many bytes that were."""
+    if stretch.number is not None and stretch.piece(job, stretch.number).exists():
+        yield stretch.num_bytes
+        return
+    first, told = stretch.number or 0, 0.0
+    while stretch.piece(job, first).exists():
+        first += 1
+    timed = bool(job.data.time)
+    for number, blocks in sources.stretches(
+        stretch.path, job.data, timed=timed, length=job.length, first=first, size=job.size
+    ):
+        facts = chunk.Facts(str(stretch.path))
+        made = chunk.of(_watched(blocks, job.data, facts), job.data.bag_size)
+        facts.rows = made.rows.height
+        facts.fields = [name for name in made.rows.columns if name not in ("label", sources.TIME)]
+        chunk.write(made, stretch.piece(job, number), facts)
+        if stretch.number is not None:
+            yield stretch.num_bytes
+            return
+        yield facts.behind * stretch.num_bytes - told
+        told = facts.behind * stretch.num_bytes
+
+
+def _watched(
+    blocks: Iterator[sources.Block], data: config.Data, facts: chunk.Facts
+) -> Iterator[sources.Block]:
+    """The blocks, and into `facts` what there is to say of them."""
+    for block in blocks:
+        facts.skipped += block.skipped
+        facts.behind = block.behind
+        for bag in data.bags:
+            cut = int((block.frame[bag].list.len() > data.bag_size).sum())
+            facts.cut[bag] = facts.cut.get(bag, 0) + cut
+        yield block
+
+
+def count(job: Job, piece: Path) -> Iterator[Path]:
+    """How often each word occurs in the rows that teach W: a file of (field, value, count)."""
+    target = piece / COUNTS
+    if not target.exists():
+        taught = pl.Series(Part.of(piece).taught)
+        found = chunk.read(piece)
+        parts = [pl.DataFrame(schema={"field": pl.String, "value": pl.String, "count": pl.Int64})]
+        for name, words in found.words.items():
+            if name not in job.data.hash:
+                column = found.rows[name].filter(taught)
+                places = (column.explode() if name in job.data.bags else column).to_numpy()
+                counts = pl.Series(np.bincount(places, minlength=len(words)), dtype=pl.Int64)
+                counted = pl.DataFrame({"value": words, "count": counts})
+                parts.append(counted.select(pl.lit(name).alias("field"), "value", "count"))
+        with store.whole(target) as temporary:
+            pl.concat(parts).filter(pl.col("count") > 0).write_parquet(temporary)
+    yield target
+
+
+def encode(job: Job, numbered: tuple[int, Path]) -> Iterator[dict[str, Any]]:
+    """Make the shards of a piece of this number, if they are not there yet; what there is to say of them, as `_encode` has it."""
+    target = numbered[1] / ENCODED
+    if not target.exists():
+        with store.whole(target) as temporary:
+            temporary.write_text(json.dumps(_encode(job, *numbered)))
+    yield json.loads(target.read_text())
+
+
+def _encode(job: Job, number: int, piece: Path) -> dict[str, Any]:
+    """{"unknown": rows with an out-of-vocabulary id by split and field, "classes": labels in train, "sums": of files}."""
+    with LOADING:
+        encoder = _encoder(job)
+    schema, drawn = encoder.schema, Part.of(piece).drawn
+    whole = encoder.encode(chunk.read(piece))
+    facts: dict[str, Any] = {"unknown": {}, "classes": [], "sums": {}}
+    for split, kinds in division.OF.items():
+        mine = np.isin(drawn, kinds)
+        if mine.any():
+            rows = whole if mine.all() else {name: a[mine] for name, a in whole.items()}
+            facts["sums"] |= store.write_shard(job.store, split, number, rows)
+            unknown = rows["x"] == schema.bounds[0]
+            if unknown.shape[1] > schema.num_fields:  # of several slots of a field, any
+                unknown = np.logical_or.reduceat(unknown, np.cumsum([0, *schema.slots[:-1]]), axis=1)
+            facts["unknown"][split] = unknown.sum(axis=0).tolist()
+            if split == "train":
+                facts["classes"] = np.unique(rows["y"]).tolist()
+    return facts
+
+
+@functools.lru_cache(maxsize=1)
+def _encoder(job: Job) -> Encoder:
+    """Of the vocabulary in the store to be."""
+    return Encoder.of(job.data, *store.load_vocabulary(job.store))

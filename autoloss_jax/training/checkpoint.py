@@ -1,0 +1,197 @@
+"""Checkpoints: Orbax writes and finds them, a manifest of SHA-256 sums proves them whole.
+
+Orbax has no checksum of array contents: one flipped bit restores in silence. So a step counts only with its
+manifest, written last; a step without one was interrupted, and a step that does not match it is damaged.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from autoloss_jax import config
+from autoloss_jax.algorithm import autoloss, methods
+from autoloss_jax.algorithm.autoloss import AutoLoss, TrainState
+from autoloss_jax.config import Config, settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data.schema import Schema
+from autoloss_jax.distributed import processes, sharding
+from autoloss_jax.distributed.atomic import write_json
+from autoloss_jax.training import states
+
+MANIFEST = "sha256.json"
+
+
+@dataclasses.dataclass
+class Folder:
+    """A folder of checkpoints, the newest `keep` of them kept."""
+
+    path: Path
+    keep: int = 2
+
+    def __post_init__(self):
+        if processes.is_chief():
+            for step in self.path.glob("[0-9]*"):
+                if not (step / MANIFEST).exists():
+                    shutil.rmtree(step, ignore_errors=True)
+        processes.wait()
+        options = ocp.CheckpointManagerOptions(max_to_keep=self.keep, step_prefix=None, create=True)
+        self.manager = ocp.CheckpointManager(self.path.absolute(), options=options)
+
+    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+        """Write a step, its metadata (JSON) and its manifest; a step that exists is replaced."""
+        if step in self.manager.all_steps():
+            self.manager.delete(step)
+        meta = {**meta, "signature": signature(state, _num_rows(meta))}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        try:
+            self.manager.save(step, args=items, force=True)
+            self.manager.wait_until_finished()
+            if processes.is_chief():
+                write_json(self.path / str(step) / MANIFEST, _sums(self.path / str(step)))
+        except (OSError, ValueError) as error:
+            for half in self.path.glob(f"{step}.orbax-checkpoint-tmp*"):  # it may be what fills the disk
+                shutil.rmtree(half, ignore_errors=True)
+            raise UserError(
+                f"{self.path}: the checkpoint of step {step} could not be written: {_first_line(error)}"
+            ) from error
+        processes.wait()  # none reads it before its manifest is there
+
+    def latest(self) -> Path | None:
+        """The newest whole checkpoint, or None."""
+        steps = sorted(self.manager.all_steps(), reverse=True)
+        whole = (self.path / str(step) for step in steps if is_whole(self.path / str(step)))
+        found = processes.of_chief(lambda: str(next(whole, "")))
+        return Path(found) if found else None
+
+    def close(self) -> None:
+        """Release Orbax's threads."""
+        self.manager.close()
+
+
+def newest(path: Path) -> Path:
+    """The checkpoint that `path` means: itself, or the newest whole one in it; read only. UserError if there is none."""
+    return Path(processes.of_chief(lambda: str(_newest(path))))
+
+
+def _newest(path: Path) -> Path:
+    if (path / MANIFEST).exists():
+        found = [path]
+    else:
+        found = [p.parent for p in path.glob(f"*/{MANIFEST}") if p.parent.name.isdigit()]
+    if not found:
+        raise UserError(f"{path}: no checkpoint here; give a run's workdir, or --checkpoint=DIR/best")
+    whole = [p for p in found if is_whole(p)]
+    if not whole:
+        raise UserError(
+            f"{path}: the checkpoint is damaged (its contents do not match {MANIFEST}); use another one"
+        )
+    return max(whole, key=lambda p: int(p.name) if p.name.isdigit() else -1)
+
+
+def is_whole(step: Path) -> bool:
+    """Whether every file of a checkpoint matches its manifest."""
+    try:
+        return json.loads((step / MANIFEST).read_text()) == _sums(step)
+    except (OSError, ValueError):
+        return False
+
+
+def read_meta(step: Path) -> dict[str, Any]:
+    """The JSON that was saved with a checkpoint."""
+    try:
+        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+            return reader.restore((step / "meta").absolute())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{step}: unreadable metadata: {_first_line(error)}") from error
+
+
+def restore(step: Path, template: Any) -> Any:
+    """The state of a checkpoint, in the template's shapes, dtypes and shardings; UserError naming what differs.
+
+    Padding of the table is not a difference: it was as many devices wanted as wrote it.
+    """
+    meta = read_meta(step)
+    saved, wanted = meta.get("signature", {}), signature(template, _num_rows(meta))
+    for name in [*wanted, *saved]:
+        if saved.get(name) != wanted.get(name):
+            raise UserError(
+                f"{step}: {name} is {saved.get(name)} in the checkpoint, and {wanted.get(name)} in this run"
+            )
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+    try:
+        with ocp.StandardCheckpointer() as reader:
+            return reader.restore((step / "state").absolute(), abstract, strict=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{step}: could not be restored: {_first_line(error)}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A checkpoint brought back to life from its own JSON, without the Python that wrote it."""
+
+    cfg: Config
+    schema: Schema
+    al: AutoLoss
+    pool: tuple[str, ...]
+    state: TrainState
+    mesh: jax.sharding.Mesh
+
+
+def load(step: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> Loaded:
+    """Build what a checkpoint's metadata describes, but for the overrides, and restore its state, every row up to date.
+
+    On all devices that are here; they share the table as they did in training, as far as their number allows.
+    """
+    meta = read_meta(step)
+    try:
+        cfg = config.from_dict(meta["config"])
+        here = {"mesh.data": 0, "mesh.model": math.gcd(cfg.mesh.model, jax.device_count())}
+        cfg = config.check(settings.with_keys(cfg, {**here, **overrides}))
+        schema = Schema.from_json(json.dumps(meta["schema"]))
+    except KeyError as error:
+        raise UserError(f"{step}: its metadata lacks {error}; it was written by something else") from error
+    mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
+    al = states.build_for(cfg, schema, mesh, total_steps=1)
+    state = restore(step, states.initial(al, cfg))
+    state = jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0)(state)
+    return Loaded(cfg, schema, al, tuple(methods.resolve(cfg.method)[1]), state, mesh)
+
+
+def signature(tree: Any, num_rows: int | None = None) -> dict[str, str]:
+    """Path -> dtype[shape] of every array: Orbax itself would cast another dtype, or cut another shape, in silence.
+
+    A table is said to have `num_rows`, if that is given and it has them: more are padding.
+    """
+    found = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        name, shape = jax.tree_util.keystr(path, simple=True, separator="/"), list(leaf.shape)
+        if num_rows and "rows" in name.split("/") and shape[0] > num_rows:
+            shape[0] = num_rows
+        found[name] = f"{leaf.dtype}{shape}"
+    return found
+
+
+def _num_rows(meta: dict[str, Any]) -> int:
+    return sum(meta["schema"]["vocab_sizes"])
+
+
+def _sums(step: Path) -> dict[str, str]:
+    sums = {}
+    for file in sorted(p for p in step.rglob("*") if p.is_file() and p.name != MANIFEST):
+        with file.open("rb") as stream:
+            sums[str(file.relative_to(step))] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return sums
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:300] or type(error).__name__

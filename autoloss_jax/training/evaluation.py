@@ -1,0 +1,64 @@
+"""Figures of a state on a split: exact AUC and logloss from logits in one pass.
+
+Where processes share the batches, each reads and forwards its share, and all get all logits: 16 bytes a row, for figures
+that are exact.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from autoloss_jax.algorithm import autoloss
+from autoloss_jax.algorithm.autoloss import AutoLoss, Batch, TrainState
+from autoloss_jax.data.load import host
+from autoloss_jax.distributed import sharding
+from autoloss_jax.training import metrics
+
+Evaluate = Callable[[TrainState, dict[str, jax.Array]], tuple[jax.Array, jax.Array]]
+
+
+def step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha, without noise or L2."""
+    logits, _ = autoloss.forward(al, state.drs.params, state.drs.stats, batch)
+    candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
+    alpha = autoloss.mean_policy(al, state.controller.params, state.controller.stats, logits, batch)
+    return logits, autoloss.mixed_loss(alpha, candidates)
+
+
+def program(al: AutoLoss, mesh: jax.sharding.Mesh) -> Evaluate:
+    """`step`, compiled; every device has the logits and losses of the whole batch."""
+    return jax.jit(functools.partial(step, al), out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+
+def predictions(
+    evaluate_step: Evaluate, mesh: jax.sharding.Mesh, state: TrainState, split: host.Split, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(Logits float64[n, C], mixed losses float64[n]) of a split, in its order."""
+    parts = list(_forward(evaluate_step, mesh, state, split, batch_size))  # dispatched ahead of being fetched
+    logits = np.concatenate([np.asarray(z, np.float64)[:n] for z, _, n in parts])
+    return logits, np.concatenate([np.asarray(loss, np.float64)[:n] for _, loss, n in parts])
+
+
+def _forward(evaluate_step, mesh, state, split, batch_size) -> Iterator[tuple[jax.Array, jax.Array, int]]:
+    for batch, real in host.padded(split, batch_size, sharding.share(mesh, batch_size)):
+        yield *evaluate_step(state, sharding.put(mesh, "batch", batch)), real
+
+
+def figures(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+    """{"auc", "logloss"}; AUC is one-vs-rest, macro, for several classes, and None where it is undefined."""
+    labels, num_classes = np.asarray(labels), max(logits.shape[-1], 2)
+    undefined = metrics.undefined_reason(labels, num_classes)
+    if undefined:
+        auc = None
+    elif num_classes == 2:
+        auc = float(metrics.auc(labels, logits[:, 0]))
+    else:
+        auc = float(metrics.ovr_auc(labels, np.exp(metrics.log_probabilities(logits))))
+    return {"auc": auc, "logloss": float(metrics.logloss(labels, logits))} | (
+        {"auc_undefined": undefined} if undefined else {}
+    )

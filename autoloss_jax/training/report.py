@@ -1,0 +1,93 @@
+"""What a run writes for people and programs: metrics.jsonl, TensorBoard events, a table of results."""
+
+import contextlib
+import importlib.metadata
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import rich.console
+import rich.progress
+import rich.table
+from tensorboard.summary import Writer
+
+from autoloss_jax.distributed import processes
+from autoloss_jax.distributed.atomic import finite
+
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "polars")
+
+
+def versions() -> dict[str, str]:
+    """What the figures were made with."""
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in PACKAGES
+    }
+
+
+class Log:
+    """metrics.jsonl, and TensorBoard events of the same.
+
+    A resumed run drops the lines after the step it resumes from and writes the events anew from what is left,
+    so that a run that was killed leaves the same record as one that was not. Of several processes the chief writes.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        self.path, self.writes = workdir / "metrics.jsonl", processes.is_chief()
+        if not self.writes:
+            return
+        events = workdir / "tensorboard"
+        shutil.rmtree(events, ignore_errors=True)
+        self.writer = Writer(str(events))
+        kept = [record for record in read_log(self.path) if record["step"] <= step]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        temporary.replace(self.path)
+        for record in kept:
+            self._event(record)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one line; `record` has a "step"."""
+        if not self.writes:
+            return
+        with self.path.open("a") as file:
+            file.write(json.dumps(finite(record), allow_nan=False) + "\n")
+        self._event(record)
+
+    def _event(self, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            scalars = (
+                {f"{name}/{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+            )
+            for tag, scalar in scalars.items():
+                if tag != "step" and isinstance(scalar, int | float):
+                    self.writer.add_scalar(tag, scalar, record["step"])
+
+    def close(self) -> None:
+        """Flush the events."""
+        if self.writes:
+            self.writer.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a metrics.jsonl; a last line that was cut off is left out."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError):
+            records.append(json.loads(line))
+    return records
+
+
+def table(results: list[dict[str, Any]]) -> rich.table.Table:
+    """One row per run: what a reader wants to compare."""
+    view = rich.table.Table(
+        title=f"{results[0]['dataset']}, {results[0]['model']}: test figures of the best validation step"
+    )
+    for name in ("method", "test AUC", "test logloss", "calibrated", "val AUC", "epochs", "examples/s"):
+        view.add_column(name, justify="left" if name == "method" else "right")
+    for r in results:
+        figures = (r["test"]["auc"], r["test"]["logloss"], r["test"]["logloss_calibrated"], r["val"]["auc"])
+        cells = ["-" if f is None else f"{f:.5f}" for f in figures]
+        view.add_row(r["method"], *cells, str(r["epochs"]), f"{r['examples_per_second']:,.0f}")
+    return view

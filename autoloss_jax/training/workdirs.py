@@ -1,0 +1,121 @@
+"""A run's folder: who holds it, whether it is complete, and whether it is the same run."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from autoloss_jax import config
+from autoloss_jax.config import Config, settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.distributed import processes
+
+MOVABLE = (  # may differ when a run goes on: the dataset's fingerprint decides, the others change no bit
+    "data.path",
+    "data.cache",
+    "data.generate",
+    "data.residence",
+    "train.block",
+    "mesh.data",
+    "mesh.model",
+    "run.profile",
+    "run.signal",
+)
+
+
+class Preempted(Exception):
+    """A signal asked the run to end; its state is saved."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+
+class Busy(UserError):
+    """Another process holds the workdir."""
+
+
+def finished_result(cfg: Config, workdir: Path) -> dict[str, Any] | None:
+    """The result.json of a complete run of the same config, or None; UserError if the workdir holds another run."""
+    for name in ("result.json", "config.json"):
+        path = workdir / name
+        if path.exists():
+            try:
+                saved = json.loads(path.read_text())
+            except ValueError as error:
+                raise UserError(
+                    f"{path}: not JSON ({error}); remove the file or use another --workdir"
+                ) from error
+            refuse_other_config(
+                cfg, config.from_dict(saved["config"] if name == "result.json" else saved), workdir
+            )
+            if name == "result.json":
+                return saved
+    return None
+
+
+def refuse_other_config(cfg: Config, saved: Config, workdir: Path) -> None:
+    """UserError naming the first key in which a workdir's run differs from this one."""
+    for (name, new, _), (_, old, _) in zip(settings.keys(cfg), settings.keys(saved), strict=True):
+        if new != old and name not in MOVABLE:
+            raise UserError(
+                f"{workdir} holds a run with --config.{name}={old!r}, not {new!r}; use another --workdir"
+            )
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Hold the workdir; Busy if another run does, UserError if it cannot be written. The kernel frees it after a kill.
+
+    Of several processes the chief holds it for all; UserError where it is not the same folder.
+    """
+    if not processes.is_chief():
+        processes.wait()
+        if not (workdir / ".lock").exists():
+            raise UserError(f"{workdir}: not what process 0 sees; name a folder of a shared file system")
+        yield
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with (workdir / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise Busy(
+                    f"{workdir}: process {file.read().strip()} is training here; wait, or use another --workdir"
+                ) from None
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
+            processes.wait()
+            yield
+    except OSError as error:
+        raise UserError(
+            f"{workdir}: cannot be written ({error.strerror or error}); use another --workdir"
+        ) from error
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[Callable[[], int]]:
+    """A function giving the first SIGTERM or SIGINT that came (0: none); a second one ends the process at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's alone
+        yield lambda: 0
+        return
+
+    def handle(number: int, _: Any) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: received[0] if received else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
