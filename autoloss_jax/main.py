@@ -1,4 +1,6 @@
-"""python -m autoloss_jax.main --config=configs/criteo.py --workdir=DIR [--mode=train|tune|evaluate|predict] [--config.a.b=value ...]"""
+"""python -m autoloss_jax.main --config=configs/criteo.py --workdir=DIR
+[--mode=train|tune|evaluate|predict] [--config.a.b=value ...]
+"""
 
 import json
 import re
@@ -29,7 +31,9 @@ OUTPUT = flags.DEFINE_string(
     "output", "", "predict: the Parquet file of scores; evaluate: a JSON file of figures"
 )
 CALIBRATED = flags.DEFINE_boolean(
-    "calibrated", False, "evaluate, predict: probabilities as the run's early-stopping rows correct them"
+    "calibrated",
+    False,
+    "evaluate, predict: probabilities as the run's early-stopping rows correct them",
 )
 
 
@@ -69,7 +73,8 @@ def _tune() -> None:
     found = tune.tune(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)
     print(" ".join(f"--config.{name}={value:.6g}" for name, value in found.items()))
     say(
-        f"the best of {cfg.search.trials} trials by validation logloss; all of them: {workdir / 'trials.json'}"
+        f"the best of {cfg.search.trials} trials by validation logloss; all of them: "
+        f"{workdir / 'trials.json'}"
     )
 
 
@@ -102,7 +107,9 @@ def _predict() -> None:
 def _loaded(workdir: Path, overrides: dict[str, Any]) -> tuple[Loaded, Calibration]:
     """The checkpoint that is asked for, and what corrects its probabilities."""
     if CALIBRATED.value and CHECKPOINT.value:
-        raise UserError("--calibrated: what is known belongs to the best checkpoint; leave --checkpoint out")
+        raise UserError(
+            "--calibrated: what is known belongs to the best checkpoint; leave --checkpoint out"
+        )
     calibration = prediction.calibration(workdir) if CALIBRATED.value else prediction.AS_IT_IS
     return prediction.load(
         workdir, Path(CHECKPOINT.value) if CHECKPOINT.value else None, overrides

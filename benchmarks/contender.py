@@ -1,8 +1,9 @@
-"""A contender is a process: it is told how many steps to do, and answers with the seconds they took.
+"""A contender is a process: it is told how many steps to do, and answers with the seconds they
+took.
 
-It prints {"ready": ...} once it has done its first steps, or {"unavailable": reason}; then for each line N on its standard
-input {"seconds": ..., "examples": ...}; and at the end its memory. Contenders wait while others run, so that they
-can take turns in one measurement.
+It prints {"ready": ...} once it has done its first steps, or {"unavailable": reason}; then for
+each line N on its standard input {"seconds": ..., "examples": ...}; and at the end its memory.
+Contenders wait while others run, so that they can take turns in one measurement.
 """
 
 import contextlib
@@ -80,7 +81,10 @@ class Contender:
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("BENCHMARK_DEBUG") else subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},  # contenders share a GPU's memory
+            env={
+                **os.environ,
+                "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            },  # contenders share a GPU's memory
         )
 
     @functools.cached_property
@@ -94,7 +98,9 @@ class Contender:
         return "ready" in self.state
 
     def take_turn(self) -> None:
-        """Measure as many steps as last about as long as everybody's turn; the first turn finds out how many."""
+        """Measure as many steps as last about as long as everybody's turn; the first turn finds
+        out how many.
+        """
         if not self.steps:
             self.steps = self.least * max(1, round(TURN / self._run(self.least)))
         self.seconds.append(self._run(self.steps) / self.steps)
@@ -113,11 +119,17 @@ class Contender:
 
     def _read(self) -> dict[str, Any]:
         line = self.process.stdout.readline()  # type: ignore[union-attr]
-        return json.loads(line) if line else {"unavailable": "its process ended; BENCHMARK_DEBUG=1 shows why"}
+        return (
+            json.loads(line)
+            if line
+            else {"unavailable": "its process ended; BENCHMARK_DEBUG=1 shows why"}
+        )
 
 
 def take_turns(contenders: list[Contender], rounds: int) -> list[Contender]:
-    """The same, after so many turns of each that can take part; none begins before all are ready."""
+    """The same, after so many turns of each that can take part; none begins before all are
+    ready.
+    """
     ready = [contender for contender in contenders if contender.available]
     for _ in range(rounds):
         for contender in ready:

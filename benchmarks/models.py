@@ -1,6 +1,8 @@
-"""Every model: what it is, how far its logits are from another implementation's, and its speed beside torchfm's.
+"""Every model: what it is, how far its logits are from another implementation's, and its speed
+beside torchfm's.
 
-Where torchfm has the model, ours is built as torchfm's, option for option, so that both do the same arithmetic.
+Where torchfm has the model, ours is built as torchfm's, option for option, so that both do the
+same arithmetic.
 """
 
 import inspect
@@ -22,7 +24,8 @@ from tests.golden import fuxictr, parity, reference
 
 CASES = {**reference.CASES, **fuxictr.CASES}
 HEAD = (
-    "| model | paper | what it computes | parameters | parity | forward, examples/s: ours, torchfm, ratio | "
+    "| model | paper | what it computes | parameters | parity | forward, examples/s: ours, "
+    "torchfm, ratio | "
     "training, examples/s: ours, torchfm, ratio |\n|---|---|---|---|---|---|---|"
 )
 
@@ -69,7 +72,10 @@ def _parity(name: str) -> str:
         if re.sub("^fuxictr_", "", case) == name or case.startswith(f"{name}_"):
             peer = "FuxiCTR" if case in fuxictr.CASES else "torchfm"
             found[peer] = max(found.get(peer, 0.0), parity.error(case))
-    return ", ".join(f"{peer} {error:.0e}" for peer, error in found.items()) or "its formula, term by term"
+    return (
+        ", ".join(f"{peer} {error:.0e}" for peer, error in found.items())
+        or "its formula, term by term"
+    )
 
 
 def _speeds(name: str, what: str, work: Workload, rounds: int) -> str:

@@ -1,4 +1,6 @@
-"""Ours: python -m benchmarks.ours NAME WORKLOAD speaks the protocol of `contender.py`; it needs jax, flax, optax and numpy."""
+"""Ours: python -m benchmarks.ours NAME WORKLOAD speaks the protocol of `contender.py`; it needs
+jax, flax, optax and numpy.
+"""
 
 import sys
 from collections.abc import Callable
@@ -49,7 +51,9 @@ def config_of(name: str, work: Workload) -> config.Config:
 
 
 def build(name: str, work: Workload) -> Callable[[int], None]:
-    """A function that does so many steps, all in one dispatch. After an @ comes the model, after a colon the members."""
+    """A function that does so many steps, all in one dispatch. After an @ comes the model, after
+    a colon the members.
+    """
     name, _, spec = name.partition("@")
     name, members = name.split(":") if ":" in name else (name, "1")
     cfg = config_of(name, work)
@@ -61,14 +65,19 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     splits = dict.fromkeys(("train", "val"), device.put(mesh, ({"x": x, "y": y},)))
     feed = device.Resident(mesh, {n: Order(n, len(y), work.batch_size) for n in splits}, splits)
     initial = [
-        states.initial(al, settings.with_keys(cfg, {"run.seed": seed})) for seed in range(int(members))
+        states.initial(al, settings.with_keys(cfg, {"run.seed": seed}))
+        for seed in range(int(members))
     ]
     if name == "forward":
         full = len(y) // work.batch_size * work.batch_size
-        return _forward(al, initial[0], jnp.asarray(x[:full].reshape(-1, work.batch_size, work.num_fields)))
+        return _forward(
+            al, initial[0], jnp.asarray(x[:full].reshape(-1, work.batch_size, work.num_fields))
+        )
     if int(members) > 1:
         return _training(scan.train_members(al, feed, work.every), scan.stack(initial), feed)
-    return _training(scan.train_block(al, feed, work.every), sharding.put_state(mesh, initial.pop()), feed)
+    return _training(
+        scan.train_block(al, feed, work.every), sharding.put_state(mesh, initial.pop()), feed
+    )
 
 
 def _training(program, state, feed):
@@ -89,7 +98,9 @@ def _forward(al, state, x):
     @jax.jit
     def forward(state, x, steps):
         def body(i, total):
-            logits, _ = autoloss.forward(al, state.drs.params, state.drs.stats, {"x": x[i % len(x)]})
+            logits, _ = autoloss.forward(
+                al, state.drs.params, state.drs.stats, {"x": x[i % len(x)]}
+            )
             return total + jnp.sum(logits)
 
         return jax.lax.fori_loop(0, steps, body, 0.0)
@@ -101,7 +112,12 @@ def _forward(al, state, x):
 
 def _measure_memory(compiled) -> None:
     m = compiled.memory_analysis()
-    peak = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes + m.temp_size_in_bytes
+    peak = (
+        m.argument_size_in_bytes
+        + m.output_size_in_bytes
+        - m.alias_size_in_bytes
+        + m.temp_size_in_bytes
+    )
     _device_bytes.append(peak)
 
 

@@ -1,8 +1,10 @@
-"""The same training in PyTorch: python -m benchmarks.peers NAME WORKLOAD speaks the protocol of `contender.py`.
+"""The same training in PyTorch: python -m benchmarks.peers NAME WORKLOAD speaks the protocol of
+`contender.py`.
 
-DeepFM is torchfm's, trained as its example trains it, or put together from FuxiCTR's layers and trained by its
-`train_step`. AutoLoss over torchfm is written as DARTS writes a bilevel search: the controller's gradient is a finite
-difference along the validation gradient, two more passes of the train batch.
+DeepFM is torchfm's, trained as its example trains it, or put together from FuxiCTR's layers and
+trained by its `train_step`. AutoLoss over torchfm is written as DARTS writes a bilevel search:
+the controller's gradient is a finite difference along the validation gradient, two more passes
+of the train batch.
 """
 
 import importlib
@@ -50,7 +52,9 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
         nonlocal count
         for _ in range(steps):
             count += 1
-            step(count, x[count % len(x)], y[count % len(x)], x[-count % len(x)], y[-count % len(x)])
+            step(
+                count, x[count % len(x)], y[count % len(x)], x[-count % len(x)], y[-count % len(x)]
+            )
         if device == "cuda":
             torch.cuda.synchronize()
 
@@ -67,7 +71,9 @@ class Model(NamedTuple):
     def make(self, dims, work):
         """A torch module."""
         file, kind = self.path.split(".")
-        return getattr(importlib.import_module(f"torchfm.model.{file}"), kind)(dims, *self.arguments(work))
+        return getattr(importlib.import_module(f"torchfm.model.{file}"), kind)(
+            dims, *self.arguments(work)
+        )
 
 
 def _mlp(w: Workload) -> tuple:
@@ -142,7 +148,11 @@ def _fuxictr(dims, work, device):
     class DeepFM(BaseModel):
         def __init__(self):
             super().__init__(
-                features, gpu=0 if device == "cuda" else -1, verbose=0, model_root="", metrics=["AUC"]
+                features,
+                gpu=0 if device == "cuda" else -1,
+                verbose=0,
+                model_root="",
+                metrics=["AUC"],
             )
             self.embedding = FeatureEmbedding(features, work.embed_dim)
             self.fm = FactorizationMachine(features)
@@ -157,7 +167,9 @@ def _fuxictr(dims, work, device):
         def forward(self, inputs):
             x = self.get_inputs(inputs)
             e = self.embedding(x)
-            return {"y_pred": self.output_activation(self.fm(x, e) + self.mlp(e.flatten(start_dim=1)))}
+            return {
+                "y_pred": self.output_activation(self.fm(x, e) + self.mlp(e.flatten(start_dim=1)))
+            }
 
     model = DeepFM()
     model.compile("adam", "binary_crossentropy", RATE)
@@ -223,7 +235,9 @@ def _candidates(p, y):
     of_label = torch.where(y == 1, p, 1 - p)
     ce = -torch.log(of_label)
     smooth = 0.9 * y + 0.05
-    kl = torch.special.xlogy(smooth, smooth / p) + torch.special.xlogy(1 - smooth, (1 - smooth) / (1 - p))
+    kl = torch.special.xlogy(smooth, smooth / p) + torch.special.xlogy(
+        1 - smooth, (1 - smooth) / (1 - p)
+    )
     hinge = torch.relu(1 - (2 * y - 1) * torch.logit(p))
     return torch.stack([(1 - of_label) ** 2 * ce, kl, hinge, ce], dim=-1)
 

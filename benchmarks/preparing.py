@@ -1,4 +1,6 @@
-"""Raw text to ids: rows with vocabularies of Criteo's sizes, and the same rules written in pandas, to compare with."""
+"""Raw text to ids: rows with vocabularies of Criteo's sizes, and the same rules written in
+pandas, to compare with.
+"""
 
 import json
 import resource
@@ -20,25 +22,35 @@ HEX = np.array([f"{i:02x}".encode() for i in range(256)]).view("S2")
 
 
 def write_rows(path: Path, rows: int, seed: int = 0) -> None:
-    """Lines in Criteo's format, quickly made up: the k-th most frequent value of a field has a share of about 1 / k."""
+    """Lines in Criteo's format, quickly made up: the k-th most frequent value of a field has a
+    share of about 1 / k.
+    """
     random = np.random.Generator(np.random.Philox(seed))
     with path.open("wb") as file:
         for begin in range(0, rows, CHUNK):
             n = min(CHUNK, rows - begin)
             cells = [np.where(random.random(n) < 0.25, b"1", b"0")]
             for i in range(13):
-                numbers = np.floor(np.exp(random.normal(0.4 + 0.35 * i, 1.3, n))).astype(np.int64) - (
-                    i % 3 == 1
-                )
+                numbers = np.floor(np.exp(random.normal(0.4 + 0.35 * i, 1.3, n))).astype(
+                    np.int64
+                ) - (i % 3 == 1)
                 cells.append(np.where(random.random(n) < 0.04 * i, b"", numbers.astype("S12")))
             for i, size in enumerate(CATEGORIES):
                 rank = np.exp(random.random(n) * np.log(size)).astype(np.uint32)
                 word = (
-                    (rank * np.uint32(0x9E3779B1) + np.uint32(i)).astype(">u4").view(np.uint8).reshape(n, 4)
+                    (rank * np.uint32(0x9E3779B1) + np.uint32(i))
+                    .astype(">u4")
+                    .view(np.uint8)
+                    .reshape(n, 4)
                 )
-                cells.append(np.where(random.random(n) < 0.02 * (i % 5), b"", HEX[word].view("S8")[:, 0]))
+                cells.append(
+                    np.where(random.random(n) < 0.02 * (i % 5), b"", HEX[word].view("S8")[:, 0])
+                )
             file.write(
-                b"".join(b"\t".join(line) + b"\n" for line in zip(*(c.tolist() for c in cells), strict=True))
+                b"".join(
+                    b"\t".join(line) + b"\n"
+                    for line in zip(*(c.tolist() for c in cells), strict=True)
+                )
             )
 
 
@@ -47,7 +59,9 @@ def ours(path: Path, folder: Path) -> int:
     from autoloss_jax import config
     from autoloss_jax.data.prepare import pipeline
 
-    data = config.Data(name="b", format="criteo", path=str(path), cache=str(folder), min_count=MIN_COUNT)
+    data = config.Data(
+        name="b", format="criteo", path=str(path), cache=str(folder), min_count=MIN_COUNT
+    )
     return pipeline.prepare(data, lambda _: None, shown=False).schema.num_rows
 
 

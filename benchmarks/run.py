@@ -1,7 +1,9 @@
-"""python -m benchmarks.run [train|forward|search|prepare|scale|models]: measures, writes docs/benchmarks.md, docs/models.md.
+"""python -m benchmarks.run [train|forward|search|prepare|scale|models]: measures, writes
+docs/benchmarks.md, docs/models.md.
 
-Contenders are processes that take turns, A B A B, so that a machine's moods meet all of them; figures are medians with
-minimum and maximum, and a speed is a ratio within one run. On a GPU the same command measures there.
+Contenders are processes that take turns, A B A B, so that a machine's moods meet all of them;
+figures are medians with minimum and maximum, and a speed is a ratio within one run. On a GPU the
+same command measures there.
 """
 
 import argparse
@@ -28,17 +30,22 @@ CRITEO = 45_840_617  # rows of the full dataset
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 MODELS = REPORT.with_name("models.md")
 PEERS = (
-    "torchfm", "torchfm-fused", "torchfm-sparse", "torch-autoloss", "torch-autoloss-fused", "fuxictr",
+    "torchfm", "torchfm-fused", "torchfm-sparse",
+    "torch-autoloss", "torch-autoloss-fused", "fuxictr",
 )  # fmt: skip
 
 
 def take_turns(work: Workload, names: Sequence[str], rounds: int) -> list[Contender]:
     """Contenders of one workload, after `rounds` turns each."""
-    return contender.take_turns([Contender(name, _at_full_size(work, name)) for name in names], rounds)
+    return contender.take_turns(
+        [Contender(name, _at_full_size(work, name)) for name in names], rounds
+    )
 
 
 def _at_full_size(work: Workload, name: str) -> Workload:
-    """Ours has all of Criteo in the memory of an accelerator; peers get batches without lifting a finger anyway."""
+    """Ours has all of Criteo in the memory of an accelerator; peers get batches without lifting
+    a finger anyway.
+    """
     if jax.default_backend() == "cpu" or work.data or name in (*PEERS, "torchfm-forward"):
         return work
     return dataclasses.replace(work, num_examples=CRITEO)
@@ -47,7 +54,8 @@ def _at_full_size(work: Workload, name: str) -> Workload:
 def table(contenders: list[Contender], baseline: str) -> str:
     """Markdown: examples per second, milliseconds a step, speed relative to `baseline`, memory."""
     lines = [
-        f"| contender | examples/s, median (min to max) | ms a step | s for Criteo's 45.8M | speed / {baseline} | "
+        "| contender | examples/s, median (min to max) | ms a step | s for Criteo's 45.8M | "
+        f"speed / {baseline} | "
         "peak memory, MB: process, device |",
         "|---|---|---|---|---|---|",
     ]
@@ -61,15 +69,20 @@ def table(contenders: list[Contender], baseline: str) -> str:
         ratio = f"{seconds[baseline] / seconds[c.name]:.2f}" if baseline in seconds else ""
         on_device = memory["device_bytes"]
         lines.append(
-            f"| {c.name} | {statistics.median(speeds):,.0f} ({speeds[0]:,.0f} to {speeds[-1]:,.0f}) | "
-            f"{1e3 * seconds[c.name]:.4g} | {CRITEO / statistics.median(speeds):,.1f} | {ratio} | {memory['process_bytes'] / 1e6:,.0f}, "
+            f"| {c.name} | {statistics.median(speeds):,.0f} ({speeds[0]:,.0f} to "
+            f"{speeds[-1]:,.0f}) | "
+            f"{1e3 * seconds[c.name]:.4g} | {CRITEO / statistics.median(speeds):,.1f} | "
+            f"{ratio} | "
+            f"{memory['process_bytes'] / 1e6:,.0f}, "
             f"{'-' if on_device is None else f'{on_device / 1e6:,.0f}'} |"
         )
     return "\n".join(lines)
 
 
 def machine() -> tuple[float, float]:
-    """(Copy bandwidth in bytes/s, read and write counted; float32 GEMM rate in FLOP/s) of this machine, now."""
+    """(Copy bandwidth in bytes/s, read and write counted; float32 GEMM rate in FLOP/s) of this
+    machine, now.
+    """
     x, a = jnp.ones((64 << 20,), jnp.float32), jnp.ones((2048, 2048), jnp.float32)
     times = 5  # in one program, so that its arrays are touched before
 
@@ -94,10 +107,11 @@ def _fastest(f, x) -> float:
 
 
 def floors(work: Workload, distinct: float, bandwidth: float, rate: float) -> dict[str, float]:
-    """Seconds that a step cannot fall below: its products at the GEMM's rate, plus what it must move at the copy's.
+    """Seconds that a step cannot fall below: its products at the GEMM's rate, plus what it must
+    move at the copy's.
 
-    Rows are gathered, read, and their gradient written and read; the rows in use and Adam's two moments are read and
-    written; of each layer three tensors [B, H] are written and read.
+    Rows are gathered, read, and their gradient written and read; the rows in use and Adam's two
+    moments are read and written; of each layer three tensors [B, H] are written and read.
     """
     row, widths = work.embed_dim + 1, (work.num_fields * work.embed_dim, *work.hidden, 1)
     products = 2 * work.batch_size * sum(a * b for a, b in itertools.pairwise(widths))
@@ -116,7 +130,9 @@ def distinct_ids(work: Workload) -> float:
     """Distinct ids in a batch, on average over twenty."""
     x, _ = workload.examples(work)
     rng = np.random.default_rng(0)
-    return statistics.mean(len(np.unique(x[rng.integers(0, len(x), work.batch_size)])) for _ in range(20))
+    return statistics.mean(
+        len(np.unique(x[rng.integers(0, len(x), work.batch_size)])) for _ in range(20)
+    )
 
 
 def _floor_lines(work: Workload, contenders: list[Contender], of: dict[str, str]) -> str:
@@ -124,14 +140,16 @@ def _floor_lines(work: Workload, contenders: list[Contender], of: dict[str, str]
     found = floors(work, distinct_ids(work), bandwidth, rate)
     seconds = {c.name: statistics.median(c.seconds) for c in contenders if c.seconds}
     lines = [
-        f"Copy {bandwidth / 1e9:.1f} GB/s, GEMM {rate / 1e9:,.0f} GFLOP/s, {distinct_ids(work):,.0f} distinct ids a batch.",
+        f"Copy {bandwidth / 1e9:.1f} GB/s, GEMM {rate / 1e9:,.0f} GFLOP/s, "
+        f"{distinct_ids(work):,.0f} distinct ids a batch.",
         "",
         "| floor | ms | ours | ours / floor |",
         "|---|---|---|---|",
     ]
     for name, floor in of.items():
         lines.append(
-            f"| {floor} | {1e3 * found[floor]:.2f} | {name}, {1e3 * seconds[name]:.1f} ms | {seconds[name] / found[floor]:.2f} |"
+            f"| {floor} | {1e3 * found[floor]:.2f} | {name}, {1e3 * seconds[name]:.1f} ms | "
+            f"{seconds[name] / found[floor]:.2f} |"
         )
     return "\n".join(lines)
 
@@ -152,14 +170,16 @@ def forward(work: Workload, rounds: int) -> str:
 
 def search(work: Workload, rounds: int) -> str:
     """What searching costs."""
-    names = ("ce", "ce-bfloat16", "ce-adagrad", "al1", "autoloss", "autoloss-sgd", "autoloss-first-order",
-             "autoloss-bfloat16", "autoloss-dense")  # fmt: skip
+    names = ("ce", "ce-bfloat16", "ce-adagrad", "al1", "autoloss", "autoloss-sgd",
+             "autoloss-first-order", "autoloss-bfloat16", "autoloss-dense")  # fmt: skip
     parts = [_describe(work), table(take_turns(work, names, rounds), "ce")]
     for every in (1, 28):
         other = dataclasses.replace(work, every=every)
         parts += [f"f = {every}:", table(take_turns(other, ("ce", "autoloss"), rounds), "ce")]
     shared = (
-        work if jax.default_backend() != "cpu" else dataclasses.replace(work, num_rows=20_000, batch_size=500)
+        work
+        if jax.default_backend() != "cpu"
+        else dataclasses.replace(work, num_rows=20_000, batch_size=500)
     )
     parts += [
         f"Ten seeds in one program, whose step advances all ten. {_describe(shared)}",
@@ -170,7 +190,10 @@ def search(work: Workload, rounds: int) -> str:
 
 def prepare(work: Workload, rounds: int) -> str:
     """Raw text to a store, and from there to batches on the host."""
-    rows, found = 5_000_000, {name: [] for name in ("ours", "pandas") if name == "ours" or find_spec(name)}
+    rows, found = (
+        5_000_000,
+        {name: [] for name in ("ours", "pandas") if name == "ours" or find_spec(name)},
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "criteo.txt"
         preparing.write_rows(path, rows)
@@ -181,13 +204,18 @@ def prepare(work: Workload, rounds: int) -> str:
         batches = preparing.batches(next(Path(folder, "ours-0").glob("b-*")), work.batch_size)
     same = {r["num_rows"] for results in found.values() for r in results}
     lines = [
-        f"{rows:,} rows in Criteo's format ({size:,.0f} MB), vocabularies of Criteo's sizes, counted and encoded with at least "
-        f"{preparing.MIN_COUNT} of each value: {', '.join(f'{n:,}' for n in same)} rows of the embedding table.",
+        f"{rows:,} rows in Criteo's format ({size:,.0f} MB), vocabularies of Criteo's sizes, "
+        "counted and encoded with at least "
+        f"{preparing.MIN_COUNT} of each value: {', '.join(f'{n:,}' for n in same)} rows of the "
+        "embedding table.",
         "",
-        "| contender | s, median (min to max) | rows/s | Criteo's 45.8M, s | speed / pandas | peak memory, MB |",
+        "| contender | s, median (min to max) | rows/s | Criteo's 45.8M, s | speed / pandas | "
+        "peak memory, MB |",
         "|---|---|---|---|---|---|",
     ]
-    seconds = {name: statistics.median(r["seconds"] for r in results) for name, results in found.items()}
+    seconds = {
+        name: statistics.median(r["seconds"] for r in results) for name, results in found.items()
+    }
 
     def ratio(name: str) -> str:
         return f"{seconds['pandas'] / seconds[name]:.2f}" if "pandas" in seconds else ""
@@ -195,13 +223,15 @@ def prepare(work: Workload, rounds: int) -> str:
     for name, results in found.items():
         times, peak = [r["seconds"] for r in results], max(r["peak_bytes"] for r in results)
         lines.append(
-            f"| {name} | {seconds[name]:.1f} ({min(times):.1f} to {max(times):.1f}) | {rows / seconds[name]:,.0f} | "
+            f"| {name} | {seconds[name]:.1f} ({min(times):.1f} to {max(times):.1f}) | "
+            f"{rows / seconds[name]:,.0f} | "
             f"{CRITEO * seconds[name] / rows:,.0f} | {ratio(name)} | {peak / 1e6:,.0f} |"
         )
     lines += [] if "pandas" in found else ["| pandas | not measured: it is not installed | | | | |"]
     lines += [
         "",
-        f"Batches of {work.batch_size:,} from that store, shuffled, on the host: {batches:,.0f} rows/s.",
+        f"Batches of {work.batch_size:,} from that store, shuffled, on the host: {batches:,.0f} "
+        "rows/s.",
     ]
     return "\n".join(lines)
 
@@ -210,7 +240,8 @@ def scale(work: Workload, rounds: int) -> str:
     """The cost of a step as vocabulary, batch and fields grow."""
     axes = {
         "num_rows": [
-            dataclasses.replace(work, num_rows=n) for n in (100_000, 200_000, 400_000, 1_000_000, 10_000_000)
+            dataclasses.replace(work, num_rows=n)
+            for n in (100_000, 200_000, 400_000, 1_000_000, 10_000_000)
         ],
         "batch_size": [dataclasses.replace(work, batch_size=n) for n in (500, 2000, 8000, 65_536)],
         "num_fields": [
@@ -221,7 +252,8 @@ def scale(work: Workload, rounds: int) -> str:
     parts = []
     for axis, workloads in axes.items():
         lines = [
-            f"| {axis} | ce, ms a step | dense Adam | autoloss, ms a step | table, MB | peak memory / table, less the data: ce, autoloss |",
+            f"| {axis} | ce, ms a step | dense Adam | autoloss, ms a step | table, MB | peak "
+            "memory / table, less the data: ce, autoloss |",
             "|---|---|---|---|---|---|",
         ]
         for here in workloads:
@@ -231,8 +263,12 @@ def scale(work: Workload, rounds: int) -> str:
             device_bytes = [c.close()["device_bytes"] for c in contenders]
             size = 4 * here.num_rows * (here.embed_dim + 1)
             data = 4 * here.num_examples * (here.num_fields + 1)
-            shares = ", ".join(f"{(b - data) / size:.2f}" for b in (device_bytes[0], device_bytes[2]))
-            lines.append(f"| {getattr(here, axis):,} | {' | '.join(ms)} | {size / 1e6:,.0f} | {shares} |")
+            shares = ", ".join(
+                f"{(b - data) / size:.2f}" for b in (device_bytes[0], device_bytes[2])
+            )
+            lines.append(
+                f"| {getattr(here, axis):,} | {' | '.join(ms)} | {size / 1e6:,.0f} | {shares} |"
+            )
         parts.append("\n".join(lines))
     return f"{_describe(work)}\n\n" + "\n\n".join(parts)
 
@@ -244,13 +280,17 @@ def _describe(work: Workload) -> str:
 def _shape(work: Workload) -> str:
     what = "a prepared dataset" if work.data else f"made-up data, Zipf {work.zipf}"
     return (
-        f"{work.num_rows:,} rows, {work.num_fields} fields, batch {work.batch_size:,}, embedding {work.embed_dim}, "
+        f"{work.num_rows:,} rows, {work.num_fields} fields, batch {work.batch_size:,}, "
+        "embedding "
+        f"{work.embed_dim}, "
         f"MLP {work.hidden}, f = {work.every}, {what}."
     )
 
 
 def write(topic: str, text: str) -> None:
-    """Put a section into docs/benchmarks.md, in the place of an older one of the same topic and device."""
+    """Put a section into docs/benchmarks.md, in the place of an older one of the same topic and
+    device.
+    """
     device = jax.devices()[0]
     where = f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else device.device_kind
     title = f"{topic}, {where}"

@@ -1,6 +1,8 @@
-"""python -m benchmarks.scaling: what a terabyte of Criteo asks of many GPUs, by arithmetic, and by compiling for 64.
+"""python -m benchmarks.scaling: what a terabyte of Criteo asks of many GPUs, by arithmetic, and
+by compiling for 64.
 
-Prints the tables of docs/scaling.md. Nothing is trained: the compiler sees 64 simulated devices and shapes.
+Prints the tables of docs/scaling.md. Nothing is trained: the compiler sees 64 simulated devices
+and shapes.
 """
 
 import dataclasses
@@ -24,7 +26,10 @@ from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import states
 
-EXAMPLES, VALUES = 4_400_000_000, 880_000_000  # of the terabyte of click logs: 24 days, before thresholding
+EXAMPLES, VALUES = (
+    4_400_000_000,
+    880_000_000,
+)  # of the terabyte of click logs: 24 days, before thresholding
 NUMERIC, CATEGORICAL, BUCKETS = 13, 26, 50
 NODE = 8  # GPUs that NVLINK joins
 NVLINK, NETWORK, MEMORY = (
@@ -69,24 +74,31 @@ class Plan:
 
     @property
     def gathered_bytes(self) -> float:
-        """What a device sends for the rows of a batch, which each part of the table holds some of (a ring's all-reduce)."""
+        """What a device sends for the rows of a batch, which each part of the table holds some
+        of (a ring's all-reduce).
+        """
         return 2 * (self.model - 1) / self.model * self.row_bytes * self.touched
 
     @property
     def reduced_bytes(self) -> float:
-        """What it sends for the gradient of these rows, which each part of the batch has some of."""
+        """What it sends for the gradient of these rows, which each part of the batch has some
+        of.
+        """
         return 2 * (self.data - 1) / self.data * 4 * (self.embed_dim + 1) * self.touched
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Of a step of W, one thing after another; the model axis lies within a node as far as it fits there."""
+        """Of a step of W, one thing after another; the model axis lies within a node as far as
+        it fits there.
+        """
         b, fields = self.batch_size / self.data, NUMERIC + CATEGORICAL
         widths = (fields * self.embed_dim, *self.hidden, 1)
         products = 6 * b * sum(n * m for n, m in itertools.pairwise(widths))
         rows, batch = 4 * self.row_bytes * self.touched, 24 * b * fields * (self.embed_dim + 1)
         return {
             "table": self.gathered_bytes / (NVLINK if self.model <= NODE else NETWORK),
-            "gradient": self.reduced_bytes / (NVLINK if self.data * self.model <= NODE else NETWORK),
+            "gradient": self.reduced_bytes
+            / (NVLINK if self.data * self.model <= NODE else NETWORK),
             "memory": (rows + batch) / MEMORY,
             "products": products / MATMUL,
         }
@@ -98,23 +110,29 @@ REPORTED = [Plan(1, 8), Plan(2, 8), Plan(8, 8), Plan(32, 8, 262_144), Plan(64, 8
 def table(plans: list[Plan]) -> str:
     """Markdown, a row a plan."""
     lines = [
-        "| GPUs, data x model | batch | table and moments a GPU, GB | sent a step and GPU, MB: rows, gradient | "
-        "ms a step: rows, gradient, memory, products | examples/s, millions | 4.4 billion rows, minutes |",
+        "| GPUs, data x model | batch | table and moments a GPU, GB | sent a step and GPU, MB: "
+        "rows, gradient | "
+        "ms a step: rows, gradient, memory, products | examples/s, millions | 4.4 billion rows, "
+        "minutes |",
         "|---|---|---|---|---|---|---|",
     ]
     for p in plans:
         ms = {name: 1e3 * s for name, s in p.seconds.items()}
         rate = p.batch_size / sum(p.seconds.values())
         lines.append(
-            f"| {p.data * p.model}, {p.data} x {p.model} | {p.batch_size:,} | {p.state_bytes / 1e9:.1f} | "
+            f"| {p.data * p.model}, {p.data} x {p.model} | {p.batch_size:,} | "
+            f"{p.state_bytes / 1e9:.1f} | "
             f"{p.gathered_bytes / 1e6:,.0f}, {p.reduced_bytes / 1e6:,.0f} | "
-            f"{', '.join(f'{v:.1f}' for v in ms.values())} | {rate / 1e6:.1f} | {EXAMPLES / rate / 60:.0f} |"
+            f"{', '.join(f'{v:.1f}' for v in ms.values())} | {rate / 1e6:.1f} | "
+            f"{EXAMPLES / rate / 60:.0f} |"
         )
     return "\n".join(lines)
 
 
 def compiled(plan: Plan, *, searching: bool = False) -> dict[str, float]:
-    """A step of W, or of V and W, compiled for all devices with abstract arrays: bytes a device, and the largest exchange."""
+    """A step of W, or of V and W, compiled for all devices with abstract arrays: bytes a device,
+    and the largest exchange.
+    """
     mesh = sharding.make_mesh(plan.data, plan.model)
     cfg = settings.with_keys(
         config.Config(), {"train.batch_size": plan.batch_size, "optimizer.embedding": "sparse_adam"}
@@ -159,14 +177,17 @@ def main() -> None:
     """Both tables."""
     print(table(REPORTED))
     print(
-        "\n| 64 devices, 8 x 8 | arguments, GB | of these the table by arithmetic | scratch, GB | largest exchange, MB |"
+        "\n| 64 devices, 8 x 8 | arguments, GB | of these the table by arithmetic | scratch, "
+        "GB | "
+        "largest exchange, MB |"
     )
     print("|---|---|---|---|---|")
     plan = Plan(8, 8)
     for searching in (False, True):
         found = compiled(plan, searching=searching)
         print(
-            f"| {'V and W' if searching else 'W'} | {found['arguments'] / 1e9:.2f} | {plan.state_bytes / 1e9:.2f} | "
+            f"| {'V and W' if searching else 'W'} | {found['arguments'] / 1e9:.2f} | "
+            f"{plan.state_bytes / 1e9:.2f} | "
             f"{found['scratch'] / 1e9:.2f} | {found['largest_exchange'] / 1e6:.0f} |"
         )
 

@@ -1,4 +1,6 @@
-"""What the contenders of a benchmark train on: examples made up in the shape of Criteo's, the same for all of them."""
+"""What the contenders of a benchmark train on: examples made up in the shape of Criteo's, the
+same for all of them.
+"""
 
 import dataclasses
 import json
@@ -55,7 +57,9 @@ def _schema(folder: str) -> dict[str, Any]:
 
 
 def field_dims(work: Workload) -> np.ndarray:
-    """Values per field, int64[F]: Criteo's proportions, repeated for more fields, scaled to `num_rows` in all."""
+    """Values per field, int64[F]: Criteo's proportions, repeated for more fields, scaled to
+    `num_rows` in all.
+    """
     if work.data:
         return np.array(_schema(work.data)["vocab_sizes"])
     profile = np.resize(np.array([BUCKETS] * NUMERIC + list(CATEGORIES)), work.num_fields)
@@ -69,7 +73,8 @@ def field_dims(work: Workload) -> np.ndarray:
 
 
 def examples(work: Workload, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(x int32[n, F] of global ids, y int32[n]); a field's values are independent and Zipf distributed.
+    """(x int32[n, F] of global ids, y int32[n]); a field's values are independent and Zipf
+    distributed.
 
     Of very many, the first two million repeat.
     """

@@ -1,14 +1,16 @@
 """Avazu, click-through of mobile ads: 40.4M rows, 22 fields.
 
-    python -m autoloss_jax.main --config=configs/avazu.py --config.data.path=train.csv --workdir=runs/avazu
+    python -m autoloss_jax.main --config=configs/avazu.py --config.data.path=train.csv \\
+        --workdir=runs/avazu
 
-`python -m autoloss_jax.cli.download avazu` fetches all of it, split 8:1:1 as in the benchmark Avazu_x4; the one file is behind an
-account at Kaggle.
-Data: train.csv of the Kaggle challenge (comma, with or without its header: id, click, hour, ...), or a folder with
-train.csv, valid.csv and test.csv; .gz is read too. Values seen less than 4 times in train share one row per field.
+`python -m autoloss_jax.cli.download avazu` fetches all of it, split 8:1:1 as in the benchmark
+Avazu_x4; the one file is behind an account at Kaggle. Data: train.csv of the Kaggle challenge
+(comma, with or without its header: id, click, hour, ...), or a folder with train.csv, valid.csv
+and test.csv; .gz is read too. Values seen less than 4 times in train share one row per field.
 
-Result: the benchmark Avazu_x4 has DeepFM with CE at .793 / .372 (test AUC / logloss) on a split of the same shares.
-Not measured here on the full data, and L2 is not tuned. `:paper` has the paper's settings; `:quick` one epoch in small batches.
+Result: the benchmark Avazu_x4 has DeepFM with CE at .793 / .372 (test AUC / logloss) on a split
+of the same shares. Not measured here on the full data, and L2 is not tuned. `:paper` has the
+paper's settings; `:quick` one epoch in small batches.
 """
 
 from autoloss_jax import config

@@ -1,18 +1,22 @@
 """Frappe_x1, app usage in context: 288,609 rows, 10 fields, binary; the board's protocol.
 
-    python -m autoloss_jax.main --config=configs/frappe.py --config.data.path=DIR --workdir=runs/frappe
+    python -m autoloss_jax.main --config=configs/frappe.py --config.data.path=DIR \\
+        --workdir=runs/frappe
 
-`python -m autoloss_jax.cli.download frappe` fetches the same rows as CSV, and prints the flags that read them so.
-Data: a folder with train.libsvm, valid.libsvm and test.libsvm (`label index:1 ...`; .libfm and .gz are read too).
+`python -m autoloss_jax.cli.download frappe` fetches the same rows as CSV, and prints the flags
+that read them so. Data: a folder with train.libsvm, valid.libsvm and test.libsvm (`label index:1
+...`; .libfm and .gz are read too).
 
-Protocol (BARS, Frappe_x1): embed_dim 10, batch 4096, Adam 1e-3, MLP 400-400-400, batch norm, dropout .2, L2 .05 on
-the whole table, gradient norm clipped at 10, embeddings N(0, 1e-4^2), validation AUC decides: rate x 0.1 at each
-epoch without improvement, stop after two. IPNN there: dropout .3, no batch norm, patience 3: `:ipnn`.
+Protocol (BARS, Frappe_x1): embed_dim 10, batch 4096, Adam 1e-3, MLP 400-400-400, batch norm,
+dropout .2, L2 .05 on the whole table, gradient norm clipped at 10, embeddings N(0, 1e-4^2),
+validation AUC decides: rate x 0.1 at each epoch without improvement, stop after two. IPNN there:
+dropout .3, no batch norm, patience 3: `:ipnn`.
 
-Result: DeepFM with CE (--config.method.name=ce) reaches the published .98395 test AUC; the README has the table.
-`:paper` has the AutoLoss paper's settings; `:quick` one epoch of a small network; `:missing` and `:flipped` have
-candidates that reckon with lost positives (data.missing) or wrong labels (data.flipped) in train, and a controller that
-learns for the first six epochs, or slowly to the end.
+Result: DeepFM with CE (--config.method.name=ce) reaches the published .98395 test AUC; the
+README has the table. `:paper` has the AutoLoss paper's settings; `:quick` one epoch of a small
+network; `:missing` and `:flipped` have candidates that reckon with lost positives (data.missing)
+or wrong labels (data.flipped) in train, and a controller that learns for the first six epochs,
+or slowly to the end.
 """
 
 from autoloss_jax import config
@@ -22,15 +26,30 @@ NOISY = {"model.hidden": (128, 128), "method.every": 3, "data.controller_share":
 VARIANTS = {
     "missing": NOISY
     | {
-        "method.pool": ("ce", "missing_ce(rate=0.2)", "missing_ce(rate=0.4)", "missing_ce(rate=0.6)"),
+        "method.pool": (
+            "ce",
+            "missing_ce(rate=0.2)",
+            "missing_ce(rate=0.4)",
+            "missing_ce(rate=0.6)",
+        ),
         "method.epochs": 6,
     },
     "flipped": NOISY
     | {
-        "method.pool": ("ce", "flipped_ce(rate=0.1)", "flipped_ce(rate=0.2)", "flipped_ce(rate=0.4)"),
+        "method.pool": (
+            "ce",
+            "flipped_ce(rate=0.1)",
+            "flipped_ce(rate=0.2)",
+            "flipped_ce(rate=0.4)",
+        ),
         "optimizer.controller_learning_rate": 1e-4,
     },
-    "ipnn": {"model.name": "ipnn", "model.dropout": 0.3, "model.batch_norm": False, "train.patience": 3},
+    "ipnn": {
+        "model.name": "ipnn",
+        "model.dropout": 0.3,
+        "model.batch_norm": False,
+        "train.patience": 3,
+    },
     "paper": presets.SETTINGS,
     "quick": {"model.hidden": (32,), "train.epochs": 1},
 }

@@ -1,15 +1,16 @@
 """MovieLens 1M: 1,000,209 ratings in five classes, user and movie.
 
-    python -m autoloss_jax.main --config=configs/movielens1m.py --config.data.path=ratings.dat --workdir=runs/ml1m
+    python -m autoloss_jax.main --config=configs/movielens1m.py \\
+        --config.data.path=ratings.dat --workdir=runs/ml1m
 
 `python -m autoloss_jax.cli.download movielens1m` fetches it.
 Data: ratings.dat (`user::movie::rating::timestamp`; .gz is read too).
 Split 8:1:1 at random. AUC is one-vs-rest, macro.
 
-Result: the README has the table.
-`:paper` has the paper's settings, `:binary` these with more than three stars as positive; `:time` trains on the oldest
-ratings and tests on the newest, with the L2, pool and controller's rate that validation preferred; `:quick` is one epoch
-of a small network.
+Result: the README has the table. `:paper` has the paper's settings, `:binary` these with more
+than three stars as positive; `:time` trains on the oldest ratings and tests on the newest, with
+the L2, pool and controller's rate that validation preferred; `:quick` is one epoch of a small
+network.
 """
 
 from autoloss_jax import config

@@ -1,14 +1,15 @@
 """MovieLens 20M: 20,000,263 ratings in five classes, user and movie.
 
-    python -m autoloss_jax.main --config=configs/movielens20m.py --config.data.path=ratings.csv --workdir=runs/ml20m
+    python -m autoloss_jax.main --config=configs/movielens20m.py \\
+        --config.data.path=ratings.csv --workdir=runs/ml20m
 
-`python -m autoloss_jax.cli.download movielens20m` fetches it.
-Data: ratings.csv (`userId,movieId,rating,timestamp`; .gz is read too); half stars are rounded up to 1..5.
-Split 8:1:1 at random. AUC is one-vs-rest, macro.
+`python -m autoloss_jax.cli.download movielens20m` fetches it. Data: ratings.csv
+(`userId,movieId,rating,timestamp`; .gz is read too); half stars are rounded up to 1..5. Split
+8:1:1 at random. AUC is one-vs-rest, macro.
 
-Result: the paper gives CE .7692 / 1.2310 and AutoLoss .7717 / 1.2288 (test AUC / logloss) for DeepFM.
-Not measured here on the full data.
-`:paper` has the paper's settings; `:quick` one epoch of a small network.
+Result: the paper gives CE .7692 / 1.2310 and AutoLoss .7717 / 1.2288 (test AUC / logloss) for
+DeepFM. Not measured here on the full data. `:paper` has the paper's settings; `:quick` one epoch
+of a small network.
 """
 
 from autoloss_jax import config

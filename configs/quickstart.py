@@ -2,10 +2,12 @@
 
     bash launch/run.sh          (this file is its default)
 
-Data: none needed. A Criteo-format text file is made up (13 integers with blanks, 26 hashed categories, a planted
-teacher, label noise) and goes through the same prepare step as the real one.
+Data: none needed. A Criteo-format text file is made up (13 integers with blanks, 26 hashed
+categories, a planted teacher, label noise) and goes through the same prepare step as the real
+one.
 
-Result: a table of AutoLoss and CE on the same budget: test AUC and logloss. `:quick` is a smaller one, in seconds.
+Result: a table of AutoLoss and CE on the same budget: test AUC and logloss. `:quick` is a
+smaller one, in seconds.
 """
 
 from autoloss_jax import config

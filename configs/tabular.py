@@ -1,13 +1,16 @@
 """Any table: CSV, TSV or Parquet with a label, categorical and numeric columns.
 
-    python -m autoloss_jax.main --config=configs/tabular.py --config.data.path=clicks.csv --config.data.label=click \\
-        --config.data.categorical="('site','device')" --config.data.numeric="('age',)" --workdir=runs/clicks
+    python -m autoloss_jax.main --config=configs/tabular.py --config.data.path=clicks.csv \\
+        --config.data.label=click --config.data.categorical="('site','device')" \\
+        --config.data.numeric="('age',)" --workdir=runs/clicks
 
-Data: a file (split 8:1:1 at random, or as --config.data.split says), or a folder with train.*, valid.* and test.*.
-Labels are 0/1, or 0..C-1 with --config.data.num_classes=C. Numeric columns are cut at quantiles of train, or, named in
---config.data.values instead, standardised on train and fed as numbers (--config.data.scale=log for heavy tails); blanks
-are a value of their own; values seen less than data.min_count times in train share one row per field. Columns named in
---config.data.bags hold several values a cell, as `drama|crime`, or lists in Parquet: the first data.bag_size of them count.
+Data: a file (split 8:1:1 at random, or as --config.data.split says), or a folder with train.*,
+valid.* and test.*. Labels are 0/1, or 0..C-1 with --config.data.num_classes=C. Numeric columns
+are cut at quantiles of train, or, named in --config.data.values instead, standardised on train
+and fed as numbers (--config.data.scale=log for heavy tails); blanks are a value of their own;
+values seen less than data.min_count times in train share one row per field. Columns named in
+--config.data.bags hold several values a cell, as `drama|crime`, or lists in Parquet: the first
+data.bag_size of them count.
 
 Result: a table of test figures, and DIR/result.json. `:quick` is one epoch of a small network.
 """

@@ -1,9 +1,11 @@
-"""AutoLoss in a loop of your own: arrays in numpy, an optimiser of optax, no config and no command line.
+"""AutoLoss in a loop of your own: arrays in numpy, an optimiser of optax, no config and no
+command line.
 
     .venv/bin/python -m examples.own_loop
 
-An example has F ids, one a field; ids of all fields share one table, each field's after those before it. A step moves W
-on a batch of train; where it is given a batch of validation, V moves first, by the exact hypergradient.
+An example has F ids, one a field; ids of all fields share one table, each field's after those
+before it. A step moves W on a batch of train; where it is given a batch of validation, V moves
+first, by the exact hypergradient.
 """
 
 import functools
@@ -27,7 +29,9 @@ def clicks(rows: int) -> dict[str, np.ndarray]:
     """Made-up examples, x int32[rows, F] and y int32[rows]: every id has its appeal."""
     random = np.random.default_rng(0)
     appeal = random.standard_normal(sum(VOCAB_SIZES))
-    x = random.integers(0, VOCAB_SIZES, (rows, len(VOCAB_SIZES))) + np.cumsum((0, *VOCAB_SIZES[:-1]))
+    x = random.integers(0, VOCAB_SIZES, (rows, len(VOCAB_SIZES))) + np.cumsum(
+        (0, *VOCAB_SIZES[:-1])
+    )
     y = random.random(rows) < 1 / (1 + np.exp(-appeal[x].sum(axis=1)))
     return {"x": x.astype(np.int32), "y": y.astype(np.int32)}
 
@@ -35,12 +39,16 @@ def clicks(rows: int) -> dict[str, np.ndarray]:
 def main() -> None:
     """Train on some of the examples, teach the controller on others, and test on the rest."""
     al = autoloss.AutoLoss(
-        drs=DeepFM(num_outputs=1, embed_dim=8, hidden=(32,)),  # or models.own.Own around any Linen module
+        drs=DeepFM(
+            num_outputs=1, embed_dim=8, hidden=(32,)
+        ),  # or models.own.Own around any Linen module
         controller=Controller(num_losses=3, hidden=(16,)),
         losses=(losses.ce, losses.focal, lambda z, y: jnp.square(jax.nn.sigmoid(z[:, 0]) - y)),
         weights=gumbel.gumbel_softmax,
         temperature=lambda step: jnp.maximum(0.01, 1 - step / STEPS),
-        drs_tx=optimizers.Dense(optax.lion(optax.cosine_decay_schedule(3e-3, STEPS)), Table(VOCAB_SIZES)),
+        drs_tx=optimizers.Dense(
+            optax.lion(optax.cosine_decay_schedule(3e-3, STEPS)), Table(VOCAB_SIZES)
+        ),
         controller_tx=optax.adam(1e-3),
         val_loss=losses.ce,
     )

@@ -1,11 +1,14 @@
-"""A recommender of your own: any Flax Linen module, trained by AutoLoss as the command line trains ours.
+"""A recommender of your own: any Flax Linen module, trained by AutoLoss as the command line
+trains ours.
 
     .venv/bin/python -m examples.own_model
 
-makes up a file in Criteo's format, trains `Gated` on it in seconds and prints its figures. The command line takes the
-class by the same name, with its own options in parentheses; it is looked for in the current folder and on PYTHONPATH:
+makes up a file in Criteo's format, trains `Gated` on it in seconds and prints its figures. The
+command line takes the class by the same name, with its own options in parentheses; it is looked
+for in the current folder and on PYTHONPATH:
 
-    bash launch/run.sh --config=configs/quickstart.py:quick --config.model.name='examples.own_model:Gated(squeeze=16)'
+    bash launch/run.sh --config=configs/quickstart.py:quick \\
+        --config.model.name='examples.own_model:Gated(squeeze=16)'
 """
 
 import tempfile
@@ -45,15 +48,22 @@ def main() -> None:
     """Train it on made-up clicks."""
     with tempfile.TemporaryDirectory() as folder:
         cfg = config.Config(
-            data=config.Data(name="made-up", format="criteo", generate=8000, min_count=3, cache=folder),
-            model=config.Model(name="examples.own_model:Gated(squeeze=4)", embed_dim=8, hidden=(32,)),
+            data=config.Data(
+                name="made-up", format="criteo", generate=8000, min_count=3, cache=folder
+            ),
+            model=config.Model(
+                name="examples.own_model:Gated(squeeze=4)", embed_dim=8, hidden=(32,)
+            ),
             temperature=config.Temperature(horizon=0),
             optimizer=config.Optimizer(learning_rate=0.01),
             train=config.Train(batch_size=200, epochs=2),
         )
         workdir = Path(folder) / "run"
         result = train.train(synthetic.generated(cfg, workdir, print), workdir)
-    print(f"{result['model']}: test AUC {result['test']['auc']:.4f}, logloss {result['test']['logloss']:.4f}")
+    print(
+        f"{result['model']}: test AUC {result['test']['auc']:.4f}, logloss "
+        f"{result['test']['logloss']:.4f}"
+    )
 
 
 if __name__ == "__main__":

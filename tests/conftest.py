@@ -4,7 +4,9 @@ import contextlib
 import os
 from pathlib import Path
 
-# A GPU's own choice is TF32, of ten bits, and sums in any order: other implementations are compared in float32, and bits
+# A GPU's own choice is TF32, of ten bits, and sums in any order: other implementations are
+# compared
+# in float32, and bits
 # with bits.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
@@ -20,7 +22,9 @@ from autoloss_jax.training import loop
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory):
-    """What several tests compile is compiled by the first of them, in whatever process: workers and programs share it."""
+    """What several tests compile is compiled by the first of them, in whatever process: workers
+    and programs share it.
+    """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
     for name, value in {
@@ -54,7 +58,8 @@ def real_data():
     folder = Path(os.environ.get("AUTOLOSS_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(
-            "no real data here: set AUTOLOSS_DATA to the folder that holds frappe_x1/, movielens1m/, ..."
+            "no real data here: set AUTOLOSS_DATA to the folder that holds frappe_x1/, "
+            "movielens1m/, ..."
         )
     return folder
 
@@ -74,7 +79,9 @@ def small(criteo_file, tmp_path_factory):
 
     def make(**values):
         cfg = config.Config(
-            data=config.Data(name="small", format="criteo", path=str(criteo_file), cache=cache, min_count=3),
+            data=config.Data(
+                name="small", format="criteo", path=str(criteo_file), cache=cache, min_count=3
+            ),
             model=config.Model(embed_dim=4, hidden=(8,)),
             method=config.Method(hidden=(8,), every=3),
             train=config.Train(batch_size=200, epochs=3, log_every=5, eval_batch_size=256),

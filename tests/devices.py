@@ -1,6 +1,8 @@
-"""python -m tests.devices FOLDER, or models [NAME ...]: trains on eight simulated devices in grids of many shapes, for tests/test_sharding.py.
+"""python -m tests.devices FOLDER, or models [NAME ...]: trains on eight simulated devices in
+grids of many shapes, for tests/test_sharding.py.
 
-Prints, as JSON, how far each grid's losses and rows are from one device's, and the largest collective of each program.
+Prints, as JSON, how far each grid's losses and rows are from one device's, and the largest
+collective of each program.
 """
 
 import functools
@@ -34,11 +36,15 @@ GRIDS = [(2, 1), (2, 2), (1, 8)]
 
 def grid(data, model):
     devices = jax.devices()[: data * model]
-    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices)
+    return jax.make_mesh(
+        (data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices
+    )
 
 
 def problem(mesh, sizes, slots=(), **keys):
-    """(AutoLoss, initial state, program, its source) of a small run; `slots` as of a schema: bags, with weights."""
+    """(AutoLoss, initial state, program, its source) of a small run; `slots` as of a schema:
+    bags, with weights.
+    """
     keys = {k.replace("__", "."): v for k, v in keys.items()}
     keys = {
         "model.embed_dim": 4,
@@ -89,16 +95,24 @@ def gaps(grids, **keys):
 
 
 def largest_collectives(mesh, **keys):
-    """Numbers in the largest array that devices exchange, of the training and of what reads the whole table."""
+    """Numbers in the largest array that devices exchange, of the training and of what reads the
+    whole table.
+    """
     al, state, program, source = problem(mesh, LARGE, **keys)
-    settle, forward = (jax.jit(functools.partial(f, al)) for f in (autoloss.settle, evaluation.step))
-    batch = sharding.put(mesh, "batch", {k: np.asarray(v)[:BATCH] for k, v in source["train"].items()})
+    settle, forward = (
+        jax.jit(functools.partial(f, al)) for f in (autoloss.settle, evaluation.step)
+    )
+    batch = sharding.put(
+        mesh, "batch", {k: np.asarray(v)[:BATCH] for k, v in source["train"].items()}
+    )
     compiled = {
         "train": program.lower(state, source, np.int32(0)),
         "settle": settle.lower(state),
         "evaluate": forward.lower(state, batch),
     }
-    return {name: largest_exchange(lowered.compile().as_text()) for name, lowered in compiled.items()}
+    return {
+        name: largest_exchange(lowered.compile().as_text()) for name, lowered in compiled.items()
+    }
 
 
 def restored(folder):
@@ -112,7 +126,9 @@ def restored(folder):
     for shape in [(1, 1), (1, 8), (4, 2)]:
         _, template, _, _ = problem(grid(*shape), SMALL)
         back = checkpoint.restore(folder / "checkpoints" / "5", template)
-        same = jax.tree.map(_same_bits, jax.random.key_data(state.key), jax.random.key_data(back.key))
+        same = jax.tree.map(
+            _same_bits, jax.random.key_data(state.key), jax.random.key_data(back.key)
+        )
         pairs = zip(*(jax.tree.leaves(s.replace(key=None)) for s in (state, back)), strict=True)
         placed = back.drs.params["rows"].sharding == template.drs.params["rows"].sharding
         found[f"{shape}"] = bool(same and placed and all(_same_bits(a, b) for a, b in pairs))
@@ -135,7 +151,9 @@ def main(folder):
     jax.config.update("jax_disable_most_optimizations", True)  # they run once, on little
     report = {
         "float32": gaps(GRIDS),
-        "ranking": gaps([(4, 2)], method__pool=("ce", "pairwise", "listwise", "generative"), steps=10),
+        "ranking": gaps(
+            [(4, 2)], method__pool=("ce", "pairwise", "listwise", "generative"), steps=10
+        ),
         "optimisers": {
             name: gaps([(4, 2)], optimizer__embedding=name, optimizer__clip_norm=1.0, steps=10)
             for name in ("lazy_adam", "rowwise_adagrad")
@@ -144,7 +162,9 @@ def main(folder):
             name: largest_collectives(grid(2, 4), optimizer__embedding=name)
             for name in ("adam", "sparse_adam")
         },
-        "methods": {name: gaps([(4, 2)], method__name=name, steps=10) for name in ("al1", "darts", "slf")},
+        "methods": {
+            name: gaps([(4, 2)], method__name=name, steps=10) for name in ("al1", "darts", "slf")
+        },
         "l2": gaps([(4, 2)], method__pool=("ce", "ce(l2=0.1)"), steps=10),
         "seen": gaps([(4, 2)], method__sees=("field",), steps=10),
         "bags": gaps([(4, 2)], slots=(1, 3, 2), steps=10),
@@ -156,4 +176,6 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    of_models(sys.argv[2:] or registry.MODELS) if sys.argv[1] == "models" else main(Path(sys.argv[1]))
+    of_models(sys.argv[2:] or registry.MODELS) if sys.argv[1] == "models" else main(
+        Path(sys.argv[1])
+    )

@@ -1,4 +1,6 @@
-"""docs/architecture.md is the map of the house: imports go down its list of packages, and nothing unsafe is called."""
+"""docs/architecture.md is the map of the house: imports go down its list of packages, and
+nothing unsafe is called.
+"""
 
 import ast
 import re
@@ -18,8 +20,12 @@ def name(path):
 
 
 def floors():
-    """Package -> floor, from the numbered lines of the map; those of one line do not know each other."""
-    block = re.search(r"```floors\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.S).group(1)
+    """Package -> floor, from the numbered lines of the map; those of one line do not know each
+    other.
+    """
+    block = re.search(
+        r"```floors\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.S
+    ).group(1)
     found = {}
     for line in block.strip().splitlines():
         number, packages = re.match(r"(\d+)\s+(.*?)(?:\s{2,}.*)?$", line).groups()
@@ -41,7 +47,10 @@ def imports(path):
 
 
 def test_the_map_names_every_package_and_no_other():
-    there = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists()} | {"main", "autoloss_jax"}
+    there = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists()} | {
+        "main",
+        "autoloss_jax",
+    }
     assert set(floors()) == there
 
 

@@ -1,4 +1,6 @@
-"""Method `auto`: the best on validation is shipped as it is, whatever test says, and a kill changes nothing."""
+"""Method `auto`: the best on validation is shipped as it is, whatever test says, and a kill
+changes nothing.
+"""
 
 import json
 
@@ -34,14 +36,18 @@ def read(path):
 
 def rows(workdir):
     """The table of auto.md as heads -> cells, one of each method."""
-    lines = [line for line in (workdir / "auto.md").read_text().splitlines() if line.startswith("| ")]
+    lines = [
+        line for line in (workdir / "auto.md").read_text().splitlines() if line.startswith("| ")
+    ]
     heads, _, *cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [dict(zip(heads, c, strict=True)) for c in cells]
 
 
 def test_the_best_on_validation_is_shipped_as_it_is(chosen):
     _, workdir, result = chosen
-    results = {name: read(workdir / "search" / folder / "result.json") for name, folder in FOLDERS.items()}
+    results = {
+        name: read(workdir / "search" / folder / "result.json") for name, folder in FOLDERS.items()
+    }
     best = max(results, key=lambda name: results[name]["val"]["auc"])
     assert result == results[best] == read(workdir / "result.json")
     assert result["method"] == best and result["val"]["auc"] >= results["ce"]["val"]["auc"]
@@ -95,8 +101,12 @@ def test_all_trainings_together_are_within_the_budget_and_ce_is_always_there(sma
     assert searched != 1  # the first trial is al1
 
 
-def test_killed_in_each_contender_and_while_shipping_it_ends_the_same(chosen, tmp_path, monkeypatch):
-    """As each training is a run that resumes to the same bits, trainings are killed here where they begin."""
+def test_killed_in_each_contender_and_while_shipping_it_ends_the_same(
+    chosen, tmp_path, monkeypatch
+):
+    """As each training is a run that resumes to the same bits, trainings are killed here where
+    they begin.
+    """
     cfg, workdir, result = chosen
     calls = []
 
@@ -145,7 +155,9 @@ def test_another_runs_folder_is_refused_before_anything_is_trained(chosen, finis
 
 
 def stub(result, aucs):
-    """A training that leaves these validation AUCs, of `retrain` its search's too, and diverges where there is none."""
+    """A training that leaves these validation AUCs, of `retrain` its search's too, and diverges
+    where there is none.
+    """
 
     def train(cfg, workdir, say):
         if cfg.method.name not in aucs:
@@ -155,7 +167,9 @@ def stub(result, aucs):
             left[workdir / "search"] = aucs["autoloss"]
         for folder, auc in left.items():
             folder.mkdir(parents=True)
-            atomic.write_json(folder / "result.json", result | {"val": {"auc": auc, "logloss": 0.5}})
+            atomic.write_json(
+                folder / "result.json", result | {"val": {"auc": auc, "logloss": 0.5}}
+            )
             log = json.dumps({"step": result["best_step"], "alpha": {"ce": 1.0}})
             (folder / "metrics.jsonl").write_text(log + "\n")
         return read(workdir / "result.json")

@@ -30,11 +30,18 @@ def float64():
 
 
 def problem(model="deepfm", num_classes=2, embedding="adam", **method):
-    """A small AutoLoss with dropout, batch norm and Gumbel noise on, its state in float64, and two batches."""
+    """A small AutoLoss with dropout, batch norm and Gumbel noise on, its state in float64, and
+    two batches.
+    """
     cfg = config.Config(
         model=config.Model(name=model, embed_dim=3, embed_init_std=0.4, hidden=(8, 8)),
         method=config.Method(
-            **{"hidden": (8, 8), "xi": 0.3, "virtual_step": "sgd", "pool": ("focal", "kl", "hinge", "ce")}
+            **{
+                "hidden": (8, 8),
+                "xi": 0.3,
+                "virtual_step": "sgd",
+                "pool": ("focal", "kl", "hinge", "ce"),
+            }
             | method
         ),
         optimizer=config.Optimizer(embedding=embedding),
@@ -53,7 +60,8 @@ def problem(model="deepfm", num_classes=2, embedding="adam", **method):
 
     def network(net):  # second moments must stay positive
         moments = jax.tree.map(
-            lambda x: jnp.abs(shaken(x)) if jnp.issubdtype(x.dtype, jnp.floating) else x, net.opt_state
+            lambda x: jnp.abs(shaken(x)) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+            net.opt_state,
         )
         stats = jax.tree.map(lambda x: jnp.abs(shaken(x)) + 0.5, net.stats)
         return net.replace(params=jax.tree.map(shaken, net.params), stats=stats, opt_state=moments)
@@ -69,13 +77,19 @@ def problem(model="deepfm", num_classes=2, embedding="adam", **method):
         return {
             "x": jnp.asarray(x, jnp.int32),
             "y": jnp.asarray(rng.integers(0, num_classes, BATCH), jnp.int32),
-        } | ({"seen": jnp.asarray(rng.integers(0, sees, (BATCH, len(sees))), jnp.int32)} if sees else {})
+        } | (
+            {"seen": jnp.asarray(rng.integers(0, sees, (BATCH, len(sees))), jnp.int32)}
+            if sees
+            else {}
+        )
 
     return al, state, batch(), batch()
 
 
 def hypergradient(al, state, train_batch, val_batch, over=lambda W: None):
-    """Grad_V over the rows of both batches, as a step takes it; `over` is shown W over these rows."""
+    """Grad_V over the rows of both batches, as a step takes it; `over` is shown W over these
+    rows.
+    """
 
     def gradient(W, opt_state, x, val_x):
         over(W)
@@ -113,8 +127,14 @@ def full_table_outer_loss(al, state, train_batch, val_batch):
 
 
 def holding_scale(al, state, train_batch):
-    """`al` with the scale of the virtual step held at this state's value: to the hypergradient it is a constant."""
-    W, V, key = state.drs.params, state.controller.params, autoloss.stream(state.key, state.step, "train")
+    """`al` with the scale of the virtual step held at this state's value: to the hypergradient
+    it is a constant.
+    """
+    W, V, key = (
+        state.drs.params,
+        state.controller.params,
+        autoloss.stream(state.key, state.step, "train"),
+    )
     gradient, _ = jax.grad(autoloss.objective, argnums=1, has_aux=True)(
         al, W, V, state, train_batch, key, detach=al.detach
     )
@@ -142,7 +162,8 @@ def central_differences(f, V, count=12, h=1e-6):
     for _ in range(count):
         d = [rng.standard_normal(leaf.shape) for leaf in leaves]
         ends = [
-            tree.unflatten([leaf + s * h * e for leaf, e in zip(leaves, d, strict=True)]) for s in (1, -1)
+            tree.unflatten([leaf + s * h * e for leaf, e in zip(leaves, d, strict=True)])
+            for s in (1, -1)
         ]
         yield tree.unflatten(d), float(f(ends[0]) - f(ends[1])) / (2 * h)
 
@@ -178,9 +199,15 @@ def test_hypergradient_matches_central_differences(float64, model, num_classes, 
 
 @pytest.mark.parametrize(("model", "num_classes"), CASES)
 @pytest.mark.parametrize("val_objective", ["mixture", "ce"])
-def test_hypergradient_equals_the_darts_hessian_vector_form(float64, model, num_classes, val_objective):
-    """DARTS, Eq. (7) there: direct term minus xi times the mixed second derivative applied to grad_W' L_val."""
-    al, state, train_batch, val_batch, exact = solved(model, num_classes, (("val_objective", val_objective),))
+def test_hypergradient_equals_the_darts_hessian_vector_form(
+    float64, model, num_classes, val_objective
+):
+    """DARTS, Eq. (7) there: direct term minus xi times the mixed second derivative applied to
+    grad_W' L_val.
+    """
+    al, state, train_batch, val_batch, exact = solved(
+        model, num_classes, (("val_objective", val_objective),)
+    )
     W, V = state.drs.params, state.controller.params
     inner = autoloss.stream(state.key, state.step, "train")
     outer = autoloss.stream(state.key, state.step, "outer")
@@ -205,8 +232,13 @@ def test_hypergradient_equals_the_darts_hessian_vector_form(float64, model, num_
 
 @pytest.mark.parametrize(("model", "num_classes"), CASES)
 @pytest.mark.parametrize("virtual_step", ["sgd", "adam"])
-def test_rows_of_both_batches_give_the_full_table_hypergradient(float64, model, num_classes, virtual_step):
-    method = (("val_objective", "mixture"), *((("virtual_step", "adam"),) if virtual_step == "adam" else ()))
+def test_rows_of_both_batches_give_the_full_table_hypergradient(
+    float64, model, num_classes, virtual_step
+):
+    method = (
+        ("val_objective", "mixture"),
+        *((("virtual_step", "adam"),) if virtual_step == "adam" else ()),
+    )
     al, state, train_batch, val_batch, over_rows = solved(model, num_classes, method)
     seen = []
     hypergradient(al, state, train_batch, val_batch, lambda W: seen.append(len(W["rows"])))
@@ -220,9 +252,9 @@ def test_rows_of_both_batches_give_the_full_table_hypergradient(float64, model, 
 def test_first_order_is_the_direct_term(float64):
     al, state, train_batch, val_batch = problem(val_objective="mixture", xi=0.0)
     W, key = state.drs.params, autoloss.stream(state.key, state.step, "outer")
-    direct = jax.grad(lambda V: autoloss.objective(al, W, V, state, val_batch, key, detach=False)[0])(
-        state.controller.params
-    )
+    direct = jax.grad(
+        lambda V: autoloss.objective(al, W, V, state, val_batch, key, detach=False)[0]
+    )(state.controller.params)
     assert relative(hypergradient(al, state, train_batch, val_batch), direct) < 1e-12
 
 
@@ -267,19 +299,23 @@ def test_hard_selection_is_one_hot_with_the_soft_gradient():
 
 
 def test_detach_stops_the_drs_gradient_through_the_controllers_input(float64):
-    """With the controller's input held fixed by hand, the detached gradient is the same, the other is not."""
+    """With the controller's input held fixed by hand, the detached gradient is the same, the
+    other is not.
+    """
     al, state, batch, _ = problem(val_objective="mixture")
     V, key = state.controller.params, autoloss.stream(state.key, state.step, "train")
-    fixed, _ = autoloss.forward(al, state.drs.params, state.drs.stats, batch, jax.random.split(key)[0])
+    fixed, _ = autoloss.forward(
+        al, state.drs.params, state.drs.stats, batch, jax.random.split(key)[0]
+    )
 
     class Held:
         def apply(self, variables, labels, y_hat, **kwargs):
             return al.controller.apply(variables, labels, autoloss.probabilities(fixed), **kwargs)
 
     def gradient(al, detach):
-        return jax.grad(lambda W: autoloss.objective(al, W, V, state, batch, key, detach=detach)[0])(
-            state.drs.params
-        )
+        return jax.grad(
+            lambda W: autoloss.objective(al, W, V, state, batch, key, detach=detach)[0]
+        )(state.drs.params)
 
     held = gradient(dataclasses.replace(al, controller=Held()), False)
     assert relative(gradient(al, True), held) < 1e-12
@@ -306,11 +342,15 @@ def test_train_step_leaves_an_untaught_controller_alone(name):
 
 
 @pytest.mark.parametrize("embedding", ["adam", "sparse_adam", "lazy_adam", "rowwise_adagrad"])
-def test_a_step_with_a_val_batch_moves_v_by_the_hypergradient_and_then_w_under_the_new_v(float64, embedding):
+def test_a_step_with_a_val_batch_moves_v_by_the_hypergradient_and_then_w_under_the_new_v(
+    float64, embedding
+):
     al, state, train_batch, val_batch = problem(embedding=embedding)
     after = jax.jit(lambda s: autoloss.train_step(al, s, train_batch, val_batch))(state)
     gradient = hypergradient(al, state, train_batch, val_batch)
-    updates, _ = al.controller_tx.update(gradient, state.controller.opt_state, state.controller.params)
+    updates, _ = al.controller_tx.update(
+        gradient, state.controller.opt_state, state.controller.params
+    )
     V = optax.apply_updates(state.controller.params, updates)
     assert relative(after.controller.params, V) < 1e-9
     moved = state.replace(controller=after.controller.replace(stats=state.controller.stats))
@@ -323,7 +363,9 @@ def test_al1_is_the_mean_of_the_pool():
     al, state, batch, _ = problem(name="al1")
     assert np.allclose(autoloss.train_step(al, state, batch).metrics.share, 0.25)
     logits, mixed = evaluation.step(al, state, batch)
-    assert np.allclose(mixed, np.mean([loss(logits, batch["y"]) for loss in al.losses], axis=0), rtol=1e-5)
+    assert np.allclose(
+        mixed, np.mean([loss(logits, batch["y"]) for loss in al.losses], axis=0), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["autoloss", "al2", "slf", "darts", "melu"])
@@ -336,7 +378,9 @@ def test_al1_is_the_mean_of_the_pool():
         (0.9, ("ce",), (1.0,)),
     ],
 )
-def test_a_search_begins_with_the_weight_of_the_first_loss_that_start_gives(name, start, pool, weights):
+def test_a_search_begins_with_the_weight_of_the_first_loss_that_start_gives(
+    name, start, pool, weights
+):
     cfg = config.Config(method=config.Method(name=name, pool=pool, start=start, hidden=(8,)))
     al = states.build(cfg, 2, Table(VOCAB_SIZES), total_steps=1000)
     first = states.initial(al, cfg).controller

@@ -1,4 +1,6 @@
-"""The benchmark runs as its command says, on whatever device is at hand; what it measures is not asserted."""
+"""The benchmark runs as its command says, on whatever device is at hand; what it measures is not
+asserted.
+"""
 
 import dataclasses
 import re
@@ -10,7 +12,9 @@ from benchmarks import models as table
 from benchmarks import run, workload
 from benchmarks.workload import Workload
 
-TINY = Workload(num_rows=3000, num_fields=5, batch_size=64, embed_dim=4, hidden=(8, 8), num_examples=1000)
+TINY = Workload(
+    num_rows=3000, num_fields=5, batch_size=64, embed_dim=4, hidden=(8, 8), num_examples=1000
+)
 
 
 def test_contenders_take_turns_and_the_table_has_their_figures(monkeypatch):
@@ -30,7 +34,13 @@ def test_contenders_take_turns_and_the_table_has_their_figures(monkeypatch):
 
 def test_a_contender_without_its_library_is_named_with_the_reason():
     class Missing:
-        name, available, seconds, state, work = "peer", False, [], {"unavailable": "no module"}, TINY
+        name, available, seconds, state, work = (
+            "peer",
+            False,
+            [],
+            {"unavailable": "no module"},
+            TINY,
+        )
 
         def close(self):
             return {}

@@ -1,4 +1,6 @@
-"""Candidates that bring L2 with them: against the optimiser's own L2, against numpy, and badly written ones."""
+"""Candidates that bring L2 with them: against the optimiser's own L2, against numpy, and badly
+written ones.
+"""
 
 import re
 
@@ -24,7 +26,9 @@ def trained(name, **keys):
 def test_one_candidate_with_l2_is_the_optimisers_l2_on_the_rows_of_the_batch(embedding):
     with jax.enable_x64(True):
         brought = trained("ce(l2=0.05)", optimizer__embedding=embedding)
-        want = trained("ce", optimizer__embedding=embedding, optimizer__l2=0.05, optimizer__l2_scope="batch")
+        want = trained(
+            "ce", optimizer__embedding=embedding, optimizer__l2=0.05, optimizer__l2_scope="batch"
+        )
         without = trained("ce", optimizer__embedding=embedding)
     assert np.max(np.abs(brought - want)) < 1e-9
     assert np.max(np.abs(want - without)) > 1e-2
@@ -33,7 +37,9 @@ def test_one_candidate_with_l2_is_the_optimisers_l2_on_the_rows_of_the_batch(emb
 def test_a_row_is_pulled_by_the_mean_weight_of_the_examples_that_read_it():
     rng, table = np.random.default_rng(0), np.random.default_rng(1).standard_normal((9, 4))
     x, v, p = rng.integers(0, 8, (6, 3)), rng.integers(0, 2, (6, 3)), rng.random(6)
-    pull = jax.grad(lambda t: jnp.mean(p * lookup.l2((0.0, 0.3), t, jnp.asarray(x), v)[:, 1]))(table)
+    pull = jax.grad(lambda t: jnp.mean(p * lookup.l2((0.0, 0.3), t, jnp.asarray(x), v)[:, 1]))(
+        table
+    )
     want = np.zeros_like(table)
     for row in range(9):
         readers = [p[b] for b in range(6) for s in range(3) if x[b, s] == row and v[b, s]]
@@ -46,7 +52,10 @@ def test_every_candidate_takes_l2_and_no_other_loss_does():
     assert candidates.candidate("ce") == (candidates.parse("ce"), 0.0)
     assert candidates.candidate("focal(gamma=1.0,l2=0.05)").l2 == 0.05
     assert candidates.candidate("tests.theirs:brier(weight=2,l2=0.1)").l2 == 0.1
-    for spec, message in (("ce(l2=-1)", "wants l2 >= 0"), ("ce(l3=1)", "ce takes l2; did you mean 'l2'")):
+    for spec, message in (
+        ("ce(l2=-1)", "wants l2 >= 0"),
+        ("ce(l3=1)", "ce takes l2; did you mean 'l2'"),
+    ):
         with pytest.raises(UserError, match=re.escape(message)):
             candidates.candidate(spec)
     with pytest.raises(UserError, match="ce takes no parameters"):

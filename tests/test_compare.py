@@ -29,7 +29,8 @@ def test_weights_that_runs_found_for_themselves_do_not_part_their_seeds(finished
         for seed, weight in enumerate((0.2, 0.3)):
             changed = result["config"]["method"] | {"static": [weight, 1 - weight]}
             runs.append(
-                result | {"seed": seed, "method": method, "config": result["config"] | {"method": changed}}
+                result
+                | {"seed": seed, "method": method, "config": result["config"] | {"method": changed}}
             )
         assert len(compare.table(runs).splitlines()) - 2 == rows
 
@@ -44,7 +45,10 @@ def test_the_command_reads_result_json_and_names_what_is_missing(finished, tmp_p
         )
 
     _, workdir, _result = finished
-    assert f"{json.loads((workdir / 'result.json').read_text())['test']['auc']:.5f}" in call(workdir).stdout
+    assert (
+        f"{json.loads((workdir / 'result.json').read_text())['test']['auc']:.5f}"
+        in call(workdir).stdout
+    )
     for runs in ((), (tmp_path,)):
         done = call(*runs)
         assert done.returncode == 2

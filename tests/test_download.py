@@ -1,4 +1,6 @@
-"""What is downloaded is whole, checked and in its folder, whatever the server does; else there is one line and nothing half-made."""
+"""What is downloaded is whole, checked and in its folder, whatever the server does; else there
+is one line and nothing half-made.
+"""
 
 import contextlib
 import dataclasses
@@ -18,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from autoloss_jax import config
+from autoloss_jax.cli import app, download
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.download import archive, datasets, remote
@@ -69,7 +72,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def running():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.stop = threading.Event()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    ).start()
     yield server
     server.stop.set()
     server.shutdown()
@@ -101,7 +106,8 @@ def test_a_stall_ends_in_one_line_and_the_same_command_goes_on(server, tmp_path)
     server.tricks = [{"until": 70_000, "stall": True}, {"until": 0, "stall": True}]
     with pytest.raises(
         UserError,
-        match=r"stalls \(attempt 2 of 2\); the same command goes on from the 70,000 bytes that are kept",
+        match=r"stalls \(attempt 2 of 2\); the same command goes on from the 70,000 bytes that "
+        r"are kept",
     ):
         remote.fetch(place(server, attempts=2), tmp_path / "d.part")
     remote.fetch(place(server), tmp_path / "d.part")
@@ -131,11 +137,19 @@ def test_a_source_that_changed_is_fetched_anew_and_never_spliced(server, tmp_pat
 
 
 def test_bytes_of_another_address_or_of_no_known_version_are_not_gone_on_with(server, tmp_path):
-    for first in ({"until": 70_000}, {"until": 70_000, "etag": ""}, {"until": 70_000, "etag": 'W/"a"'}):
+    for first in (
+        {"until": 70_000},
+        {"until": 70_000, "etag": ""},
+        {"until": 70_000, "etag": 'W/"a"'},
+    ):
         server.tricks, server.asked[:] = [first], []
         with pytest.raises(UserError):
             remote.fetch(place(server, attempts=1), tmp_path / "d.part")
-        moved = place(server, url=server.url + "?mirror") if first == {"until": 70_000} else place(server)
+        moved = (
+            place(server, url=server.url + "?mirror")
+            if first == {"until": 70_000}
+            else place(server)
+        )
         remote.fetch(moved, tmp_path / "d.part")
         assert "Range" not in server.asked[-1]
         assert (tmp_path / "d.part").read_bytes() == CONTENT
@@ -149,7 +163,10 @@ def test_bytes_of_another_address_or_of_no_known_version_are_not_gone_on_with(se
             {"type": "text/html", "content": b"<html><title>Sign in</title>"},
             r"a web page came.*text/html: 'Sign in'",
         ),
-        ({"content": b"\n <!DOCTYPE html><p>accept our terms"}, r"a web page came.*accept our terms"),
+        (
+            {"content": b"\n <!DOCTYPE html><p>accept our terms"},
+            r"a web page came.*accept our terms",
+        ),
         ({"status": 404}, "404"),
         ({"status": 401}, "401"),
         ({"content": bytes(2 << 20)}, "1,048,576 are the most expected"),
@@ -211,7 +228,11 @@ def tarred(path, members, kind=tarfile.REGTYPE):
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             if content is None or kind != tarfile.REGTYPE:
-                info.type, info.linkname, content = kind if content else tarfile.SYMTYPE, "/etc/passwd", b""
+                info.type, info.linkname, content = (
+                    kind if content else tarfile.SYMTYPE,
+                    "/etc/passwd",
+                    b"",
+                )
             info.size = len(content)
             file.addfile(info, io.BytesIO(content))
     return path
@@ -220,7 +241,8 @@ def tarred(path, members, kind=tarfile.REGTYPE):
 @pytest.mark.parametrize("pack", [zipped, tarred])
 def test_the_wanted_files_of_an_archive_are_unpacked_and_no_other(pack, tmp_path):
     path = pack(
-        tmp_path / "a", {"d/read.me": b"r", "d/rows.csv": b"1,2\n" * 9999, "d/large.csv": b"0" * 9999}
+        tmp_path / "a",
+        {"d/read.me": b"r", "d/rows.csv": b"1,2\n" * 9999, "d/large.csv": b"0" * 9999},
     )
     (tmp_path / "out").mkdir()
     archive.unpack(path, tmp_path / "out", ("rows.csv", "read.me"), 1 << 20)
@@ -288,7 +310,9 @@ def source(server, tmp_path):
     """MovieLens 20M as published, but for its content."""
     members = {"ml-20m/ratings.csv": RATINGS.encode(), "ml-20m/README.txt": b"terms"}
     server.content = zipped(tmp_path / "made.zip", members).read_bytes()
-    sums = tuple((name, hashlib.new(name, server.content).hexdigest()) for name in ("md5", "sha256"))
+    sums = tuple(
+        (name, hashlib.new(name, server.content).hexdigest()) for name in ("md5", "sha256")
+    )
     return dataclasses.replace(datasets.SOURCES["movielens20m"], url=server.url, sums=sums)
 
 
@@ -298,19 +322,31 @@ def test_a_dataset_is_fetched_once_and_its_command_trains_on_it(
     server.tricks = [{"until": 100}]
     monkeypatch.setitem(datasets.SOURCES, "movielens20m", source)
     monkeypatch.setattr(sys, "argv", ["download", "movielens20m", f"--output={tmp_path / 'o'}"])
-    datasets.main()
+    download.main()
     folder = tmp_path / "o" / "movielens20m"
-    flags = f"--config=configs/movielens20m.py --config.data.path={folder}/ratings.csv --workdir=runs/movielens20m"
+    flags = (
+        f"--config=configs/movielens20m.py --config.data.path={folder}/ratings.csv "
+        "--workdir=runs/movielens20m"
+    )
     assert capsys.readouterr().out == f"bash launch/run.sh {flags}\n"
-    assert {p.name for p in folder.parent.iterdir() if not p.name.endswith(".lock")} == {"movielens20m"}
+    assert {p.name for p in folder.parent.iterdir() if not p.name.endswith(".lock")} == {
+        "movielens20m"
+    }
     assert {p.name for p in folder.iterdir()} == {"ratings.csv", "README.txt", "source.json"}
     record = json.loads((folder / "source.json").read_text())
-    assert record == {"url": server.url, "sha256": dict(source.sums)["sha256"], "checked": "the archive"}
+    assert record == {
+        "url": server.url,
+        "sha256": dict(source.sums)["sha256"],
+        "checked": "the archive",
+    }
     assert len(server.asked) == 2
-    assert datasets.download("movielens20m", source, tmp_path / "o", place(server), "") == folder
+    assert (
+        datasets.download("movielens20m", source, tmp_path / "o", place(server), "", app.say)
+        == folder
+    )
     assert len(server.asked) == 2
     with pytest.raises(UserError, match="another SHA-256"):
-        datasets.download("movielens20m", source, tmp_path / "o", place(server), "0" * 64)
+        datasets.download("movielens20m", source, tmp_path / "o", place(server), "0" * 64, app.say)
     data = config.Data(
         format="ratings", num_classes=5, path=f"{folder}/ratings.csv", cache=str(tmp_path / "c")
     )
@@ -324,45 +360,60 @@ def test_what_has_another_sum_gets_no_name(server, source, tmp_path, algorithm):
     files = source.files | ({"ratings.csv": "0" * 32} if algorithm == "file" else {})
     other = dataclasses.replace(source, sums=tuple(sums.items()), files=files)
     with pytest.raises(UserError, match=r"not 0000.*removed"):
-        datasets.download("movielens20m", other, tmp_path / "o", place(server), pin)
+        datasets.download("movielens20m", other, tmp_path / "o", place(server), pin, app.say)
     assert [p for p in (tmp_path / "o").iterdir() if not p.name.endswith(".lock")] == []
 
 
-def test_a_kill_between_fetching_and_unpacking_costs_nothing_fetched(server, source, tmp_path, monkeypatch):
+def test_a_kill_between_fetching_and_unpacking_costs_nothing_fetched(
+    server, source, tmp_path, monkeypatch
+):
     monkeypatch.setattr(archive, "unpack", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        datasets.download("movielens20m", source, tmp_path / "o", place(server), "")
+        datasets.download("movielens20m", source, tmp_path / "o", place(server), "", app.say)
     assert {p.name for p in (tmp_path / "o").iterdir()} == {"d.zip", ".movielens20m.lock"}
     monkeypatch.undo()
     server.tricks = [{"status": 404}]
-    datasets.download("movielens20m", source, tmp_path / "o", place(server), "")
+    datasets.download("movielens20m", source, tmp_path / "o", place(server), "", app.say)
     assert len(server.asked) == 1
 
 
 def test_a_second_process_is_told_that_the_first_is_at_it(source, server, tmp_path):
-    with datasets._alone(tmp_path / ".movielens20m.lock"), pytest.raises(UserError, match="another process"):
-        datasets.download("movielens20m", source, tmp_path, place(server), "")
+    with (
+        datasets._alone(tmp_path / ".movielens20m.lock"),
+        pytest.raises(UserError, match="another process"),
+    ):
+        datasets.download("movielens20m", source, tmp_path, place(server), "", app.say)
 
 
 def test_the_table_of_sources_names_configs_and_keys_that_exist():
     for name, source in datasets.SOURCES.items():
         words = dict(flag.removeprefix("--").split("=", 1) for flag in source.flags)
         assert (ROOT / words.pop("config")).is_file()
-        assert {k.removeprefix("config.") for k in words} <= {k for k, _, _ in settings.keys(config.Config())}
+        assert {k.removeprefix("config.") for k in words} <= {
+            k for k, _, _ in settings.keys(config.Config())
+        }
         assert source.url.startswith("https://") and source.page.startswith("https://"), name
         assert source.path in source.files or not source.path
         assert all(len(s) == {"md5": 32, "sha256": 64}[k] for k, s in source.sums)
 
 
 def test_frappe_as_it_is_published_goes_through_its_command(tmp_path):
-    """Its files are tables of the fields' numbers, which configs/frappe.py reads with the flags that are printed."""
+    """Its files are tables of the fields' numbers, which configs/frappe.py reads with the flags
+    that are printed.
+    """
     rows = (
-        "label," + ",".join(datasets.FRAPPE) + "\n" + "".join(f"{i % 2}" + ",7" * 10 + "\n" for i in range(9))
+        "label,"
+        + ",".join(datasets.FRAPPE)
+        + "\n"
+        + "".join(f"{i % 2}" + ",7" * 10 + "\n" for i in range(9))
     )
     for name in datasets.SOURCES["frappe"].files:
         (tmp_path / name).write_text(rows)
     data = config.Data(
-        format="tabular", categorical=datasets.FRAPPE, path=str(tmp_path), cache=str(tmp_path / "cache")
+        format="tabular",
+        categorical=datasets.FRAPPE,
+        path=str(tmp_path),
+        cache=str(tmp_path / "cache"),
     )
     assert pipeline.prepare(data, lambda _: None).schema.fields == datasets.FRAPPE
 
@@ -396,4 +447,4 @@ def test_mistakes_on_the_command_line_are_one_line(monkeypatch):
     for words, message in mistakes.items():
         monkeypatch.setattr(sys, "argv", ["download", *words.split()])
         with pytest.raises(UserError, match=message.replace("?", r"\?")):
-            datasets.main()
+            download.main()

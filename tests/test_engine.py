@@ -1,4 +1,6 @@
-"""Large data: files in stretches, stores in shards, any engine; the store is the same bytes whoever made it, and however often it was killed."""
+"""Large data: files in stretches, stores in shards, any engine; the store is the same bytes
+whoever made it, and however often it was killed.
+"""
 
 import collections
 import dataclasses
@@ -38,7 +40,9 @@ def criteo(tmp_path_factory):
 
 
 def data(path, cache, **keys):
-    return Data(name="c", format="criteo", path=str(path), cache=str(cache), **{"min_count": 2} | keys)
+    return Data(
+        name="c", format="criteo", path=str(path), cache=str(cache), **{"min_count": 2} | keys
+    )
 
 
 def content(prepared):
@@ -52,14 +56,18 @@ def short(monkeypatch):
 
 @pytest.mark.spark
 @pytest.mark.skipif(
-    not (importlib.util.find_spec("pyspark") and shutil.which("java")), reason="wants pyspark and Java"
+    not (importlib.util.find_spec("pyspark") and shutil.which("java")),
+    reason="wants pyspark and Java",
 )
 def test_spark_makes_the_bytes_that_threads_make(criteo, tmp_path, monkeypatch, short):
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--master local[2] --conf spark.ui.enabled=false pyspark-shell")
+    monkeypatch.setenv(
+        "PYSPARK_SUBMIT_ARGS", "--master local[2] --conf spark.ui.enabled=false pyspark-shell"
+    )
     keys = {"hash": ("C3",), "hash_size": 64}
     ours, theirs = (
-        pipeline.prepare(data(criteo, tmp_path / e, engine=e, **keys), quiet) for e in ("local", "spark")
+        pipeline.prepare(data(criteo, tmp_path / e, engine=e, **keys), quiet)
+        for e in ("local", "spark")
     )
     assert len(list(ours.path.glob("train-*.x.npy"))) == 8
     assert content(ours) == content(theirs)
@@ -72,7 +80,9 @@ def test_a_killed_prepare_goes_on_where_it_was_to_the_same_bytes(criteo, tmp_pat
     whole = content(pipeline.prepare(data(criteo, tmp_path / "whole"), quiet))
     given = data(criteo, tmp_path / "killed", memory_limit=0.5)
     script = (
-        "import time\nfrom autoloss_jax.config import Data\nfrom autoloss_jax.data import passes, piece, preparation\n"
+        "import time\nfrom autoloss_jax.config import Data\nfrom autoloss_jax.data import "
+        "passes, "
+        "piece, preparation\n"
         "passes.STRETCH, write = 100_000, piece.write\n"
         "def slowly(*args):\n    write(*args)\n    time.sleep(0.3)\npiece.write = slowly\n"
         f"preparation.prepare({given!r}, print)\n"
@@ -108,7 +118,9 @@ def test_a_glob_is_one_dataset_in_the_order_of_its_names(criteo, tmp_path):
     many = pipeline.prepare(data(tmp_path / "day_*", tmp_path / "c"), quiet)
     for split in store.SPLITS:
         assert jax.tree.all(
-            jax.tree.map(lambda a, b: np.array_equal(a[:], b[:]), one.split(split), many.split(split))
+            jax.tree.map(
+                lambda a, b: np.array_equal(a[:], b[:]), one.split(split), many.split(split)
+            )
         )
     with pytest.raises(UserError, match="no such file or folder"):
         pipeline.prepare(data(tmp_path / "week_*", tmp_path / "c"), quiet)
@@ -133,9 +145,14 @@ def test_a_hashed_field_has_a_row_for_each_value_that_ever_comes(criteo, tmp_pat
     hashed = pipeline.prepare(data(criteo, tmp_path / "c", hash=("C3",), hash_size=1000), quiet)
     f = hashed.schema.fields.index("C3")
     assert hashed.schema.vocab_sizes[f] == 1001
-    assert np.delete(hashed.schema.vocab_sizes, f).tolist() == np.delete(plain.schema.vocab_sizes, f).tolist()
+    assert (
+        np.delete(hashed.schema.vocab_sizes, f).tolist()
+        == np.delete(plain.schema.vocab_sizes, f).tolist()
+    )
     words = [line.split("\t")[f + 1] for line in criteo.read_text().splitlines()]
-    split = np.searchsorted([0.8, 0.9], np.random.Generator(np.random.Philox(0)).random(3000), side="right")
+    split = np.searchsorted(
+        [0.8, 0.9], np.random.Generator(np.random.Philox(0)).random(3000), side="right"
+    )
     for i, name in enumerate(store.SPLITS):
         places = hashed.split(name)["x"][:, f] - hashed.schema.offsets[f]
         wanted = [
@@ -226,4 +243,6 @@ def test_a_field_of_all_rows_alike_has_what_parquet_and_text_have(tmp_path):
         for kind in ("csv", "parquet")
     ]
     same = {"fingerprint": "", "name": ""}
-    assert dataclasses.replace(found[0].schema, **same) == dataclasses.replace(found[1].schema, **same)
+    assert dataclasses.replace(found[0].schema, **same) == dataclasses.replace(
+        found[1].schema, **same
+    )

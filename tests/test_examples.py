@@ -1,4 +1,6 @@
-"""What the examples show is so: each runs as its docstring says, and prints figures that make sense."""
+"""What the examples show is so: each runs as its docstring says, and prints figures that make
+sense.
+"""
 
 import re
 import runpy
@@ -10,7 +12,12 @@ import pytest
 @pytest.mark.parametrize(
     ("name", "figure", "least", "most"),
     [
-        ("own_model", r"^examples\.own_model:Gated\(squeeze=4\): test AUC (\S+), logloss", 0.6, 0.9),
+        (
+            "own_model",
+            r"^examples\.own_model:Gated\(squeeze=4\): test AUC (\S+), logloss",
+            0.6,
+            0.9,
+        ),
         ("own_loss", r"^examples\.own_loss:soft_hinge\(margin=2\): mean weight (\S+)$", 0.01, 0.99),
         ("own_loop", r"^test AUC (\S+)$", 0.65, 0.95),
     ],

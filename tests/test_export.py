@@ -1,4 +1,6 @@
-"""A searched loss taken away: the same values and gradients as the controller's, in numpy, PyTorch and JAX."""
+"""A searched loss taken away: the same values and gradients as the controller's, in numpy,
+PyTorch and JAX.
+"""
 
 import dataclasses
 import importlib.util
@@ -22,7 +24,10 @@ LABELS = (0, 1)
 @pytest.fixture(scope="module")
 def loaded(finished):
     """A run whose controller has opinions: a short one's, shaken."""
-    loaded, random = checkpoint.load(checkpoint.newest(finished[1] / "best")), np.random.default_rng(1)
+    loaded, random = (
+        checkpoint.load(checkpoint.newest(finished[1] / "best")),
+        np.random.default_rng(1),
+    )
     V = jax.tree.map(
         lambda a: a + 1.5 * random.standard_normal(a.shape).astype(np.float32),
         loaded.state.controller.params,
@@ -52,7 +57,9 @@ def searched(exported):
 
 @pytest.fixture(scope="module")
 def oracle(loaded):
-    """{label: (logits, value, gradient)} of the controller in float64, the gradient by differences at fixed weights."""
+    """{label: (logits, value, gradient)} of the controller in float64, the gradient by
+    differences at fixed weights.
+    """
     out, controller = {}, loaded.state.controller
     z = np.random.default_rng(5).uniform(-30, 30, 3000)
     z = np.concatenate([z[np.abs(np.abs(z) - 1) > 1e-3], [-1e3, 1e3]])
@@ -71,7 +78,9 @@ def oracle(loaded):
                 slopes = (each(z + 1e-5) - each(z - 1e-5)) / 2e-5
                 return jnp.sum(alpha * each(z), axis=1), jnp.sum(alpha * slopes, axis=1)
 
-            wide = jax.tree.map(lambda a: np.asarray(a, np.float64), (controller.params, controller.stats))
+            wide = jax.tree.map(
+                lambda a: np.asarray(a, np.float64), (controller.params, controller.stats)
+            )
             out[label] = (z, *jax.device_get(at(*wide, z)))
     return out
 
@@ -84,7 +93,9 @@ def test_numpy_gives_the_controllers_loss_to_the_bound_that_is_stated(exported, 
     record = json.loads((exported / "searched_loss.json").read_text())
     assert record["bound"] == 1e-4 and max(record["error"].values()) < record["bound"]
     assert np.ptp(record["labels"]["1"]["weights"]["hinge"]) > 0.2
-    assert record["pool"] == ["focal", "kl", "hinge", "ce"] and "jax" in record["source"]["versions"]
+    assert (
+        record["pool"] == ["focal", "kl", "hinge", "ce"] and "jax" in record["source"]["versions"]
+    )
     assert (exported / "searched_loss.json").stat().st_size < 500_000
     for label, (z, value, gradient) in oracle.items():
         labels = np.full(len(z), label)
@@ -129,7 +140,9 @@ def test_jax_differentiates_the_value_to_the_tabulated_gradient(searched, oracle
 @pytest.fixture
 def torch():
     if not all(importlib.util.find_spec(m) for m in ("torch", "torchfm")):
-        pytest.skip("torch and torchfm are not installed: the numpy and JAX forms are tested without them")
+        pytest.skip(
+            "torch and torchfm are not installed: the numpy and JAX forms are tested without them"
+        )
     return importlib.import_module("torch")
 
 

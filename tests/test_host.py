@@ -1,4 +1,6 @@
-"""Batches are a function of (seed, step): one pass sees every row once, and host and device draw the same."""
+"""Batches are a function of (seed, step): one pass sees every row once, and host and device draw
+the same.
+"""
 
 import jax
 import numpy as np
@@ -13,7 +15,9 @@ BLOCK, EVERY = 4, 3
 
 
 def split(rows, first=0, fields=3):
-    x = np.arange(first, first + rows, dtype=np.int32)[:, None] + 1000 * np.arange(fields, dtype=np.int32)
+    x = np.arange(first, first + rows, dtype=np.int32)[:, None] + 1000 * np.arange(
+        fields, dtype=np.int32
+    )
     return {"x": x, "y": (x[:, 0] % 2).astype(np.int32)}
 
 
@@ -25,7 +29,8 @@ def bounds(*sizes):
 def feed(where, train, val=(), seed=1, batch_size=10, vocab_sizes=(1000,) * 3):
     parts = {"train": train} | ({"val": val} if val else {})
     orders = {
-        name: Order(name, host.num_rows(p), min(batch_size, host.num_rows(p))) for name, p in parts.items()
+        name: Order(name, host.num_rows(p), min(batch_size, host.num_rows(p)))
+        for name, p in parts.items()
     }
     mesh, root = sharding.make_mesh(), np.asarray(jax.random.key_data(jax.random.key(seed)))
     if where == "host":
@@ -34,7 +39,9 @@ def feed(where, train, val=(), seed=1, batch_size=10, vocab_sizes=(1000,) * 3):
 
 
 def stream(where, *args, start=0, stop=20, seed=1, **kwargs):
-    """[(train batch, val batch or None)] of the steps start..stop-1, read block by block as a compiled step reads."""
+    """[(train batch, val batch or None)] of the steps start..stop-1, read block by block as a
+    compiled step reads.
+    """
     source_of, key = feed(where, *args, seed=seed, **kwargs), jax.random.key(seed)
     bounds = [*range(start, stop, BLOCK), stop]
     batches = []

@@ -14,7 +14,7 @@ import pytest
 from autoloss_jax.cli import inspect
 from autoloss_jax.config import Config, Data, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data import store
+from autoloss_jax.data import inspection, store
 from autoloss_jax.data.prepare import pipeline
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +29,9 @@ def show(monkeypatch, capsys, *words):
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """(Its rows per split, the store, the config of a run on it) of a table with a field of each kind, three classes."""
+    """(Its rows per split, the store, the config of a run on it) of a table with a field of each
+    kind, three classes.
+    """
     folder, r = tmp_path_factory.mktemp("mixed"), random.Random(0)
     rows = {}
     for split, n in ROWS.items():
@@ -65,8 +67,8 @@ def mixed(tmp_path_factory):
 @pytest.mark.parametrize("block", [7, 1 << 18])
 def test_every_figure_is_that_of_plain_counting(mixed, monkeypatch, block):
     rows, prepared, _ = mixed
-    monkeypatch.setattr(inspect, "BLOCK", block)
-    found = inspect.describe(prepared, top=2)
+    monkeypatch.setattr(inspection, "BLOCK", block)
+    found = inspection.describe(prepared, top=2)
     fields = {field["name"]: field for field in found["fields"]}
     train = rows["train"]
     for split, name in {"train": "train", "val": "valid", "test": "test"}.items():
@@ -75,7 +77,9 @@ def test_every_figure_is_that_of_plain_counting(mixed, monkeypatch, block):
         assert found["labels"][split] == pytest.approx([labels[c] / ROWS[name] for c in "012"])
     letters = collections.Counter(row["letter"] for row in train)
     kept = sorted((c for c in letters if letters[c] >= 2), key=lambda c: (-letters[c], c))
-    assert [(v["value"], v["count"]) for v in fields["letter"]["top"]] == [(c, letters[c]) for c in kept[:2]]
+    assert [(v["value"], v["count"]) for v in fields["letter"]["top"]] == [
+        (c, letters[c]) for c in kept[:2]
+    ]
     assert fields["letter"]["top"][0]["share"] == letters[kept[0]] / 90
     assert fields["letter"]["vocabulary"] == len(kept) + 1
     assert fields["letter"]["oov"]["test"] == pytest.approx(
@@ -92,7 +96,9 @@ def test_every_figure_is_that_of_plain_counting(mixed, monkeypatch, block):
         "share": n / 90,
     }
     low, high = map(float, fields["age"]["top"][1]["value"].strip("[)").split(", "))
-    assert fields["age"]["top"][1]["count"] == sum(low <= float(r["age"]) < high for r in train if r["age"])
+    assert fields["age"]["top"][1]["count"] == sum(
+        low <= float(r["age"]) < high for r in train if r["age"]
+    )
     prices = np.array([float(r["price"]) for r in train if r["price"]])
     scaled = (prices - prices.mean()) / prices.std()
     assert list(fields["price"]["scale"].values()) == pytest.approx(
@@ -112,7 +118,12 @@ def test_the_table_is_aligned_in_a_pipe_and_no_value_bends_it(mixed, monkeypatch
     fields = lines[next(i for i, line in enumerate(lines) if line.startswith("field")) :]
     assert len(fields) == 5 and "\x1b" not in "".join(lines)
     column = fields[0].index("kind")
-    assert [line[column - 2 :].split()[0] for line in fields[1:]] == ["category", "bucket", "value", "bag"]
+    assert [line[column - 2 :].split()[0] for line in fields[1:]] == [
+        "category",
+        "bucket",
+        "value",
+        "bag",
+    ]
     assert "[z]" in fields[4] and "\\x07" in fields[4] and "values a row" in fields[4]
     assert "(blank)" in fields[2] and "deviation" in fields[3]
 
@@ -120,7 +131,9 @@ def test_the_table_is_aligned_in_a_pipe_and_no_value_bends_it(mixed, monkeypatch
 def test_json_holds_the_same_and_no_nan(mixed, monkeypatch, capsys):
     _, prepared, _ = mixed
     text = show(monkeypatch, capsys, prepared.path, "--json")
-    assert json.loads(text, parse_constant=lambda name: pytest.fail(name)) == inspect.describe(prepared)
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(name)) == inspection.describe(
+        prepared
+    )
 
 
 def test_a_column_without_a_number_has_no_scale_to_show(tmp_path, monkeypatch, capsys):
@@ -131,7 +144,10 @@ def test_a_column_without_a_number_has_no_scale_to_show(tmp_path, monkeypatch, c
     )
     assert "blank in all of train" in show(monkeypatch, capsys, prepared.path)
     assert (
-        json.loads(show(monkeypatch, capsys, prepared.path, "--json"))["fields"][0]["scale"]["fed_to"] is None
+        json.loads(show(monkeypatch, capsys, prepared.path, "--json"))["fields"][0]["scale"][
+            "fed_to"
+        ]
+        is None
     )
 
 
@@ -139,7 +155,7 @@ def test_the_workdir_of_a_run_shows_its_dataset(mixed, tmp_path, monkeypatch, ca
     _, prepared, cfg = mixed
     prepared.copy_to(tmp_path)
     (tmp_path / "config.json").write_text(settings.to_json(cfg))
-    assert inspect.find(tmp_path).path == prepared.path
+    assert inspection.find(tmp_path).path == prepared.path
     assert show(monkeypatch, capsys, tmp_path) == show(monkeypatch, capsys, prepared.path)
 
 

@@ -32,7 +32,8 @@ def test_pairs_come_in_the_order_of_pairs():
 @pytest.mark.parametrize("order", [2, 3, 4, 5, 6])
 def test_anova_is_the_sum_over_all_subsets(order):
     loop = sum(
-        (np.prod(E[:, list(s)], axis=1) for s in itertools.combinations(range(5), order)), np.zeros((6, 3))
+        (np.prod(E[:, list(s)], axis=1) for s in itertools.combinations(range(5), order)),
+        np.zeros((6, 3)),
     )
     assert np.allclose(interactions.anova(E, order), loop, atol=1e-5)
 
@@ -46,7 +47,9 @@ def test_field_aware_is_the_sum_over_pairs():
 
 def test_bilinear_has_a_matrix_a_pair():
     kernel = np.random.default_rng(2).standard_normal((len(PAIRS), 3, 3)).astype(np.float32)
-    loop = np.stack([E[:, i] @ k * E[:, j] for k, (i, j) in zip(kernel, PAIRS, strict=True)], axis=1)
+    loop = np.stack(
+        [E[:, i] @ k * E[:, j] for k, (i, j) in zip(kernel, PAIRS, strict=True)], axis=1
+    )
     assert np.allclose(interactions.bilinear(E, kernel), loop, atol=1e-5)
 
 

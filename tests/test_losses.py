@@ -1,4 +1,6 @@
-"""Losses equal their formulas in float64, and stay finite with two derivatives where float32 is hardest."""
+"""Losses equal their formulas in float64, and stay finite with two derivatives where float32 is
+hardest.
+"""
 
 import re
 
@@ -29,10 +31,14 @@ def probabilities(z):
 
 
 def crammer_singer(scores, y):
-    return np.array([max(0.0, 1 + max(np.delete(s, c)) - s[c]) for s, c in zip(scores, y, strict=True)])
+    return np.array(
+        [max(0.0, 1 + max(np.delete(s, c)) - s[c]) for s, c in zip(scores, y, strict=True)]
+    )
 
 
-def formula(name, z, y, gamma=2.0, epsilon=None, q=0.7, positive=1.0, negative=1.0, spread=0.1, rate=None):
+def formula(
+    name, z, y, gamma=2.0, epsilon=None, q=0.7, positive=1.0, negative=1.0, spread=0.1, rate=None
+):
     """What the papers write, in numpy."""
     p = probabilities(z)
     k, at = p.shape[1], p[np.arange(len(y)), y]
@@ -77,7 +83,9 @@ def formula(name, z, y, gamma=2.0, epsilon=None, q=0.7, positive=1.0, negative=1
 
 def batch(num_outputs, size=64, scale=3.0):
     rng = np.random.default_rng(num_outputs)
-    return scale * rng.standard_normal((size, num_outputs)), rng.integers(0, max(num_outputs, 2), size)
+    return scale * rng.standard_normal((size, num_outputs)), rng.integers(
+        0, max(num_outputs, 2), size
+    )
 
 
 @pytest.mark.parametrize("num_outputs", [1, 5])
@@ -85,7 +93,10 @@ def batch(num_outputs, size=64, scale=3.0):
 def test_losses_equal_their_formulas(spec, num_outputs):
     z, y = batch(num_outputs)
     name, _, arguments = spec.partition("(")
-    values = {k.strip(): float(v) for k, v in (a.split("=") for a in arguments.rstrip(")").split(",") if a)}
+    values = {
+        k.strip(): float(v)
+        for k, v in (a.split("=") for a in arguments.rstrip(")").split(",") if a)
+    }
     with jax.enable_x64(True):
         got = candidates.parse(spec)(jnp.asarray(z), jnp.asarray(y))
     assert got.shape == y.shape
@@ -106,7 +117,9 @@ def test_losses_agree_with_optax(num_outputs):
         pairs = {
             losses.ce: optax.softmax_cross_entropy_with_integer_labels(z, y),
             losses.hinge: optax.losses.multiclass_hinge_loss(z, y),
-            losses.poly1: optax.losses.poly_loss_cross_entropy(z, jax.nn.one_hot(y, 5), epsilon=1.0),
+            losses.poly1: optax.losses.poly_loss_cross_entropy(
+                z, jax.nn.one_hot(y, 5), epsilon=1.0
+            ),
         }
     for ours, theirs in pairs.items():
         assert np.allclose(ours(z, y), theirs, rtol=1e-4, atol=1e-5), ours
@@ -114,7 +127,8 @@ def test_losses_agree_with_optax(num_outputs):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_losses_have_finite_second_derivatives_up_to_100(spec):
-    # float32 throughout; (f, f', f'' forward over reverse, f'' reverse over reverse) in one compilation each
+    # float32 throughout; (f, f', f'' forward over reverse, f'' reverse over reverse) in one
+    # compilation each
     loss = candidates.parse(spec)
     line = jnp.asarray([-100, -88.8, -50, -17, -3, -1, 0, 1, 3, 17, 50, 88.8, 100], jnp.float32)
     rng = np.random.default_rng(0)
@@ -128,7 +142,12 @@ def test_losses_have_finite_second_derivatives_up_to_100(spec):
 
         def derivatives(z, label, one=one):
             first = jax.grad(one)
-            return one(z, label), first(z, label), jax.jacfwd(first)(z, label), jax.jacrev(first)(z, label)
+            return (
+                one(z, label),
+                first(z, label),
+                jax.jacfwd(first)(z, label),
+                jax.jacrev(first)(z, label),
+            )
 
         each_label = jax.vmap(jax.vmap(derivatives, (0, None)), (None, 0))
         for order, values in enumerate(jax.jit(each_label)(z, jnp.arange(max(z.shape[1], 2)))):
@@ -149,11 +168,15 @@ def test_two_derivatives_match_central_differences(spec, num_outputs):
     with jax.enable_x64(True):
         both = jax.jit(jax.value_and_grad(total))
         (up, grad_up), (down, grad_down) = (both(z + s * h * direction, y) for s in (1, -1))
-        first, second = jax.jit(lambda z, y: jax.jvp(lambda z: jax.grad(total)(z, y), (z,), (direction,)))(
-            z, y
-        )
-    assert np.isclose(np.sum(np.asarray(first) * direction), float(up - down) / (2 * h), rtol=1e-6, atol=1e-8)
-    assert np.allclose(second, (np.asarray(grad_up) - np.asarray(grad_down)) / (2 * h), rtol=1e-5, atol=1e-8)
+        first, second = jax.jit(
+            lambda z, y: jax.jvp(lambda z: jax.grad(total)(z, y), (z,), (direction,))
+        )(z, y)
+    assert np.isclose(
+        np.sum(np.asarray(first) * direction), float(up - down) / (2 * h), rtol=1e-6, atol=1e-8
+    )
+    assert np.allclose(
+        second, (np.asarray(grad_up) - np.asarray(grad_down)) / (2 * h), rtol=1e-5, atol=1e-8
+    )
 
 
 def test_kl_exact_equals_ce():

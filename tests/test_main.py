@@ -1,4 +1,6 @@
-"""The command line: a mistake is one line and exit code 2; --help tells the keys; the program never tracebacks."""
+"""The command line: a mistake is one line and exit code 2; --help tells the keys; the program
+never tracebacks.
+"""
 
 import os
 import subprocess
@@ -13,21 +15,32 @@ ROOT = Path(__file__).parent.parent
 def call(*flags, cwd=ROOT):
     env = {k: v for k, v in os.environ.items() if k != "JAX_PLATFORMS"} | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-m", "autoloss_jax.main", *flags], capture_output=True, text=True, cwd=cwd, env=env
+        [sys.executable, "-m", "autoloss_jax.main", *flags],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=env,
     )
 
 
 MISTAKES = {
-    "--config=configs/frappe.py --config.model.embed_dmi=4": "--config.model.embed_dmi: no such config key; did you mean 'model.embed_dim'?",
+    "--config=configs/frappe.py --config.model.embed_dmi=4": "--config.model.embed_dmi: no such "
+    "config key; did you mean "
+    "'model.embed_dim'?",
     "--config=configs/frappe.py --config.optimizer.l2=abc": "--config.optimizer.l2=abc",
     "--config=configs/frappe.py --config.model=3": "--config.model is a section",
     "--config=configs/frape.py": "configs/frape.py: no such file",
-    "--config=configs/frappe.py:quik": "no variant 'quik' here; it has missing, flipped, ipnn, paper, quick; did you mean 'quick'?",
+    "--config=configs/frappe.py:quik": "no variant 'quik' here; it has missing, flipped, ipnn, "
+    "paper, quick; did you mean 'quick'?",
     "--confg=configs/frappe.py": "Did you mean: config",
-    "--config=configs/frappe.py --config.data.path=/nowhere": "--config.data.path=/nowhere: no such file or folder",
+    "--config=configs/frappe.py --config.data.path=/nowhere": "--config.data.path=/nowhere: no "
+    "such file or folder",
     "--config=configs/frappe.py --config.method.name=autolos": "did you mean 'autoloss'?",
     "--config=configs/frappe.py --config.method.pool=ce,focl": "did you mean 'focal'?",
-    "--config=configs/frappe.py --config.method.pool=ce,tests.theirs:breir": "tests.theirs has no 'breir'; did you mean 'brier'?",
+    "--config=configs/frappe.py --config.method.pool=ce,tests.theirs:breir": "tests.theirs has "
+    "no "
+    "'breir'; did you "
+    "mean 'brier'?",
     "--config=configs/frappe.py --config.method.xi=0": "identically zero",
     "--mode=evaluate --workdir=nowhere": "--workdir=nowhere: no such folder",
     "--mode=predict --workdir=tests": "--output: name the Parquet file",
@@ -38,7 +51,9 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("flags", MISTAKES, ids=lambda f: f.replace("configs/", "").replace("/", "")[-40:])
+@pytest.mark.parametrize(
+    "flags", MISTAKES, ids=lambda f: f.replace("configs/", "").replace("/", "")[-40:]
+)
 def test_a_mistake_is_one_line_with_the_fix(flags, tmp_path):
     extra = [] if "--workdir" in flags else [f"--workdir={tmp_path}"]
     done = call(*flags.split(), *extra)
@@ -74,10 +89,15 @@ def test_the_quickstart_prints_a_table_of_both_methods(tmp_path):
     assert again.stdout.replace("\n", "")[:200] == done.stdout.replace("\n", "")[:200]
 
 
-def test_the_samples_of_criteo_and_avazu_go_through_prepare_one_epoch_and_evaluate(real_data, tmp_path):
+def test_the_samples_of_criteo_and_avazu_go_through_prepare_one_epoch_and_evaluate(
+    real_data, tmp_path
+):
     for name in ("criteo", "avazu"):
         workdir = tmp_path / name
-        flags = (f"--config.data.path={real_data / f'{name}_sample'}", f"--config.data.cache={tmp_path}")
+        flags = (
+            f"--config.data.path={real_data / f'{name}_sample'}",
+            f"--config.data.cache={tmp_path}",
+        )
         config = f"--config=configs/{name}.py:quick"
         done = call(config, f"--workdir={workdir}", *flags)
         assert done.returncode == 0, done.stderr

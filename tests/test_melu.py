@@ -1,4 +1,6 @@
-"""MeLU-style weights: both outer gradients are those of the definition, and validation's own rows teach nothing."""
+"""MeLU-style weights: both outer gradients are those of the definition, and validation's own
+rows teach nothing.
+"""
 
 import dataclasses
 import json
@@ -22,9 +24,12 @@ def quiet(_):
 
 
 def definition(al, state, support, query):
-    """(theta, W) -> CE of the query after one SGD step of the dense layers on the theta-weighted support, written out."""
+    """(theta, W) -> CE of the query after one SGD step of the dense layers on the theta-weighted
+    support, written out.
+    """
     inner, outer = (
-        jax.random.split(autoloss.stream(state.key, state.step, name))[0] for name in ("train", "outer")
+        jax.random.split(autoloss.stream(state.key, state.step, name))[0]
+        for name in ("train", "outer")
     )
 
     def logits(W, batch, key):
@@ -34,10 +39,14 @@ def definition(al, state, support, query):
         def mixture(dense):
             z = logits({"rows": W["rows"], "dense": dense}, support, inner)
             shares = jnp.exp(theta) / jnp.exp(theta).sum()
-            return sum(s * loss(z, support["y"]).mean() for s, loss in zip(shares, al.losses, strict=True))
+            return sum(
+                s * loss(z, support["y"]).mean() for s, loss in zip(shares, al.losses, strict=True)
+            )
 
         dense = jax.tree.map(lambda w, g: w - al.xi * g, W["dense"], jax.grad(mixture)(W["dense"]))
-        return losses.ce(logits({"rows": W["rows"], "dense": dense}, query, outer), query["y"]).mean()
+        return losses.ce(
+            logits({"rows": W["rows"], "dense": dense}, query, outer), query["y"]
+        ).mean()
 
     return of
 
@@ -82,7 +91,9 @@ def test_both_gradients_of_a_step_match_central_differences_of_the_definition(nu
 
 def test_weights_that_are_given_are_static_and_weights_to_be_found_are_taught_by_val(small):
     search, _ = methods.resolve(small(method__name="melu").method)
-    found, _ = methods.resolve(small(method__name="melu", method__static=(0.4, 0.3, 0.2, 0.1)).method)
+    found, _ = methods.resolve(
+        small(method__name="melu", method__static=(0.4, 0.3, 0.2, 0.1)).method
+    )
     assert search.searches and search.step is melu.train_step
     assert found == methods.METHODS["static"]
 
@@ -91,13 +102,20 @@ def test_weights_that_are_given_are_static_and_weights_to_be_found_are_taught_by
 def searched(small, tmp_path_factory):
     """A finished run: (config, workdir, result)."""
     workdir = tmp_path_factory.mktemp("melu") / "run"
-    cfg = small(method__name="melu", train__epochs=2, method__xi=0.1, optimizer__controller_learning_rate=0.1)
+    cfg = small(
+        method__name="melu",
+        train__epochs=2,
+        method__xi=0.1,
+        optimizer__controller_learning_rate=0.1,
+    )
     return cfg, workdir, searching.train(cfg, workdir, quiet)
 
 
 def test_the_weights_found_are_on_the_simplex_and_trained_under(searched):
     _, workdir, result = searched
-    theta = checkpoint.load(checkpoint.newest(workdir / "search" / "best")).state.controller.params["theta"]
+    theta = checkpoint.load(checkpoint.newest(workdir / "search" / "best")).state.controller.params[
+        "theta"
+    ]
     weights = np.array(result["config"]["method"]["static"])
     assert result["method"] == "melu" and result["num_params"]["controller"] == len(weights)
     assert np.all(weights > 0) and weights.sum() == pytest.approx(1, abs=1e-6)
@@ -107,7 +125,9 @@ def test_the_weights_found_are_on_the_simplex_and_trained_under(searched):
     assert list(last["alpha"].values()) == pytest.approx(weights.tolist(), abs=1e-5)
 
 
-def test_killed_in_the_search_and_after_it_a_run_ends_in_the_same_bits(searched, tmp_path, monkeypatch):
+def test_killed_in_the_search_and_after_it_a_run_ends_in_the_same_bits(
+    searched, tmp_path, monkeypatch
+):
     cfg, workdir, result = searched
     plain, calls = loop._evaluate, []
 
@@ -144,7 +164,8 @@ def test_nothing_is_learnt_from_early_stopping_or_test_rows(searched, small, tmp
     monkeypatch.setattr(store.Store, "split", split_scrambled)
     loop.train(cfg, tmp_path, quiet)
     ends = [
-        checkpoint.load(checkpoint.newest(w / "checkpoints")).state for w in (workdir / "search", tmp_path)
+        checkpoint.load(checkpoint.newest(w / "checkpoints")).state
+        for w in (workdir / "search", tmp_path)
     ]
     assert int(ends[0].step) == int(ends[1].step)
     trained = [(s.drs.params, s.controller.params) for s in ends]

@@ -10,7 +10,12 @@ def scores(kind, n=3000):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, n)
     raw = rng.standard_normal(n) + labels
-    kinds = {"continuous": raw, "ties": np.round(raw), "constant": np.zeros(n), "tiny": raw * 1e-300}
+    kinds = {
+        "continuous": raw,
+        "ties": np.round(raw),
+        "constant": np.zeros(n),
+        "tiny": raw * 1e-300,
+    }
     return labels, kinds[kind]
 
 
@@ -38,7 +43,10 @@ def test_ovr_auc_and_logloss_equal_scikit_learns():
     sklearn = pytest.importorskip("sklearn.metrics")
     labels, logits = five_classes()
     p = np.exp(metrics.log_probabilities(logits))
-    assert abs(metrics.ovr_auc(labels, p) - sklearn.roc_auc_score(labels, p, multi_class="ovr")) < 1e-12
+    assert (
+        abs(metrics.ovr_auc(labels, p) - sklearn.roc_auc_score(labels, p, multi_class="ovr"))
+        < 1e-12
+    )
     assert abs(metrics.logloss(labels, logits) - sklearn.log_loss(labels, p)) < 1e-12
     binary, high = logits[:, :1], (labels > 2).astype(int)
     q = 1 / (1 + np.exp(-binary[:, 0]))
@@ -65,11 +73,15 @@ def test_platt_scaling_equals_scikit_learns_logistic_regression():
     linear_model = pytest.importorskip("sklearn.linear_model")
     labels, z = scores("continuous", 4000)
     z = 3 * z - 5
-    model = linear_model.LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(z[:, None], labels)
+    model = linear_model.LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(
+        z[:, None], labels
+    )
     found = metrics.calibrate(z[:, None], labels)
     assert found.scale == pytest.approx(model.coef_.item(), abs=1e-5)
     assert found.shift == pytest.approx(model.intercept_.item(), abs=1e-5)
-    before, after = (metrics.logloss(labels, x) for x in (z[:, None], metrics.apply(found, z[:, None])))
+    before, after = (
+        metrics.logloss(labels, x) for x in (z[:, None], metrics.apply(found, z[:, None]))
+    )
     assert after < before
 
 
@@ -100,8 +112,12 @@ def test_calibration_does_not_depend_on_the_scale_of_logits(scale):
 @pytest.mark.parametrize("logits", ["separable", "one label", "constant", "zero"])
 def test_calibration_of_degenerate_data_is_finite(logits):
     labels = np.repeat([0, 1], 50) * (logits != "one label")
-    values = {"constant": np.full(100, 0.1), "zero": np.zeros(100)}.get(logits, np.linspace(-5, 5, 100))
+    values = {"constant": np.full(100, 0.1), "zero": np.zeros(100)}.get(
+        logits, np.linspace(-5, 5, 100)
+    )
     found = metrics.calibrate(values[:, None], labels)
     assert np.isfinite([found.scale, found.shift]).all() and abs(found.scale) < 1e3
     best = 0.0 if logits in ("separable", "one label") else np.log(2)
-    assert metrics.logloss(labels, metrics.apply(found, values[:, None])) == pytest.approx(best, abs=1e-3)
+    assert metrics.logloss(labels, metrics.apply(found, values[:, None])) == pytest.approx(
+        best, abs=1e-3
+    )

@@ -1,4 +1,6 @@
-"""Every model and every option of it: shapes, low precision, an exact hypergradient, and mistakes in one line."""
+"""Every model and every option of it: shapes, low precision, an exact hypergradient, and
+mistakes in one line.
+"""
 
 import functools
 import gzip
@@ -52,7 +54,9 @@ def build(spec, num_outputs, num_fields=NUM_FIELDS, **model):
     cfg = config.Model(name=spec, **{"embed_dim": 3, "hidden": (8, 8)} | model)
     drs = registry.make(cfg, num_outputs, num_fields)
     row_dim = sum(drs.columns(num_fields))
-    rows = jnp.asarray(0.5 * np.random.default_rng(0).standard_normal((16, num_fields, row_dim)), jnp.float32)
+    rows = jnp.asarray(
+        0.5 * np.random.default_rng(0).standard_normal((16, num_fields, row_dim)), jnp.float32
+    )
     return drs, jax.jit(lambda key: drs.init(key, rows, train=False))(jax.random.key(0)), rows
 
 
@@ -72,7 +76,9 @@ def test_logits_are_one_or_one_a_class_and_alike_in_bfloat16(spec, num_outputs):
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_hypergradient_of_every_model_is_exact(spec):
     with jax.enable_x64(True):
-        al, state, train_batch, val_batch = proof.problem(spec, 5, pool=("focal", "ce"), hidden=(4,))
+        al, state, train_batch, val_batch = proof.problem(
+            spec, 5, pool=("focal", "ce"), hidden=(4,)
+        )
         gradient = jax.jit(lambda s: proof.hypergradient(al, s, train_batch, val_batch))(state)
         f = proof.full_table_outer_loss(al, state, train_batch, val_batch)
         ((direction, difference),) = proof.central_differences(f, state.controller.params, count=1)
@@ -84,7 +90,9 @@ def test_the_hypergradient_of_every_model_is_exact(spec):
 
 def test_help_names_every_model():
     (text,) = (
-        field.metadata["help"] for name, _, field in settings.keys(config.Config()) if name == "model.name"
+        field.metadata["help"]
+        for name, _, field in settings.keys(config.Config())
+        if name == "model.name"
     )
     assert set(registry.MODELS) <= set(re.findall(r"\w+", text))
 
@@ -106,7 +114,9 @@ def test_a_hofm_is_the_sum_over_all_subsets_of_its_orders():
     subsets = [s for t in (2, 3, 4) for s in itertools.combinations(range(NUM_FIELDS), t)]
     terms = sum(np.prod(e[len(s) - 2][:, s, :], axis=1).sum(-1) for s in subsets)
     logits = drs.apply(variables, rows, train=False)[:, 0]
-    assert np.allclose(logits, terms + first_order.sum((1, 2)) + variables["params"]["bias"], atol=1e-5)
+    assert np.allclose(
+        logits, terms + first_order.sum((1, 2)) + variables["params"]["bias"], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("structure", ["parallel", "stacked"])
@@ -128,16 +138,23 @@ def test_a_vector_or_a_number_a_pair_is_a_matrix_of_that_diagonal():
         kernel = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         diagonal = np.eye(3, dtype=np.float32) * kernel.reshape(6, -1, 1)
         got, want = (
-            m.apply({**variables, "params": {**variables["params"], "kernel": k}}, rows, train=False)
+            m.apply(
+                {**variables, "params": {**variables["params"], "kernel": k}}, rows, train=False
+            )
             for m, k in ((drs, kernel), (matrix, diagonal))
         )
         assert np.allclose(got, want, atol=1e-5)
 
 
 def test_ncf_without_context_sees_the_user_and_the_item_alone():
-    for spec, sees in (("ncf(user=3,item=1)", [0, 1, 2, 3]), ("ncf(user=3,item=1,context=false)", [1, 3])):
+    for spec, sees in (
+        ("ncf(user=3,item=1)", [0, 1, 2, 3]),
+        ("ncf(user=3,item=1,context=false)", [1, 3]),
+    ):
         drs, variables, rows = build(spec, 1)
-        moved = jax.jit(jax.grad(lambda r, drs=drs, v=variables: jnp.sum(drs.apply(v, r, train=False))))(rows)
+        moved = jax.jit(
+            jax.grad(lambda r, drs=drs, v=variables: jnp.sum(drs.apply(v, r, train=False)))
+        )(rows)
         assert np.flatnonzero(np.abs(moved).sum((0, 2))).tolist() == sees
 
 
@@ -147,7 +164,10 @@ def test_ncf_without_context_sees_the_user_and_the_item_alone():
         ("autoimt", "not one of afm, "),
         ("autoimt", "did you mean 'autoint'?"),
         ("deepfm(heads=2)", "deepfm takes no parameters"),
-        ("autoint(head=2)", "autoint takes heads, layers, width, form, deep, wide; did you mean 'heads'?"),
+        (
+            "autoint(head=2)",
+            "autoint takes heads, layers, width, form, deep, wide; did you mean 'heads'?",
+        ),
         ("autoint(heads=2,heads=2)", "heads is given twice"),
         ("autoint(heads=two)", "'two' is not a whole number from 1, as in autoint(heads=2)"),
         ("autoint(heads=0)", "'0' is not a whole number from 1"),
@@ -156,12 +176,19 @@ def test_ncf_without_context_sees_the_user_and_the_item_alone():
         ("hofm(order=1)", "'1' is not a whole number from 2, as in hofm(order=3)"),
         (
             "ncf(item=4)",
-            "user=0 and item=4 must be two of the data's 4 fields, counted from 0, as in ncf(user=0,item=1)",
+            "user=0 and item=4 must be two of the data's 4 fields, counted from 0, as in "
+            "ncf(user=0,item=1)",
         ),
         ("ncf(item=0)", "user=0 and item=0 must be two"),
         ("xdeepfm(cin=8-8)", "'8-8' is not positive widths, as in xdeepfm(cin=64x64)"),
-        ("xdeepfm(cin=5x4,split=true)", "wants even widths before the last, as cin=64x64, not cin=5x4"),
-        ("dcnv2(cross=lowrank)", "'lowrank' is not one of full, low_rank, mixture; did you mean 'low_rank'?"),
+        (
+            "xdeepfm(cin=5x4,split=true)",
+            "wants even widths before the last, as cin=64x64, not cin=5x4",
+        ),
+        (
+            "dcnv2(cross=lowrank)",
+            "'lowrank' is not one of full, low_rank, mixture; did you mean 'low_rank'?",
+        ),
         ("finalmlp(heads=3)", "heads=3 must divide the last widths of both streams, 8 and 8"),
         (
             "finalmlp(context1=4)",
@@ -185,7 +212,8 @@ def test_one_field_is_enough_or_too_few_in_one_line(spec):
         drs, variables, rows = build(spec, 1, num_fields=1)
     except UserError as error:
         assert re.search(
-            "wants at least [23] fields, and the data has 1|must be two of the data's 1 fields", str(error)
+            "wants at least [23] fields, and the data has 1|must be two of the data's 1 fields",
+            str(error),
         )
     else:
         assert jnp.all(jnp.isfinite(drs.apply(variables, rows, train=False)))
@@ -199,14 +227,20 @@ def test_finalnets_halves_want_even_widths():
 
 @pytest.fixture(scope="module")
 def frappe(real_data, tmp_path_factory):
-    """Some hundred rows of Frappe, prepared, one of three for the controller: (vocabulary sizes, train, val)."""
+    """Some hundred rows of Frappe, prepared, one of three for the controller: (vocabulary sizes,
+    train, val).
+    """
     raw, cache = (tmp_path_factory.mktemp(name) for name in ("raw", "cache"))
     (source,) = (real_data / "frappe_x1").glob("valid.*")
     with gzip.open(source, "rt") as file:
         lines = file.readlines()[:900]
     (raw / "rows.libsvm").write_text("".join(lines))
     data = config.Data(
-        name="f", format="libsvm", path=str(raw / "rows.libsvm"), cache=str(cache), split=(0.6, 0.3, 0.1)
+        name="f",
+        format="libsvm",
+        path=str(raw / "rows.libsvm"),
+        cache=str(cache),
+        split=(0.6, 0.3, 0.1),
     )
     store = pipeline.prepare(data, lambda _: None)
     return store.schema.vocab_sizes, store.split("train"), store.split("val")
@@ -218,7 +252,9 @@ def test_every_model_learns_in_an_epoch_of_autoloss_on_real_rows(spec, frappe):
     start = None
     for compute in ("float32", "bfloat16"):
         cfg = settings.with_keys(
-            config.Config(model=config.Model(name=spec, embed_dim=4, hidden=(8, 8), compute=compute)),
+            config.Config(
+                model=config.Model(name=spec, embed_dim=4, hidden=(8, 8), compute=compute)
+            ),
             {"optimizer.learning_rate": 0.02, "train.batch_size": 36, "method.hidden": (8,)},
         )
         al = states.build(cfg, 2, Table(sizes), total_steps=15)
@@ -227,11 +263,14 @@ def test_every_model_learns_in_an_epoch_of_autoloss_on_real_rows(spec, frappe):
 
         @jax.jit
         def ce(drs, al=al):
-            return jnp.mean(losses.ce(autoloss.forward(al, drs.params, drs.stats, train)[0], train["y"]))
+            return jnp.mean(
+                losses.ce(autoloss.forward(al, drs.params, drs.stats, train)[0], train["y"])
+            )
 
         for i in range(15):
             batch, val_batch = (
-                {k: a[36 * i // n :][:36] for k, a in split.items()} for n, split in ((1, train), (2, val))
+                {k: a[36 * i // n :][:36] for k, a in split.items()}
+                for n, split in ((1, train), (2, val))
             )
             state = step(state, batch, val_batch)
         assert ce(state.drs) < ce(start.drs)

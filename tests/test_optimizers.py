@@ -32,7 +32,9 @@ def zipf_ids(rng, *shape, num_rows=NUM_ROWS):
 
 
 def trajectory(tx, steps, dtype, seed=0):
-    """W after `steps` steps of a made-up recommender over Zipf ids: gradients repeat within and across batches."""
+    """W after `steps` steps of a made-up recommender over Zipf ids: gradients repeat within and
+    across batches.
+    """
     rng = np.random.default_rng(seed)
     W = {
         "rows": jnp.asarray(0.1 * rng.standard_normal((NUM_ROWS, DIM)), dtype),
@@ -98,7 +100,9 @@ def numpy_adam(gradients, rate=1e-3, b1=0.9, b2=0.999, eps=1e-8, decay=0.0):
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_in_float32_alone_sparse_adam_stays_within_1e6_of_adam_over_500_steps(decay):
-    """Given gradients, so that nothing feeds back: dense float32 Adam itself is 5e-7 away from float64."""
+    """Given gradients, so that nothing feeds back: dense float32 Adam itself is 5e-7 away from
+    float64.
+    """
     rng, steps = np.random.default_rng(1), 500
     ids = zipf_ids(rng, steps, SLOTS)
     size = 10.0 ** rng.uniform(-9, 1, (NUM_ROWS, 1))  # eps matters for the smallest
@@ -108,7 +112,10 @@ def test_in_float32_alone_sparse_adam_stays_within_1e6_of_adam_over_500_steps(de
     expected = numpy_adam(gradients, decay=decay)
     tx = make("sparse_adam", learning_rate=1e-3, weight_decay=decay)
     merged = np.stack(
-        [g[i] / np.bincount(i, minlength=NUM_ROWS)[i][:, None] for g, i in zip(gradients, ids, strict=True)]
+        [
+            g[i] / np.bincount(i, minlength=NUM_ROWS)[i][:, None]
+            for g, i in zip(gradients, ids, strict=True)
+        ]
     )
     got = np.asarray(steps_of(tx, np.zeros((NUM_ROWS, DIM), np.float32), ids, merged), np.float64)
     assert np.max(np.abs(got - expected)) < 1e-6
@@ -116,10 +123,14 @@ def test_in_float32_alone_sparse_adam_stays_within_1e6_of_adam_over_500_steps(de
 
 
 def test_in_the_whole_model_sparse_adam_is_dense_adam_over_300_steps(float64):
-    """DeepFM under AutoLoss, second order with Adam's virtual step, dropout and Gumbel noise on, in float64."""
+    """DeepFM under AutoLoss, second order with Adam's virtual step, dropout and Gumbel noise on,
+    in float64.
+    """
     fields, batch, steps, every = 6, 32, 300, 3
     rng = np.random.default_rng(2)
-    x = zipf_ids(rng, 2, steps * batch, fields, num_rows=150) + 150 * np.arange(fields, dtype=np.int32)
+    x = zipf_ids(rng, 2, steps * batch, fields, num_rows=150) + 150 * np.arange(
+        fields, dtype=np.int32
+    )
     y = rng.integers(0, 2, (2, steps * batch)).astype(np.int32)
     mesh, names = sharding.make_mesh(), ("train", "val")
     feed = device.Resident(
@@ -225,7 +236,9 @@ def test_the_whole_table_is_settled_in_any_pieces(chunk):
 def test_auto_is_dense_for_small_tables_and_for_l2_over_the_table():
     def chosen(num_rows, **keys):
         sizes = (num_rows // 10,) * 10
-        return type(optimizers.recommender(config.Optimizer(**keys), Table(sizes), batch_size=100)).__name__
+        return type(
+            optimizers.recommender(config.Optimizer(**keys), Table(sizes), batch_size=100)
+        ).__name__
 
     assert chosen(500) == "Dense"
     assert chosen(10**6) == "Sparse"
@@ -296,7 +309,10 @@ def test_dense_with_any_optimiser_of_optax_is_that_optimiser_over_the_whole_tabl
 
     whole = Whole()
     want = trajectory(whole, 60, np.float64)
-    assert gap(trajectory(optimizers.Dense(ANY[name], Table((NUM_ROWS,))), 60, np.float64), want) < 1e-12
+    assert (
+        gap(trajectory(optimizers.Dense(ANY[name], Table((NUM_ROWS,))), 60, np.float64), want)
+        < 1e-12
+    )
     assert gap(want, trajectory(whole, 1, np.float64)) > 1e-2
 
 

@@ -1,4 +1,6 @@
-"""A model, a loss and an optimiser of the user's own are as good as ours, and mistakes in them are one line."""
+"""A model, a loss and an optimiser of the user's own are as good as ours, and mistakes in them
+are one line.
+"""
 
 import re
 import sys
@@ -36,7 +38,9 @@ def test_a_deepfm_of_the_users_own_trains_to_the_bits_of_ours(small, finished, t
 def by_hand(state, dropout=0.0):
     """The NNX tower itself, with the parameters and statistics of a state."""
     module = theirs.Tower(1, proof.NUM_FIELDS, 3, dropout, rngs=nnx.Rngs(0))
-    nnx.update(module, nnx.merge_state(*map(nnx.State, (state.drs.params["dense"], state.drs.stats))))
+    nnx.update(
+        module, nnx.merge_state(*map(nnx.State, (state.drs.params["dense"], state.drs.stats)))
+    )
     return module
 
 
@@ -45,13 +49,17 @@ def by_hand(state, dropout=0.0):
 def test_an_nnx_modules_logits_and_statistics_are_its_own(name):
     al, state, batch, _ = proof.problem(name, dropout=0.0)
     rows = state.drs.params["rows"][batch["x"]]
-    forward = jax.jit(lambda *key: autoloss.forward(al, state.drs.params, state.drs.stats, batch, *key))
+    forward = jax.jit(
+        lambda *key: autoloss.forward(al, state.drs.params, state.drs.stats, batch, *key)
+    )
     module = by_hand(state)
     module.eval()
     assert np.allclose(forward()[0], module(rows), atol=1e-6)
     key = jax.random.key(0)
     noisy, stats = forward(key)
-    assert np.array_equal(noisy, forward(key)[0]) and not np.allclose(noisy, forward(jax.random.key(1))[0])
+    assert np.array_equal(noisy, forward(key)[0]) and not np.allclose(
+        noisy, forward(jax.random.key(1))[0]
+    )
     module.train()
     module(rows)
     assert np.allclose(stats["norm"]["mean"], module.norm.mean[...], atol=1e-6)
@@ -64,14 +72,18 @@ def test_an_nnx_modules_logits_and_statistics_are_its_own(name):
 @pytest.mark.usefixtures("compiled_fast")
 def test_the_hypergradient_through_an_nnx_module_is_exact():
     with jax.enable_x64(True):
-        al, state, train_batch, val_batch = proof.problem(TOWERS[0], 5, pool=("focal", "ce"), hidden=(4,))
+        al, state, train_batch, val_batch = proof.problem(
+            TOWERS[0], 5, pool=("focal", "ce"), hidden=(4,)
+        )
         gradient = jax.jit(lambda s: proof.hypergradient(al, s, train_batch, val_batch))(state)
         f = proof.full_table_outer_loss(al, state, train_batch, val_batch)
         differences = list(proof.central_differences(f, state.controller.params, count=2))
     scale = np.linalg.norm(proof.flatten(gradient))
     assert scale > 1e-6
     for direction, difference in differences:
-        assert abs(proof.flatten(gradient) @ proof.flatten(direction) - difference) < 1e-6 * max(scale, 1e-2)
+        assert abs(proof.flatten(gradient) @ proof.flatten(direction) - difference) < 1e-6 * max(
+            scale, 1e-2
+        )
 
 
 def test_losses_of_the_users_own_are_candidates_and_methods():
@@ -156,7 +168,9 @@ MISTAKES = {
     "netz:Net": "no module 'netz' in the current folder",
     "nets:Nett": "nets has no 'Nett'; did you mean 'Net'?",
     "nets:": "'nets:' is not package.module:Name",
-    "lacking:Net": "importing lacking failed: {here}/lacking.py:1: ModuleNotFoundError: No module named 'nonsense'",
+    "lacking:Net": "importing lacking failed: {here}/lacking.py:1: ModuleNotFoundError: No "
+    "module "
+    "named 'nonsense'",
     "nets:Plain": "'Plain' is not a Flax module",
     "nets:mean": "'mean' is not a Flax module",
     "nets:Net(widht=3)": "nets:Net takes width; did you mean 'width'?",
@@ -164,18 +178,23 @@ MISTAKES = {
     "nets:Flat": "returned float32[2]; it wants logits [B, C] for rows [2, 2, 4], here float[2, 1]",
     "nets:Listing": "returned list; it wants logits [B, C]",
     "nets:Buggy": "{here}/nets.py:21: TypeError: dot_general",
-    "nets:Modeless": "Modeless cannot be called with rows and train; it wants __call__(self, rows, *, train)",
+    "nets:Modeless": "Modeless cannot be called with rows and train; it wants __call__(self, "
+    "rows, *, train)",
     "nets:Columns": "columns(2) returned 8; it wants",
     "nets:Needy": "Needy wants depth: give it, or a default, as in Needy(depth=...)",
     "nets:Remembering": "keeps state in cache; only parameters and batch statistics are carried",
 }
 LOSS_MISTAKES = {
-    "nets:mean": "returned float32[]; it wants a loss for each example, [B], not their mean, here float[4]",
+    "nets:mean": "returned float32[]; it wants a loss for each example, [B], not their mean, "
+    "here "
+    "float[4]",
     "nets:whole": "returned int32[4]; it wants",
     "nets:unary": "wants a function of (logits [B, C], labels int32[B]) to a loss [B]",
     "nets:jnp": "wants a function of (logits [B, C], labels int32[B])",
     "nets:buggy": "{here}/nets.py:56: TypeError: dot_general",
-    "nets:shrinking": "l2 is what any candidate may bring with it; give its own parameter another name",
+    "nets:shrinking": "l2 is what any candidate may bring with it; give its own parameter "
+    "another "
+    "name",
 }
 
 

@@ -1,4 +1,6 @@
-"""Pictures of a searched loss: the arrays are the controller's and the losses', the figures hold them."""
+"""Pictures of a searched loss: the arrays are the controller's and the losses', the figures hold
+them.
+"""
 
 import dataclasses
 import functools
@@ -24,7 +26,10 @@ def test_a_mixture_is_the_sum_of_its_losses_and_of_their_gradients():
         z, alpha = np.linspace(-3, 3, 8), np.linspace(0.1, 0.9, 8)
         for y in (0, 1):
             got = curves.mixture(
-                [losses.ce, losses.hinge], np.stack([alpha, 1 - alpha], 1), z[:, None], np.full(8, y)
+                [losses.ce, losses.hinge],
+                np.stack([alpha, 1 - alpha], 1),
+                z[:, None],
+                np.full(8, y),
             )
             sign, p = 2 * y - 1, 1 / (1 + np.exp(-z))
             value = alpha * np.log1p(np.exp(-sign * z)) + (1 - alpha) * np.maximum(0, 1 - sign * z)
@@ -62,7 +67,9 @@ def test_a_run_is_pictured_early_midway_and_last(finished, tmp_path):
     assert set(figures) == {"weights", "loss", "movement"}
     steps, drawn = list(controller_checkpoints.read(finished[1])), figures["weights"].axes
     titles = [ax.get_title() for ax in drawn]
-    assert titles == [f"y = {y}, step {step}" for y in (0, 1) for step in (steps[0], steps[1], steps[-1])]
+    assert titles == [
+        f"y = {y}, step {step}" for y in (0, 1) for step in (steps[0], steps[1], steps[-1])
+    ]
     total = sum(np.asarray(line.get_ydata()) for line in drawn[-1].get_lines())
     np.testing.assert_allclose(total, 1, rtol=1e-5)
     figures["loss"].savefig(tmp_path / "loss.png")

@@ -26,7 +26,8 @@ def table(path, rows, seed=0):
     """A CSV of a skewed category, a small one and a number."""
     r = random.Random(seed)
     lines = [
-        f"{r.randrange(2)},{'abcdefghij'[min(int(r.expovariate(0.6)), 9)]},{r.choice('xyz')},{r.choice(['', r.random()])}"
+        f"{r.randrange(2)},{'abcdefghij'[min(int(r.expovariate(0.6)), 9)]},"
+        f"{r.choice('xyz')},{r.choice(['', r.random()])}"
         for _ in range(rows)
     ]
     path.write_text("\n".join(["click,letter,kind,age", *lines]) + "\n")
@@ -84,7 +85,9 @@ def test_ids_follow_a_plain_reference(folder, tmp_path):
     assert schema.fields == ("letter", "kind", "age")
     assert schema.num_rows == offset + 6
     assert prepared.split("test")["x"][-1][0] == 0
-    assert schema.oov_rate["test"][0] == pytest.approx(np.mean(prepared.split("test")["x"][:, 0] == 0))
+    assert schema.oov_rate["test"][0] == pytest.approx(
+        np.mean(prepared.split("test")["x"][:, 0] == 0)
+    )
 
 
 def test_prepared_twice_is_byte_identical_and_found_again(folder, tmp_path):
@@ -219,7 +222,10 @@ def test_another_file_is_encoded_in_the_known_vocabulary(folder, tmp_path):
 
 def test_the_real_datasets_have_their_published_sizes(real_data, tmp_path):
     frappe = pipeline.prepare(
-        Data(name="frappe", format="libsvm", path=str(real_data / "frappe_x1"), cache=str(tmp_path)), quiet
+        Data(
+            name="frappe", format="libsvm", path=str(real_data / "frappe_x1"), cache=str(tmp_path)
+        ),
+        quiet,
     ).schema
     assert frappe.num_examples == {"train": 202_027, "val": 57_722, "test": 28_860}
     assert frappe.num_fields == 10
@@ -231,11 +237,16 @@ def test_the_real_datasets_have_their_published_sizes(real_data, tmp_path):
     stars = sum(np.bincount(prepared.split(s)["y"], minlength=5) for s in store.SPLITS)
     assert stars.tolist() == [56_174, 107_557, 261_197, 348_971, 226_310]
     criteo = pipeline.prepare(
-        Data(name="c", format="criteo", path=str(real_data / "criteo_sample"), cache=str(tmp_path)), quiet
+        Data(name="c", format="criteo", path=str(real_data / "criteo_sample"), cache=str(tmp_path)),
+        quiet,
     ).schema
-    assert (criteo.num_examples, criteo.num_fields) == ({"train": 7200, "val": 409, "test": 391}, 39)
+    assert (criteo.num_examples, criteo.num_fields) == (
+        {"train": 7200, "val": 409, "test": 391},
+        39,
+    )
     avazu = pipeline.prepare(
-        Data(name="a", format="avazu", path=str(real_data / "avazu_sample"), cache=str(tmp_path)), quiet
+        Data(name="a", format="avazu", path=str(real_data / "avazu_sample"), cache=str(tmp_path)),
+        quiet,
     ).schema
     assert (avazu.num_examples, avazu.num_fields) == ({"train": 8087, "val": 480, "test": 432}, 22)
 
@@ -247,12 +258,19 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(folder, tmp_path):
         "click,letter,kind,age\n" + "".join(f"{i % 2},a,x,{i}\n" for i in range(2000))
     )
     script = (
-        "import resource, signal\nfrom autoloss_jax import config\nfrom autoloss_jax.data import preparation\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "import resource, signal\nfrom autoloss_jax import config\nfrom autoloss_jax.data "
+        "import "
+        "preparation\n"
+        "signal.signal(signal.SIGXFSZ, "
+        "signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, "
+        "(1000, 1000))\n"
         f"preparation.prepare(config.{data(path, tmp_path / 'c')!r}, print)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parent.parent
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
     )
     assert "UserError" in done.stderr.splitlines()[-1]
     assert "cannot be written (File too large" in done.stderr

@@ -70,7 +70,11 @@ class Run:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        common = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "PYTHONPATH": str(ROOT)}
+        common = {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            "PYTHONPATH": str(ROOT),
+        }
         common |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
         command = [sys.executable, "-m", "autoloss_jax.main", f"--workdir={workdir}", *flags]
         self.workdir, self.started = workdir, {p: p.stat().st_mtime for p in manifests(workdir)}
@@ -80,7 +84,9 @@ class Run:
             with self.errors[i].open("w") as stderr:
                 env = os.environ | common | {"JAX_PROCESS_ID": str(i)}
                 more = of_one if i == 1 else ()
-                self.members.append(subprocess.Popen([*command, *more], stderr=stderr, cwd=ROOT, env=env))
+                self.members.append(
+                    subprocess.Popen([*command, *more], stderr=stderr, cwd=ROOT, env=env)
+                )
 
     def until_saved(self):
         """Wait for a checkpoint that was not there before."""
@@ -134,7 +140,10 @@ def keys(criteo_file, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def flags(keys):
-    return ["--config=configs/quickstart.py", *(f"--config.{name}={value}" for name, value in keys.items())]
+    return [
+        "--config=configs/quickstart.py",
+        *(f"--config.{name}={value}" for name, value in keys.items()),
+    ]
 
 
 def losses(workdir):
@@ -146,7 +155,9 @@ def assert_one_line_each(said, wanted, victim=None):
     """Every survivor said at most one line, and at least one of them what is wanted."""
     last = [[s for s in lines if "error" in s or "Check failure" in s] for lines in said]
     assert all(len(lines) <= 1 for lines in last), said
-    assert any(wanted in line for i, lines in enumerate(last) if i != victim for line in lines), said
+    assert any(wanted in line for i, lines in enumerate(last) if i != victim for line in lines), (
+        said
+    )
     assert "Traceback" not in str(said)
 
 
@@ -193,7 +204,9 @@ def test_without_its_first_process_a_run_ends_in_one_line(flags, tmp_path):
 def test_a_mistake_of_one_process_ends_all(flags, tmp_path):
     run = Run(2, tmp_path / "run", flags, of_one=["--config.data.path=/nowhere"])
     assert run.codes() == [2, 2], run.said()
-    assert_one_line_each(run.said(), "error: process 1: --config.data.path=/nowhere: no such file", victim=0)
+    assert_one_line_each(
+        run.said(), "error: process 1: --config.data.path=/nowhere: no such file", victim=0
+    )
 
 
 LOSS = f"error: process 1: {processes.GONE} (gloo)"

@@ -1,4 +1,6 @@
-"""Members that train together in one program end where each would have ended alone; a search that ends before training does."""
+"""Members that train together in one program end where each would have ended alone; a search
+that ends before training does.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -61,10 +63,16 @@ def test_members_of_one_program_train_as_if_alone(embedding):
             other = states.initial(al, settings.with_keys(cfg, {"run.seed": controller_seed}))
             state = state.replace(controller=other.controller, lr_scale=jnp.asarray(lr_scale))
             return jax.tree.map(
-                lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state
+                lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a,
+                state,
             )
 
-        members = [(0, 1.0, 0), (1, 1.0, 1), (0, 0.3, 0), (0, 1.0, 5)]  # seeds, a learning rate, a controller
+        members = [
+            (0, 1.0, 0),
+            (1, 1.0, 1),
+            (0, 0.3, 0),
+            (0, 1.0, 5),
+        ]  # seeds, a learning rate, a controller
         one, many = (f(al, feed, EVERY) for f in (scan.train_block, scan.train_members))
         together = scan.stack([start(*m) for m in members])
         for stop in (50, STEPS):

@@ -1,4 +1,6 @@
-"""A table that fits no device compiles for 64 of them, and takes of each what arithmetic says (docs/scaling.md)."""
+"""A table that fits no device compiles for 64 of them, and takes of each what arithmetic says
+(docs/scaling.md).
+"""
 
 import json
 import os
@@ -13,20 +15,25 @@ ROOT = Path(__file__).parent.parent
 
 def test_a_step_for_64_devices_compiles_and_holds_its_share_of_the_table():
     code = (
-        "import json; from benchmarks.scaling import Plan, compiled; print(json.dumps(compiled(Plan(8, 8))))"
+        "import json; from benchmarks.scaling import Plan, compiled; "
+        "print(json.dumps(compiled(Plan(8, 8))))"
     )
     env = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=64",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(ROOT),
     }
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+    )
     found, plan = json.loads(done.stdout), Plan(8, 8)
     assert plan.state_bytes > 20e9
     assert plan.state_bytes <= found["kept"] <= found["arguments"] < 1.01 * plan.state_bytes
     assert found["scratch"] < 0.1 * plan.state_bytes
     row = 4 * (plan.embed_dim + 1)
-    assert 0 < found["largest_exchange"] <= row * plan.touched  # of one of the arrays beside each row
+    assert (
+        0 < found["largest_exchange"] <= row * plan.touched
+    )  # of one of the arrays beside each row
 
 
 def test_the_document_has_the_table_of_the_arithmetic():

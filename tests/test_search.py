@@ -1,4 +1,6 @@
-"""Searches over trainings: what is found is no worse than what was given, and a kill changes nothing."""
+"""Searches over trainings: what is found is no worse than what was given, and a kill changes
+nothing.
+"""
 
 import json
 
@@ -40,7 +42,9 @@ def test_bohb_trains_the_static_weights_that_it_found(searched):
     weights = result["config"]["method"]["static"]
     assert result["method"] == "bohb"
     assert weights == found["keys"]["method.static"]
-    assert len(weights) == len(candidates.parse_pool(cfg.method.pool)) and np.isclose(sum(weights), 1)
+    assert len(weights) == len(candidates.parse_pool(cfg.method.pool)) and np.isclose(
+        sum(weights), 1
+    )
     done = record(workdir)
     assert [t["trial"] for t in done] == list(range(6))
     assert np.allclose(done[0]["keys"]["method.static"], 0.25)
@@ -54,7 +58,9 @@ def test_hyperband_gives_some_trials_up_early(searched):
     assert all(t["evaluations"] < 4 for t in record(workdir) if t["state"] == "pruned")
 
 
-def test_a_search_killed_in_the_middle_of_a_trial_ends_as_if_it_had_not_been(searched, tmp_path, monkeypatch):
+def test_a_search_killed_in_the_middle_of_a_trial_ends_as_if_it_had_not_been(
+    searched, tmp_path, monkeypatch
+):
     cfg, workdir, _ = searched
     plain, calls = trials.train.train, []
 
@@ -85,12 +91,16 @@ def test_a_finished_search_is_not_run_again(searched, monkeypatch):
 def test_another_search_in_the_same_workdir_is_refused(searched):
     cfg, workdir, _ = searched
     other = settings.with_keys(cfg, {"optimizer.learning_rate": 0.01})
-    with pytest.raises(UserError, match=r"holds a run with --config\.optimizer\.learning_rate=0\.001"):
+    with pytest.raises(
+        UserError, match=r"holds a run with --config\.optimizer\.learning_rate=0\.001"
+    ):
         bohb.weights(other, workdir / "search", quiet)
 
 
 def test_retraining_searches_a_controller_and_trains_anew_under_it_on_all_rows(small, tmp_path):
-    cfg = small(method__name="retrain", method__policy="mean", data__fold_in_val=True, train__epochs=1)
+    cfg = small(
+        method__name="retrain", method__policy="mean", data__fold_in_val=True, train__epochs=1
+    )
     result = searching.train(cfg, tmp_path, quiet)
     search = json.loads((tmp_path / "search" / "result.json").read_text())
     assert (search["method"], result["method"]) == ("autoloss", "retrain")
@@ -113,7 +123,9 @@ def test_cross_fitted_searches_teach_their_controllers_with_all_rows_once(small,
     result = searching.train(cfg, tmp_path, quiet)
     all_rows = result["num_examples"]["train"]
     others = [
-        json.loads((tmp_path / "search" / f"fold-{k}" / "result.json").read_text())["num_examples"]["train"]
+        json.loads((tmp_path / "search" / f"fold-{k}" / "result.json").read_text())["num_examples"][
+            "train"
+        ]
         for k in range(3)
     ]
     assert sum(all_rows - rows for rows in others) == all_rows
@@ -131,8 +143,12 @@ def test_cross_fitted_searches_teach_their_controllers_with_all_rows_once(small,
     assert not np.allclose(alpha(theirs[0]), alpha(theirs[1]), atol=1e-4)
 
 
-def test_a_cross_fitted_retraining_that_is_killed_ends_in_the_same_bits(small, tmp_path, monkeypatch):
-    cfg = small(method__name="retrain", method__folds=2, data__controller_share=0.0, train__epochs=2)
+def test_a_cross_fitted_retraining_that_is_killed_ends_in_the_same_bits(
+    small, tmp_path, monkeypatch
+):
+    cfg = small(
+        method__name="retrain", method__folds=2, data__controller_share=0.0, train__epochs=2
+    )
     whole = searching.train(cfg, tmp_path / "whole", quiet)
     plain, calls = loop.train, []
 
@@ -155,7 +171,10 @@ def test_a_cross_fitted_retraining_that_is_killed_ends_in_the_same_bits(small, t
 
 def test_tuning_begins_with_the_config_as_given_and_ends_no_worse(small, tmp_path):
     cfg = small(
-        method__name="ce", search__trials=3, train__epochs=1, search__over=("optimizer.l2", "model.dropout")
+        method__name="ce",
+        search__trials=3,
+        train__epochs=1,
+        search__over=("optimizer.l2", "model.dropout"),
     )
     found = tune.tune(cfg, tmp_path, quiet)
     assert set(found) == {"optimizer.l2", "model.dropout"}

@@ -1,4 +1,6 @@
-"""Fields that a controller sees beside (y, y_hat): the right values reach it, wherever batches are made, and it uses them."""
+"""Fields that a controller sees beside (y, y_hat): the right values reach it, wherever batches
+are made, and it uses them.
+"""
 
 import shutil
 
@@ -27,7 +29,9 @@ def quiet(_):
 
 @pytest.fixture(scope="module")
 def clicks(small, tmp_path_factory):
-    """A config whose data have two channels: in `web` every click is seen, in `app` 7 of 10 are lost in train."""
+    """A config whose data have two channels: in `web` every click is seen, in `app` 7 of 10 are
+    lost in train.
+    """
     random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("clicks")
     for name, rows in {"train": ROWS, "valid": ROWS // 2, "test": ROWS // 4}.items():
         taste = random.integers(0, 10, rows)
@@ -80,7 +84,9 @@ def test_a_method_without_a_controller_sees_nothing(clicks):
 
 
 def test_it_finds_where_labels_are_lost(searched):
-    """Of negatives that look like clicks, those of the channel that loses clicks are forgiven, the others not."""
+    """Of negatives that look like clicks, those of the channel that loses clicks are forgiven,
+    the others not.
+    """
     _, workdir, _ = searched
     negatives, positives = pictures.of(workdir)["weights-channel"].axes
     words = [tick.get_text() for tick in positives.get_xticklabels()]
@@ -111,7 +117,11 @@ def test_a_checkpoint_evaluates_and_predicts_as_it_was_trained(searched, tmp_pat
 
 def test_it_may_be_searched_frozen_and_replayed(searched, tmp_path):
     cfg, workdir, _ = searched
-    keys = {"method.name": "transfer", "method.policy": "replay", "method.transfer_from": str(workdir)}
+    keys = {
+        "method.name": "transfer",
+        "method.policy": "replay",
+        "method.transfer_from": str(workdir),
+    }
     result = loop.train(settings.with_keys(cfg, keys), tmp_path / "run", quiet)
     assert result["test"]["auc"] > 0.8
     blind = settings.with_keys(cfg, keys | {"method.sees": ()})
@@ -121,7 +131,9 @@ def test_it_may_be_searched_frozen_and_replayed(searched, tmp_path):
 
 @pytest.mark.parametrize("policy", ["mean", "replay"])
 def test_what_it_learnt_of_a_value_stays_with_the_word(clicks, tmp_path, policy):
-    """With the controller's rows in the vocabulary its order is another, and there is a channel that the search never saw."""
+    """With the controller's rows in the vocabulary its order is another, and there is a channel
+    that the search never saw.
+    """
     folder = tmp_path / "data"
     shutil.copytree(clicks.data.path, folder)
     train_rows, val = pl.read_csv(folder / "train.csv"), pl.read_csv(folder / "valid.csv")
@@ -163,10 +175,19 @@ def test_its_loss_cannot_be_exported_as_a_function_of_label_and_prediction(searc
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"method.sees": ("chanel",)}, r"method\.sees: 'chanel' is not a field.*did you mean 'channel'"),
-        ({"data.missing_by": "tast"}, r"data\.missing_by: 'tast' is not a field.*did you mean 'taste'"),
+        (
+            {"method.sees": ("chanel",)},
+            r"method\.sees: 'chanel' is not a field.*did you mean 'channel'",
+        ),
+        (
+            {"data.missing_by": "tast"},
+            r"data\.missing_by: 'tast' is not a field.*did you mean 'taste'",
+        ),
         ({"method.sees": ("taste",), "data.bags": ("taste",)}, "'taste' is a bag of values"),
-        ({"method.sees": ("taste",), "data.values": ("taste",)}, "'taste' is a number fed as a value"),
+        (
+            {"method.sees": ("taste",), "data.values": ("taste",)},
+            "'taste' is a number fed as a value",
+        ),
     ],
 )
 def test_a_field_that_it_cannot_see_is_one_line(clicks, tmp_path, keys, message):

@@ -1,4 +1,6 @@
-"""Devices that share batches and table train as one, and never exchange more than a batch's rows."""
+"""Devices that share batches and table train as one, and never exchange more than a batch's
+rows.
+"""
 
 import json
 import os
@@ -51,7 +53,9 @@ def test_any_grid_of_devices_trains_as_one(report, what, tolerance):
 
 
 def test_models_of_every_kind_train_on_several_devices_as_on_one():
-    """Convolutions, logarithms, products; `python -m tests.devices models` does it with all of them, in minutes."""
+    """Convolutions, logarithms, products; `python -m tests.devices models` does it with all of
+    them, in minutes.
+    """
     found = found_by("models", "xdeepfm", "afn", "dlrm")
     assert len(found) == 3
     assert all(gap < 1e-5 for grids in found.values() for pair in grids.values() for gap in pair)
@@ -59,7 +63,10 @@ def test_models_of_every_kind_train_on_several_devices_as_on_one():
 
 def test_devices_exchange_no_more_than_the_rows_of_batches(report):
     row, ids = 5, 2 * devices.BATCH * devices.FIELDS
-    bounds = {"adam": row * ids, "sparse_adam": row * 8192}  # the latter's slots come in chunks on a CPU
+    bounds = {
+        "adam": row * ids,
+        "sparse_adam": row * 8192,
+    }  # the latter's slots come in chunks on a CPU
     for name, bound in bounds.items():
         largest = report["collectives"][name]
         assert 0 < largest["train"] <= bound < row * sum(devices.LARGE) / 8

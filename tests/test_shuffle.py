@@ -1,4 +1,6 @@
-"""An order is a permutation for every key, looks random, and is the same in numpy and inside a compiled program."""
+"""An order is a permutation for every key, looks random, and is the same in numpy and inside a
+compiled program.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,6 @@
-"""How far two batches of validation agree on V's direction: measured exactly, and without a trace in training."""
+"""How far two batches of validation agree on V's direction: measured exactly, and without a
+trace in training.
+"""
 
 import functools
 
@@ -45,7 +47,9 @@ def test_the_two_batches_of_val_share_no_row(monkeypatch):
     seen = []
     monkeypatch.setattr(gradient_agreement, "PAIRS", 1)
     monkeypatch.setattr(
-        gradient_agreement, "cosine", lambda al, state, *batches: seen.extend(batches) or jnp.zeros(())
+        gradient_agreement,
+        "cosine",
+        lambda al, state, *batches: seen.extend(batches) or jnp.zeros(()),
     )
     rows = {"x": np.arange(50)[:, None].astype(np.int32), "y": np.zeros(50, np.int32)}
     state = autoloss.TrainState(jnp.asarray(3), jax.random.key(0), None, None, None, None)
@@ -68,7 +72,9 @@ def test_measuring_it_changes_no_bit_of_training(finished, tmp_path):
 
 @pytest.fixture
 def fading(small, monkeypatch):
-    """A config whose signal is below its bound at evaluations 2, 4 and 5, and one that never looks."""
+    """A config whose signal is below its bound at evaluations 2, 4 and 5, and one that never
+    looks.
+    """
     heard = (0.9, 0.4, 0.6, 0.3, 0.2, 0.9, 0.9)
     steps = []
 
@@ -80,7 +86,12 @@ def fading(small, monkeypatch):
         return measure
 
     monkeypatch.setattr(gradient_agreement, "meter", meter)
-    keys = {"train__epochs": 7, "train__patience": 9, "train__evaluate_every": 10, "method__every": 3}
+    keys = {
+        "train__epochs": 7,
+        "train__patience": 9,
+        "train__evaluate_every": 10,
+        "method__every": 3,
+    }
     return small(**keys, method__signal=0.5), small(**keys), steps
 
 
@@ -89,7 +100,9 @@ def test_a_controller_whose_signal_is_lost_twice_in_a_row_stands_still(fading, t
     loop.train(cfg, tmp_path / "heard", lambda _: None)
     assert steps == [10, 20, 30, 40, 50]  # and after that nobody asks
     loop.train(deaf, tmp_path / "deaf", lambda _: None)
-    left, other = (list(controller_checkpoints.read(tmp_path / name).items()) for name in ("heard", "deaf"))
+    left, other = (
+        list(controller_checkpoints.read(tmp_path / name).items()) for name in ("heard", "deaf")
+    )
     for (step, (V, _)), (_, (theirs, _)) in zip(left, other, strict=True):
         assert jax.tree.all(jax.tree.map(np.array_equal, V, theirs)) == (step <= 50)
         assert jax.tree.all(jax.tree.map(np.array_equal, V, dict(left)[50][0])) == (step >= 50)

@@ -1,4 +1,6 @@
-"""Bags of values and numbers as values, from a table to a trained model: means, sums and products of plain rows."""
+"""Bags of values and numbers as values, from a table to a trained model: means, sums and
+products of plain rows.
+"""
 
 import csv
 import dataclasses
@@ -39,7 +41,9 @@ def quiet(_):
 
 
 def examples(rows, seed):
-    """Label, a site, an age in its 40s or blank, a heavy-tailed price, and two bags: with repeats, blank, too long."""
+    """Label, a site, an age in its 40s or blank, a heavy-tailed price, and two bags: with
+    repeats, blank, too long.
+    """
     random = np.random.default_rng(seed)
 
     def bag(words):
@@ -64,7 +68,9 @@ def write(path, rows, header=HEADER):
         table.writerow(header)
         for row in rows:
             cells = dict(zip(HEADER, row, strict=True))
-            table.writerow("|".join(c) if isinstance(c := cells[name], list) else c for name in header)
+            table.writerow(
+                "|".join(c) if isinstance(c := cells[name], list) else c for name in header
+            )
 
 
 @pytest.fixture(scope="module")
@@ -114,22 +120,34 @@ def scaled(numbers, of_train, scale):
     """Numbers and blanks standardised by hand; a blank is 1."""
     warp = {"standard": lambda a: a, "log": lambda a: np.sign(a) * np.log(1 + np.abs(a))}[scale]
     known = warp(np.array([n for n in of_train if n is not None]))
-    return [1.0 if n is None else (warp(np.float64(n)) - known.mean()) / known.std() for n in numbers]
+    return [
+        1.0 if n is None else (warp(np.float64(n)) - known.mean()) / known.std() for n in numbers
+    ]
 
 
 @pytest.mark.parametrize(("how", "scale"), [("mean", "standard"), ("sum", "log")])
-def test_a_models_fields_are_what_torchs_embedding_bag_makes_of_the_raw_cells(folder, tmp_path, how, scale):
+def test_a_models_fields_are_what_torchs_embedding_bag_makes_of_the_raw_cells(
+    folder, tmp_path, how, scale
+):
     torch = pytest.importorskip("torch", reason="torch is not installed: it is the oracle here")
     path, content = folder
     prepared = pipeline.prepare(data(path, tmp_path, bag_pooling=how, scale=scale), quiet)
     schema, vocabulary = store.load_vocabulary(prepared.path)
     ids = {
-        name: {word: i + 1 for i, word in enumerate(vocabulary.filter(pl.col("field") == name)["value"])}
+        name: {
+            word: i + 1
+            for i, word in enumerate(vocabulary.filter(pl.col("field") == name)["value"])
+        }
         for name in schema.fields
     }
-    rows, batch = content["test"], {name: np.asarray(a) for name, a in prepared.split("test").items()}
+    rows, batch = (
+        content["test"],
+        {name: np.asarray(a) for name, a in prepared.split("test").items()},
+    )
     for spec in ("deepfm", "ipnn"):
-        cfg = config.Config(model=config.Model(name=spec, embed_dim=3, hidden=(8,), embed_init_std=0.5))
+        cfg = config.Config(
+            model=config.Model(name=spec, embed_dim=3, hidden=(8,), embed_init_std=0.5)
+        )
         al = states.build(cfg, 2, Table(schema.vocab_sizes, schema.slots), 10)
         state = states.initial(al, cfg)
         W = state.drs.params
@@ -137,17 +155,23 @@ def test_a_models_fields_are_what_torchs_embedding_bag_makes_of_the_raw_cells(fo
         fields = []
         for name, offset in zip(schema.fields, schema.offsets, strict=True):
             cells, factor = [row[HEADER.index(name)] for row in rows], None
-            bags = [(cell or [""])[:BAG_SIZE] if isinstance(cell, list) else [cell] for cell in cells]
+            bags = [
+                (cell or [""])[:BAG_SIZE] if isinstance(cell, list) else [cell] for cell in cells
+            ]
             if name in schema.scales:
                 factor = scaled(cells, [row[HEADER.index(name)] for row in content["train"]], scale)
                 places = [0 if cell is None else 1 for cell in cells]
-                fields.append(table[offset + torch.tensor(places)] * torch.tensor(factor)[:, None].float())
+                fields.append(
+                    table[offset + torch.tensor(places)] * torch.tensor(factor)[:, None].float()
+                )
                 continue
             flat = torch.tensor([offset + ids[name].get(word, 0) for bag in bags for word in bag])
             begins = torch.tensor(np.cumsum([0, *map(len, bags)])[:-1])
             fields.append(torch.nn.functional.embedding_bag(flat, table, begins, mode=how))
         given = jnp.asarray(torch.stack(fields, dim=1).numpy())
-        want = al.drs.apply({"params": W["dense"], "batch_stats": state.drs.stats}, given, train=False)
+        want = al.drs.apply(
+            {"params": W["dense"], "batch_stats": state.drs.stats}, given, train=False
+        )
         got, _ = autoloss.forward(al, W, state.drs.stats, batch)
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     assert batch["x"][-1, 3] == schema.offsets[3] and schema.oov_rate["test"][3] > 0  # "unseen"
@@ -162,7 +186,9 @@ SLOTS = (1, 3, 1, 4)  # a bag, and another that is weighted at will, of the four
 
 
 def slotted(**keys):
-    """The problem of the proof with bags: repeated ids in one bag, weights of either sign, padding."""
+    """The problem of the proof with bags: repeated ids in one bag, weights of either sign,
+    padding.
+    """
     al, state, *_ = proof.problem(**keys)
     al = dataclasses.replace(
         al,
@@ -180,7 +206,11 @@ def slotted(**keys):
         v[::3, 2:4], x[::3, 2:4] = 0, x[::3, 1:2]
         x[1::3, 2] = x[1::3, 1]
         y = random.integers(0, 2, proof.BATCH)
-        return {"x": jnp.asarray(x + offsets, jnp.int32), "v": jnp.asarray(v), "y": jnp.asarray(y, jnp.int32)}
+        return {
+            "x": jnp.asarray(x + offsets, jnp.int32),
+            "v": jnp.asarray(v),
+            "y": jnp.asarray(y, jnp.int32),
+        }
 
     return al, state, batch(), batch()
 
@@ -230,12 +260,17 @@ def test_melus_step_and_the_signal_take_bags_too():
     after = jax.eval_shape(lambda s: melu.train_step(al, s, batch, val), state)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     al, state, batch, val = slotted()
-    assert jax.eval_shape(lambda s: gradient_agreement.cosine(al, s, batch, val, val), state).shape == ()
+    assert (
+        jax.eval_shape(lambda s: gradient_agreement.cosine(al, s, batch, val, val), state).shape
+        == ()
+    )
 
 
 def test_host_and_device_train_to_the_same_bits(trained, tmp_path):
     cfg, workdir, _ = trained
-    loop.train(settings.with_keys(cfg, {"data.residence": "host", "train.block": 3}), tmp_path, quiet)
+    loop.train(
+        settings.with_keys(cfg, {"data.residence": "host", "train.block": 3}), tmp_path, quiet
+    )
     assert digest(tmp_path) == digest(workdir)
     assert log(tmp_path) == log(workdir)
 
@@ -267,9 +302,14 @@ def test_a_scale_is_that_of_train_alone(folder, tmp_path):
         more = split != "train"
         write(
             tmp_path / "d" / f"{FILES[split][0]}.csv",
-            [(y, s, age and age + 30 * more, price + 1e4 * more, *bags) for y, s, age, price, *bags in rows],
+            [
+                (y, s, age and age + 30 * more, price + 1e4 * more, *bags)
+                for y, s, age, price, *bags in rows
+            ],
         )
-    ours, theirs = (pipeline.prepare(data(p, tmp_path / "c"), quiet) for p in (path, tmp_path / "d"))
+    ours, theirs = (
+        pipeline.prepare(data(p, tmp_path / "c"), quiet) for p in (path, tmp_path / "d")
+    )
     assert ours.path != theirs.path and ours.schema.scales == theirs.schema.scales
     assert np.array_equal(ours.split("train")["v"], theirs.split("train")["v"])
     assert not np.array_equal(ours.split("test")["v"], theirs.split("test")["v"])
@@ -278,7 +318,9 @@ def test_a_scale_is_that_of_train_alone(folder, tmp_path):
         np.testing.assert_allclose(found, [np.mean(numbers), np.std(numbers)], rtol=1e-12)
 
 
-def test_blocks_of_any_size_give_the_same_store_and_so_do_lists_of_parquet(folder, tmp_path, monkeypatch):
+def test_blocks_of_any_size_give_the_same_store_and_so_do_lists_of_parquet(
+    folder, tmp_path, monkeypatch
+):
     path, content = folder
     monkeypatch.setattr(scaling, "CHUNK", 64)
     whole = pipeline.prepare(data(path, tmp_path / "a"), quiet)
@@ -290,7 +332,9 @@ def test_blocks_of_any_size_give_the_same_store_and_so_do_lists_of_parquet(folde
     (tmp_path / "d").mkdir()
     for split, (file, _) in FILES.items():
         rows = [(*row[:4], row[4] or None, row[5]) for row in content[split]]
-        pl.DataFrame(rows, schema=HEADER, orient="row").write_parquet(tmp_path / "d" / f"{file}.parquet")
+        pl.DataFrame(rows, schema=HEADER, orient="row").write_parquet(
+            tmp_path / "d" / f"{file}.parquet"
+        )
     lists = pipeline.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
     for split in store.SPLITS:
         assert jax.tree.all(jax.tree.map(np.array_equal, lists.split(split), whole.split(split)))
@@ -308,9 +352,12 @@ def test_it_is_said_how_many_cells_were_cut(folder, tmp_path):
     said = []
     pipeline.prepare(data(path, tmp_path), said.append)
     for name in ("tags", "topics"):
-        cut = sum(len(row[HEADER.index(name)]) > BAG_SIZE for rows in content.values() for row in rows)
+        cut = sum(
+            len(row[HEADER.index(name)]) > BAG_SIZE for rows in content.values() for row in rows
+        )
         assert any(
-            line.startswith(f"{cut:,} cells of {name} hold more than {BAG_SIZE} values") for line in said
+            line.startswith(f"{cut:,} cells of {name} hold more than {BAG_SIZE} values")
+            for line in said
         )
 
 
@@ -318,7 +365,10 @@ def test_a_store_of_ordinary_fields_is_what_it_was(folder, tmp_path):
     path, _ = folder
     ordinary = {"values": (), "bags": (), "numeric": ("age",)}
     one = pipeline.prepare(data(path, tmp_path, **ordinary), quiet)
-    assert one.path == pipeline.prepare(data(path, tmp_path, bag_size=7, scale="log", **ordinary), quiet).path
+    assert (
+        one.path
+        == pipeline.prepare(data(path, tmp_path, bag_size=7, scale="log", **ordinary), quiet).path
+    )
     assert one.split("train").keys() == {"x", "y"} and one.split("train")["x"].shape == (400, 2)
     known = json.loads((one.path / store.SCHEMA).read_text())
     older = {name: value for name, value in known.items() if name not in ("slots", "scales")}
@@ -350,7 +400,9 @@ def test_a_number_beyond_float32_is_one_line_wherever_it_stands(folder, tmp_path
     for split, (file, _) in FILES.items():
         far = [(1, "x", 1e60, 1.0, [], [])] if split == "test" else []
         write(tmp_path / "d" / f"{file}.csv", content[split] + far)
-    with pytest.raises(UserError, match=r"column age: 1e\+60 is too far from train's numbers .*scale=log"):
+    with pytest.raises(
+        UserError, match=r"column age: 1e\+60 is too far from train's numbers .*scale=log"
+    ):
         pipeline.prepare(data(tmp_path / "d", tmp_path / "c"), quiet)
     pipeline.prepare(data(tmp_path / "d", tmp_path / "c", scale="log"), quiet)
     write(tmp_path / "d" / "train.csv", content["train"] + [(1, "x", 1e200, 1.0, [], [])])

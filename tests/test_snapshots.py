@@ -1,4 +1,6 @@
-"""A controller along its training: a run leaves it at each evaluation, and another run may follow it."""
+"""A controller along its training: a run leaves it at each evaluation, and another run may
+follow it.
+"""
 
 import shutil
 
@@ -64,7 +66,9 @@ def test_one_flipped_bit_of_a_snapshot_is_found(finished, tmp_path):
     path = min((tmp_path / "controllers").iterdir())
     whole = path.read_bytes()
     path.write_bytes(
-        whole[: len(whole) // 3] + bytes([whole[len(whole) // 3] ^ 4]) + whole[len(whole) // 3 + 1 :]
+        whole[: len(whole) // 3]
+        + bytes([whole[len(whole) // 3] ^ 4])
+        + whole[len(whole) // 3 + 1 :]
     )
     with pytest.raises(UserError, match="a damaged snapshot"):
         controller_checkpoints.read(tmp_path)
@@ -72,7 +76,9 @@ def test_one_flipped_bit_of_a_snapshot_is_found(finished, tmp_path):
 
 @pytest.fixture(scope="module")
 def replayed(finished, small, tmp_path_factory):
-    """A run of two evaluations more than its source: (config, workdir, {step: the controller of its checkpoint})."""
+    """A run of two evaluations more than its source: (config, workdir, {step: the controller of
+    its checkpoint}).
+    """
     workdir, seen = tmp_path_factory.mktemp("replayed") / "run", {}
     cfg = small(
         method__name="transfer",
@@ -130,4 +136,6 @@ def test_a_source_without_snapshots_or_unfinished_cannot_be_replayed(replayed, t
     source = tmp_path / "source"
     shutil.copytree(cfg.method.transfer_from, source, ignore=shutil.ignore_patterns(lacking))
     with pytest.raises(UserError, match=r"wants a finished run with snapshots .*policy=mean"):
-        loop.train(settings.with_keys(cfg, {"method.transfer_from": str(source)}), tmp_path / "run", quiet)
+        loop.train(
+            settings.with_keys(cfg, {"method.transfer_from": str(source)}), tmp_path / "run", quiet
+        )

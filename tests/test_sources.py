@@ -1,4 +1,6 @@
-"""Every layout becomes the columns that a plain line-by-line reader finds, and every bad line is named by its number."""
+"""Every layout becomes the columns that a plain line-by-line reader finds, and every bad line is
+named by its number.
+"""
 
 import gzip
 import math
@@ -26,10 +28,13 @@ def criteo_line(label="0", integers=("",) * 13, words=("a",) * 26):
 
 
 def criteo_reference(line):
-    """The rule, written once more: v > 2 -> floor(ln(v)^2), kept apart from small v; blank stays blank."""
+    """The rule, written once more: v > 2 -> floor(ln(v)^2), kept apart from small v; blank stays
+    blank.
+    """
     cells = line.split("\t")
     integers = [
-        c and (f"log {math.floor(math.log(int(c)) ** 2)}" if int(c) > 2 else str(int(c))) for c in cells[1:14]
+        c and (f"log {math.floor(math.log(int(c)) ** 2)}" if int(c) > 2 else str(int(c)))
+        for c in cells[1:14]
     ]
     return (int(cells[0]), *integers, *cells[14:])
 
@@ -141,7 +146,11 @@ def test_a_compressed_file_that_was_cut_off_is_named_and_the_lines_before_it_can
     lines = random_criteo(2000)
     whole = compress(("\n".join(lines) + "\n").encode())
     path = file(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"data.txt:\d+: the compressed data is damaged or cut off"):
+    with pytest.raises(
+        UserError,
+        match=r"data.txt:\d+: the compressed data is damaged or cut "
+        r"off",
+    ):
         rows(path, size, format="criteo")
     got, skipped = rows(path, size, format="criteo", on_bad_row="skip")
     assert skipped == 1
@@ -151,16 +160,22 @@ def test_a_compressed_file_that_was_cut_off_is_named_and_the_lines_before_it_can
 
 def test_a_line_without_end_is_refused_early(file):
     with pytest.raises(UserError, match=r"data.txt:2: a line of more than"):
-        rows(file((criteo_line() + "\n").encode() + b"a" * (text.LONGEST_LINE * 3)), 1 << 20, format="criteo")
+        rows(
+            file((criteo_line() + "\n").encode() + b"a" * (text.LONGEST_LINE * 3)),
+            1 << 20,
+            format="criteo",
+        )
 
 
 def test_unlabelled_criteo_has_39_columns(file):
     lines = random_criteo(5)
-    got, _ = rows(file("\n".join(line.partition("\t")[2] for line in lines)), labelled=False, format="criteo")
+    got, _ = rows(
+        file("\n".join(line.partition("\t")[2] for line in lines)), labelled=False, format="criteo"
+    )
     assert got == [criteo_reference(line)[1:] for line in lines]
 
 
-AVAZU = "id,click,hour,C1,banner_pos,site_id,site_domain,site_category,app_id,app_domain,app_category,device_id,device_ip,device_model,device_type,device_conn_type,C14,C15,C16,C17,C18,C19,C20,C21"
+AVAZU = "id,click,hour,C1,banner_pos,site_id,site_domain,site_category,app_id,app_domain,app_category,device_id,device_ip,device_model,device_type,device_conn_type,C14,C15,C16,C17,C18,C19,C20,C21"  # noqa: E501
 
 
 @pytest.mark.parametrize("header", [True, False])
@@ -173,12 +188,18 @@ def test_avazu_is_read_with_and_without_its_header(file, header):
 def test_ratings_come_from_dat_and_csv_and_half_stars_are_rounded_up(file):
     dat = file("1::10::5::978300760\n2::11::1::1\n", "ratings.dat")
     assert rows(dat, format="ratings", num_classes=5)[0] == [(4, "1", "10"), (0, "2", "11")]
-    csv = file("userId,movieId,rating,timestamp\n1,10,3.5,1\n1,11,0.5,2\n1,12,5.0,3\n", "ratings.csv")
+    csv = file(
+        "userId,movieId,rating,timestamp\n1,10,3.5,1\n1,11,0.5,2\n1,12,5.0,3\n", "ratings.csv"
+    )
     assert [r[0] for r in rows(csv, format="ratings", num_classes=5)[0]] == [3, 0, 4]
     assert [r[0] for r in rows(csv, format="ratings", num_classes=2)[0]] == [1, 0, 1]
     for stars in ("0", "5.5", "x", ""):
         with pytest.raises(UserError, match=r"ratings.dat:2: column rating"):
-            rows(file(f"1::10::5::1\n2::11::{stars}::1\n", "ratings.dat"), format="ratings", num_classes=5)
+            rows(
+                file(f"1::10::5::1\n2::11::{stars}::1\n", "ratings.dat"),
+                format="ratings",
+                num_classes=5,
+            )
 
 
 def test_libsvm_fields_are_positions_and_their_values_indices(file):
@@ -192,7 +213,12 @@ def test_libsvm_fields_are_positions_and_their_values_indices(file):
         rows(file("1 3:1 17:1\n0 4:1 18:0.5\n"), format="libsvm")
 
 
-TABLE = {"format": "tabular", "label": "click", "categorical": ("site", "city"), "numeric": ("age",)}
+TABLE = {
+    "format": "tabular",
+    "label": "click",
+    "categorical": ("site", "city"),
+    "numeric": ("age",),
+}
 
 
 def test_a_table_is_read_from_csv_tsv_and_parquet(file, tmp_path):
@@ -202,7 +228,12 @@ def test_a_table_is_read_from_csv_tsv_and_parquet(file, tmp_path):
     tsv = file('click\tage\tsite\tcity\n1\t3.5\ta,b\tx\nfalse\t\t\t"say ""hi"""\n', "t.tsv")
     assert rows(tsv, **TABLE, delimiter="\t")[0] == expected
     frame = pl.DataFrame(
-        {"click": [True, False], "age": [3.5, None], "site": ["a,b", None], "city": ["x", 'say "hi"']}
+        {
+            "click": [True, False],
+            "age": [3.5, None],
+            "site": ["a,b", None],
+            "city": ["x", 'say "hi"'],
+        }
     )
     frame.write_parquet(tmp_path / "t.parquet")
     assert rows(tmp_path / "t.parquet", **TABLE)[0] == expected
@@ -259,7 +290,8 @@ def test_no_bytes_lead_to_anything_but_rows_or_one_line(file):
         for _ in range(r.randrange(4)):
             position = r.randrange(len(content) + 1)
             content[position : position + r.randrange(3)] = bytes(
-                r.choice([0, 9, 10, 13, 32, 34, 44, 58, 255, r.randrange(256)]) for _ in range(r.randrange(3))
+                r.choice([0, 9, 10, 13, 32, 34, 44, 58, 255, r.randrange(256)])
+                for _ in range(r.randrange(3))
             )
         data = {**TABLE, "format": r.choice(formats), "on_bad_row": r.choice(["error", "skip"])}
         try:

@@ -1,4 +1,6 @@
-"""Train is the oldest rows where time divides them, W's vocabulary holds what W learns from, and noise is as asked."""
+"""Train is the oldest rows where time divides them, W's vocabulary holds what W learns from, and
+noise is as asked.
+"""
 
 import dataclasses
 
@@ -20,7 +22,9 @@ def quiet(_):
 
 
 def ratings(path, rows=400, seed=0):
-    """Users of one rating each, so that an id tells its row; every tenth row's time is not known."""
+    """Users of one rating each, so that an id tells its row; every tenth row's time is not
+    known.
+    """
     random = np.random.default_rng(seed)
     times = random.permutation(rows) // 3
     stars = random.integers(1, 6, rows)
@@ -33,7 +37,13 @@ def ratings(path, rows=400, seed=0):
 
 
 def data(path, cache, **values):
-    base = {"name": "t", "format": "ratings", "num_classes": 5, "path": str(path), "cache": str(cache)}
+    base = {
+        "name": "t",
+        "format": "ratings",
+        "num_classes": 5,
+        "path": str(path),
+        "cache": str(cache),
+    }
     return Data(**base | values)
 
 
@@ -46,9 +56,14 @@ def users(prepared, name):
 
 def test_the_oldest_rows_are_train_and_rows_without_a_time_are_left_out(tmp_path):
     times = ratings(tmp_path / "r.dat")
-    prepared = pipeline.prepare(data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet)
+    prepared = pipeline.prepare(
+        data(tmp_path / "r.dat", tmp_path / "cache", time="timestamp"), quiet
+    )
     rows = prepared.schema.num_examples
-    assert sum(rows.values()) == (times >= 0).sum() and prepared.schema.num_skipped == (times < 0).sum()
+    assert (
+        sum(rows.values()) == (times >= 0).sum()
+        and prepared.schema.num_skipped == (times < 0).sum()
+    )
     assert abs(rows["train"] / sum(rows.values()) - 0.8) < 0.02
     mine = times[users(prepared, "train")]
     assert len(mine) == rows["train"]
@@ -61,7 +76,9 @@ def test_any_column_of_a_table_may_be_the_time_even_one_that_is_a_field(tmp_path
     frame = pl.DataFrame({"label": [0, 1] * 50, "site": ["a", "b"] * 50, "day": range(100)})
     path = tmp_path / f"d.{format}"
     frame.write_csv(path) if format == "csv" else frame.write_parquet(path)
-    given = Data(path=str(path), cache=str(tmp_path / "cache"), categorical=("site", "day"), time="day")
+    given = Data(
+        path=str(path), cache=str(tmp_path / "cache"), categorical=("site", "day"), time="day"
+    )
     rows = pipeline.prepare(given, quiet).schema.num_examples
     assert rows == {"train": 80, "val": 10, "test": 10}
 
@@ -86,7 +103,9 @@ def test_values_of_the_rows_that_are_folded_in_enter_the_vocabulary_and_no_other
     splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
     x, folded = (part["x"] for part in splits.train)
     assert (x[:, 0] > 0).all() and (folded[:, 0] > 0).all()
-    assert (splits.val["x"][:, 0] == 0).all() and (splits.test["x"][:, 0] == 0).all()  # one rating a user
+    assert (splits.val["x"][:, 0] == 0).all() and (
+        splits.test["x"][:, 0] == 0
+    ).all()  # one rating a user
     assert prepared.schema.vocab_sizes[0] == 1 + len(x) + len(folded)
 
 
@@ -111,7 +130,9 @@ def test_folds_part_the_rows_that_would_teach_the_recommender_and_no_others(tmp_
     taught = []
     for k in range(3):
         cfg = settings.with_keys(base, {"data.fold": (k, 3)})
-        assert session.data_of(cfg) == dataclasses.replace(given, fold=(k, 3))  # the same vocabulary
+        assert session.data_of(cfg) == dataclasses.replace(
+            given, fold=(k, 3)
+        )  # the same vocabulary
         splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
         mine, others = users(splits.controller), users(splits.train)
         assert sorted(mine + others) == sorted(users(plain.train))
@@ -172,5 +193,9 @@ def test_noise_is_in_train_alone(tmp_path):
     prepared = pipeline.prepare(session.data_of(clean), quiet)
     theirs, ours = (session.divide(cfg, prepared, method) for cfg in (clean, noisy))
     assert (ours.train[0]["y"] == 0).mean() > 0.8 > (theirs.train[0]["y"] == 0).mean()
-    for a, b in ((theirs.train[1], ours.train[1]), (theirs.val, ours.val), (theirs.test, ours.test)):
+    for a, b in (
+        (theirs.train[1], ours.train[1]),
+        (theirs.val, ours.val),
+        (theirs.test, ours.test),
+    ):
         assert np.array_equal(a["y"], b["y"])

@@ -34,7 +34,11 @@ def made_up(dataset, method, aucs, loglosses=None):
     """Results of a method, seed by seed."""
     loglosses = loglosses or [0.5] * len(aucs)
     return (dataset, "deepfm", method), [
-        {"seed": i, "seconds": 2.0 + i, "test": {"auc": a, "logloss": b, "logloss_calibrated": b - 0.01}}
+        {
+            "seed": i,
+            "seconds": 2.0 + i,
+            "test": {"auc": a, "logloss": b, "logloss_calibrated": b - 0.01},
+        }
         for i, (a, b) in enumerate(zip(aucs, loglosses, strict=True))
     ]
 
@@ -67,12 +71,18 @@ def test_a_row_has_means_deviations_and_p_against_the_best_of_the_others():
     )
     ce, al1, ours = table.rows(results, ("autoloss",))
     assert ce.auc_mean == pytest.approx(0.81) and ce.auc_std == pytest.approx(0.01)
-    assert ce.logloss_mean == pytest.approx(0.6) and ce.logloss_calibrated_mean == pytest.approx(0.59)
+    assert ce.logloss_mean == pytest.approx(0.6) and ce.logloss_calibrated_mean == pytest.approx(
+        0.59
+    )
     assert ce.seconds_mean == 3.0
     assert ce.p_value is al1.p_value is None
-    assert ours.p_value == pytest.approx(significance.paired_t([0.81, 0.82, 0.84], [0.80, 0.81, 0.82]))
+    assert ours.p_value == pytest.approx(
+        significance.paired_t([0.81, 0.82, 0.84], [0.80, 0.81, 0.82])
+    )
     assert ours.p_holm == ours.p_value
-    assert ours.p_calibrated == pytest.approx(significance.paired_t([0.39, 0.41, 0.44], [0.49] * 3))  # al1's
+    assert ours.p_calibrated == pytest.approx(
+        significance.paired_t([0.39, 0.41, 0.44], [0.49] * 3)
+    )  # al1's
     results["x", "deepfm", "autoloss"].reverse()
     results["x", "deepfm", "ce"].append(
         results["x", "deepfm", "ce"][0] | {"seed": 3}
@@ -98,9 +108,12 @@ def test_bold_marks_the_best_and_stars_what_is_above_beyond_chance():
     assert "| 0.81020 ± 0.01010 |" in lines[5]  # below beyond chance: no star
 
 
-def test_a_mean_far_worse_than_the_others_is_a_figure_at_the_edge_and_does_not_stretch_the_picture():
+def test_a_mean_far_worse_than_the_others_is_a_figure_at_the_edge_and_does_not_stretch_the_axis():
     aucs = {"ce": 0.781, "kl": 0.78, "focal": 0.774, "autoloss": 0.782}
-    rows = [table.Row("ml", "deepfm", method, 3, auc, 0.001, 1.2, 0.1, 1.2) for method, auc in aucs.items()]
+    rows = [
+        table.Row("ml", "deepfm", method, 3, auc, 0.001, 1.2, 0.1, 1.2)
+        for method, auc in aucs.items()
+    ]
     hinge = table.Row("ml", "deepfm", "hinge", 3, 0.6543, 0.001, 1.2, 0.1, 1.2)
     near, far = (chart.draw(some, ("autoloss",)).axes[0] for some in (rows, [*rows, hinge]))
     assert [text.get_text() for text in far.texts] == ["0.6543"] and not near.texts
@@ -141,7 +154,9 @@ def written(results):
     return table.to_csv([dataclasses.replace(row, seconds_mean=None) for row in rows])
 
 
-def test_a_study_killed_between_and_within_trainings_ends_with_the_same_table(study, tmp_path, monkeypatch):
+def test_a_study_killed_between_and_within_trainings_ends_with_the_same_table(
+    study, tmp_path, monkeypatch
+):
     whole = grid.run(study, tmp_path / "whole", quiet)
     assert [(c.method, c.seed) for c, _ in whole] == [("ce", 0), ("al1", 0), ("ce", 1), ("al1", 1)]
     plain, calls = grid.train.train, []
@@ -166,7 +181,9 @@ def test_trainings_whose_figures_are_known_are_not_repeated(study, tmp_path, mon
         (c, {"seed": c.seed, "test": dict.fromkeys(record.FIGURES, 0.1 + i / 7), "seconds": i / 3})
         for i, c in enumerate(cells)
     ]
-    (tmp_path / "runs.csv").write_text(record.to_csv((dataclasses.astuple(c), r) for c, r in made[:-1]))
+    (tmp_path / "runs.csv").write_text(
+        record.to_csv((dataclasses.astuple(c), r) for c, r in made[:-1])
+    )
     trained = []
     monkeypatch.setattr(
         grid, "_result", lambda study, cell, workdir, say: trained.append(cell) or made[-1][1]
@@ -185,7 +202,9 @@ def test_a_dataset_that_is_not_there_is_one_line(study, tmp_path):
         (("frappe",), "frappe_x1 is not there"),
         (("quickstart:quik",), "did you mean 'quick'"),
     ):
-        study_of = grid.Study(datasets=datasets, models=("deepfm",), methods=("ce",), raw=str(tmp_path))
+        study_of = grid.Study(
+            datasets=datasets, models=("deepfm",), methods=("ce",), raw=str(tmp_path)
+        )
         with pytest.raises(UserError, match=message):
             grid.run(study_of, tmp_path, quiet)
 
@@ -199,7 +218,9 @@ def test_a_dataset_that_is_not_there_is_one_line(study, tmp_path):
         ('bohb method.pool=["ce","focl"]', "did you mean 'focal'"),
     ],
 )
-def test_a_slip_in_the_last_row_is_said_before_the_first_is_trained(study, tmp_path, method, message):
+def test_a_slip_in_the_last_row_is_said_before_the_first_is_trained(
+    study, tmp_path, method, message
+):
     with pytest.raises(UserError, match=message):
         grid.run(dataclasses.replace(study, methods=("ce", method)), tmp_path, quiet)
     assert not (tmp_path / "runs").exists()
@@ -207,7 +228,9 @@ def test_a_slip_in_the_last_row_is_said_before_the_first_is_trained(study, tmp_p
 
 def test_a_dataset_without_a_variant_is_in_the_models(tmp_path, monkeypatch):
     monkeypatch.setattr(raw, "RAW", {"frappe": "."})
-    cfg = grid.config_of(grid.Study(raw=str(tmp_path)), grid.Cell("frappe", "ipnn", "ce", 3), tmp_path, quiet)
+    cfg = grid.config_of(
+        grid.Study(raw=str(tmp_path)), grid.Cell("frappe", "ipnn", "ce", 3), tmp_path, quiet
+    )
     assert (cfg.model.name, cfg.model.batch_norm, cfg.run.seed) == ("ipnn", False, 3)
     paper = grid.Cell("frappe:paper", "ipnn", "ce", 3)
     cfg = grid.config_of(grid.Study(raw=str(tmp_path)), paper, tmp_path, quiet)
@@ -216,7 +239,10 @@ def test_a_dataset_without_a_variant_is_in_the_models(tmp_path, monkeypatch):
 
 def test_config_keys_may_follow_a_dataset_and_a_method(tmp_path):
     cell = grid.Cell(
-        "quickstart:quick data.missing=0.4", "deepfm", 'autoloss method.every=3 method.pool=["ce","mae"]', 0
+        "quickstart:quick data.missing=0.4",
+        "deepfm",
+        'autoloss method.every=3 method.pool=["ce","mae"]',
+        0,
     )
     cfg = grid.config_of(grid.Study(), cell, tmp_path, quiet)
     assert (cfg.data.missing, cfg.method.name, cfg.method.every, cfg.method.pool) == (
@@ -243,10 +269,14 @@ def test_two_processes_share_the_trainings(study, tmp_path, monkeypatch):
 
     def training(cfg, workdir, say, *, shown):
         mine.append(workdir.name)
-        if len(mine) == 1:  # while this one holds its cell, another process comes and does what is left
+        if (
+            len(mine) == 1
+        ):  # while this one holds its cell, another process comes and does what is left
             with workdirs.locked(workdir):
                 monkeypatch.setattr(grid.train, "train", plain)
-                monkeypatch.setattr(grid.time, "sleep", lambda _: (_ for _ in ()).throw(InterruptedError))
+                monkeypatch.setattr(
+                    grid.time, "sleep", lambda _: (_ for _ in ()).throw(InterruptedError)
+                )
                 with pytest.raises(InterruptedError):  # then it waits for the cell that is held
                     grid.run(study, tmp_path, quiet, other)
                 monkeypatch.setattr(grid.train, "train", training)
@@ -289,10 +319,17 @@ def test_a_study_shows_no_bar_but_its_own(study, tmp_path, monkeypatch):
 def test_every_row_is_tuned_once_on_the_same_budget(study, tmp_path):
     tuned = dataclasses.replace(study, methods=("ce",), over=("model.dropout",), trials=2)
     results = grid.run(tuned, tmp_path, quiet)
-    best = json.loads((tmp_path / "tune" / "quickstart_quick-deepfm-ce-0" / "best.json").read_text())
+    best = json.loads(
+        (tmp_path / "tune" / "quickstart_quick-deepfm-ce-0" / "best.json").read_text()
+    )
     assert {r["config"]["model"]["dropout"] for _, r in results} == {best["keys"]["model.dropout"]}
     assert (
-        len(json.loads((tmp_path / "tune" / "quickstart_quick-deepfm-ce-0" / "trials.json").read_text())) == 2
+        len(
+            json.loads(
+                (tmp_path / "tune" / "quickstart_quick-deepfm-ce-0" / "trials.json").read_text()
+            )
+        )
+        == 2
     )
 
 
@@ -310,23 +347,32 @@ def test_every_study_has_a_quick_one_that_ends_with_a_page(tmp_path, study):
     for path in sorted((ROOT / "configs" / "studies").glob("*.py")):
         quick = runpy.run_path(str(path))["get_config"]("quick")
         quick = settings.check(dataclasses.replace(quick, cache=study.cache, seeds=1))
-        rows = table.rows(grid.by_row(grid.run(quick, tmp_path / str(quick.fold_in_val), quiet)), quick.ours)
+        rows = table.rows(
+            grid.by_row(grid.run(quick, tmp_path / str(quick.fold_in_val), quiet)), quick.ours
+        )
         assert quick.name == path.stem and {row.method for row in rows} & set(quick.ours)
         page.write_pictures(tmp_path, quick.name, rows, quick.ours, "python <it>", {})
         text = (tmp_path / "report.html").read_text()
         assert "<script" not in text and "http" not in text and "python &lt;it&gt;" in text
         assert text.count("<tr>") == 1 + len(rows)
         for tag in re.findall(r'src="([^"]*)"', text):
-            assert base64.b64decode(tag.removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+            assert base64.b64decode(tag.removeprefix("data:image/png;base64,")).startswith(
+                b"\x89PNG"
+            )
 
 
 def test_the_command_writes_the_table(tmp_path):
     command = [
-        sys.executable, "-m", "autoloss_jax.studies.run", "--config=configs/studies/table3.py:quick",
+        sys.executable, "-m", "autoloss_jax.studies.run",
+        "--config=configs/studies/table3.py:quick",
         f"--workdir={tmp_path}", f"--config.cache={tmp_path / 'cache'}", "--config.seeds=1",
     ]  # fmt: skip
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "table3.md").read_text()

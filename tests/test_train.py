@@ -1,4 +1,6 @@
-"""A run leaves what its contract says, resumes to the same bits, and refuses what it cannot do, in one line."""
+"""A run leaves what its contract says, resumes to the same bits, and refuses what it cannot do,
+in one line.
+"""
 
 import hashlib
 import json
@@ -33,7 +35,9 @@ def quiet(_):
 
 
 def digest(workdir):
-    """SHA-256 of every array of the newest checkpoint and of the best one, and what the host remembers beside them."""
+    """SHA-256 of every array of the newest checkpoint and of the best one, and what the host
+    remembers beside them.
+    """
     out = []
     for folder in ("checkpoints", "best"):
         step = checkpoint.newest(workdir / folder)
@@ -46,7 +50,9 @@ def digest(workdir):
         times = ("train_seconds", "compile_seconds", "wall_seconds", "timed_steps")
         known = json.dumps({k: v for k, v in progress.items() if k not in times}, sort_keys=True)
         out.append(
-            hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in leaves) + known.encode()).hexdigest()
+            hashlib.sha256(
+                b"".join(np.asarray(x).tobytes() for x in leaves) + known.encode()
+            ).hexdigest()
         )
     return out
 
@@ -134,7 +140,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(finished, small,
 
 @pytest.fixture(scope="module", params=["adam", "sparse_adam"])
 def undivided(request, small, tmp_path_factory):
-    """Config keys, and the workdir of a run in blocks as long as they come, from the device's memory; V stands still half-way."""
+    """Config keys, and the workdir of a run in blocks as long as they come, from the device's
+    memory; V stands still half-way.
+    """
     keys = {
         "optimizer__embedding": request.param,
         "train__log_every": 4,
@@ -152,7 +160,9 @@ def undivided(request, small, tmp_path_factory):
     ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()),
 )
 def test_blocks_and_residence_change_no_bit(small, tmp_path, undivided, changes):
-    """Steps between words from the host, and where the splits lie: neither divides the intervals nor matters."""
+    """Steps between words from the host, and where the splits lie: neither divides the intervals
+    nor matters.
+    """
     keys, workdir = undivided
     loop.train(small(**keys, **changes), tmp_path, quiet)
     assert digest(tmp_path) == digest(workdir)
@@ -196,7 +206,10 @@ def test_prediction_scores_unlabelled_rows_in_the_files_order(finished, tmp_path
         prediction.load(workdir, None, {"data.path": str(labelled)}), workdir, True, quiet
     )
     assert figures["num_examples"] == 700
-    assert abs(-np.mean(np.where(labels == 1, np.log(scores), np.log1p(-scores))) - figures["logloss"]) < 1e-5
+    assert (
+        abs(-np.mean(np.where(labels == 1, np.log(scores), np.log1p(-scores))) - figures["logloss"])
+        < 1e-5
+    )
 
 
 def test_calibrated_figures_are_those_of_the_result_and_scores_agree(finished, tmp_path):
@@ -204,7 +217,9 @@ def test_calibrated_figures_are_those_of_the_result_and_scores_agree(finished, t
 
     cfg, workdir, result = finished
     calibration = prediction.calibration(workdir)
-    figures = prediction.evaluate_run(prediction.load(workdir, None, {}), workdir, False, quiet, calibration)
+    figures = prediction.evaluate_run(
+        prediction.load(workdir, None, {}), workdir, False, quiet, calibration
+    )
     assert figures["logloss"] == pytest.approx(result["test"]["logloss_calibrated"], rel=1e-6)
     assert figures["auc"] == pytest.approx(result["test"]["auc"], abs=1e-9)
     path = tmp_path / "new.txt"
@@ -222,7 +237,14 @@ def test_calibrated_figures_are_those_of_the_result_and_scores_agree(finished, t
 
 
 def train_command(cfg_path, workdir, *flags):
-    return [sys.executable, "-m", "autoloss_jax.main", f"--config={cfg_path}", f"--workdir={workdir}", *flags]
+    return [
+        sys.executable,
+        "-m",
+        "autoloss_jax.main",
+        f"--config={cfg_path}",
+        f"--workdir={workdir}",
+        *flags,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +259,8 @@ def config_file(steady, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(
         "import json\nfrom autoloss_jax import config\n"
-        f"def get_config(variant=''):\n    return config.from_dict(json.loads({settings.to_json(steady)!r}))\n"
+        "def get_config(variant=''):\n    return "
+        f"config.from_dict(json.loads({settings.to_json(steady)!r}))\n"
     )
     return path
 
@@ -251,10 +274,14 @@ def whole(steady, tmp_path_factory):
 
 
 def started(cfg, workdir):
-    """A process that trains, forked from one that holds what training imports: only the import is spared."""
+    """A process that trains, forked from one that holds what training imports: only the import
+    is spared.
+    """
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["autoloss_jax.training.loop", "tests.test_train"])
-    process = processes.Process(target=loop.train, args=(cfg, workdir, quiet), kwargs={"shown": False})
+    process = processes.Process(
+        target=loop.train, args=(cfg, workdir, quiet), kwargs={"shown": False}
+    )
     process.start()
     return process
 
@@ -295,7 +322,10 @@ def test_sigterm_saves_and_the_run_goes_on_to_the_same_bits(config_file, whole, 
 def test_a_second_process_in_the_same_workdir_is_refused(small, tmp_path):
     from autoloss_jax.training import workdirs
 
-    with workdirs.locked(tmp_path), pytest.raises(UserError, match=f"process {os.getpid()} is training here"):
+    with (
+        workdirs.locked(tmp_path),
+        pytest.raises(UserError, match=f"process {os.getpid()} is training here"),
+    ):
         loop.train(small(), tmp_path, quiet)
 
 
@@ -365,7 +395,9 @@ def test_transfer_restores_a_controller_and_freezes_it(finished, small, tmp_path
     same = jax.tree.map(np.array_equal, (ours.params, ours.stats), (theirs.params, theirs.stats))
     assert all(jax.tree.leaves(same))
     with pytest.raises(UserError, match="does not fit this run's pool"):
-        loop.train(settings.with_keys(cfg, {"method.pool": ("ce", "mae")}), tmp_path / "other", quiet)
+        loop.train(
+            settings.with_keys(cfg, {"method.pool": ("ce", "mae")}), tmp_path / "other", quiet
+        )
 
 
 @pytest.mark.parametrize("name", ["ce", "focal(gamma=1.0)", "al1", "al2", "darts", "slf"])
@@ -387,10 +419,14 @@ def test_ratings_in_five_classes_are_learnt_and_scored(tmp_path, model):
     taste = r.standard_normal(40)[users] + r.standard_normal(30)[movies]
     stars = np.clip(np.round(3 + taste + 0.3 * r.standard_normal(3000)), 1, 5).astype(int)
     path, new = tmp_path / "ratings.dat", tmp_path / "new.dat"
-    path.write_text("".join(f"{u}::{m}::{s}::0\n" for u, m, s in zip(users, movies, stars, strict=True)))
+    path.write_text(
+        "".join(f"{u}::{m}::{s}::0\n" for u, m, s in zip(users, movies, stars, strict=True))
+    )
     new.write_text("".join(f"{u}::{m}\n" for u, m in zip(users[:50], movies[:50], strict=True)))
     cfg = config.Config(
-        data=config.Data(name="r", format="ratings", num_classes=5, path=str(path), cache=str(tmp_path)),
+        data=config.Data(
+            name="r", format="ratings", num_classes=5, path=str(path), cache=str(tmp_path)
+        ),
         model=config.Model(name=model, embed_dim=4, hidden=(16,), embed_init_std=0.1),
         optimizer=config.Optimizer(learning_rate=0.02),
         train=config.Train(batch_size=100, epochs=8, eval_batch_size=256),
@@ -406,7 +442,9 @@ def test_ratings_in_five_classes_are_learnt_and_scored(tmp_path, model):
 
 
 def test_four_devices_train_as_one(steady, config_file, tmp_path):
-    """The same losses to rounding: batch statistics and means are over the whole batch, wherever its parts are."""
+    """The same losses to rounding: batch statistics and means are over the whole batch, wherever
+    its parts are.
+    """
     changes = {"train.epochs": 1, "model.dropout": 0.0}
     loop.train(settings.with_keys(steady, changes), tmp_path / "1", quiet)
     env = os.environ | {"PYTHONPATH": str(ROOT)} | FOUR_DEVICES

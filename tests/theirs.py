@@ -1,4 +1,6 @@
-"""What a user might bring: modules and losses that know nothing of this package but what its README says."""
+"""What a user might bring: modules and losses that know nothing of this package but what its
+README says.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,9 @@ from autoloss_jax.models.layers import MLP
 
 
 class DeepFM(nn.Module):
-    """Ours for one logit, on a plain Linen module; with our layers, so that its noise is the same."""
+    """Ours for one logit, on a plain Linen module; with our layers, so that its noise is the
+    same.
+    """
 
     num_outputs: int
     embed_dim: int

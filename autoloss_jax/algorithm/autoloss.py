@@ -1,13 +1,15 @@
 """AutoLoss (Zhao et al., KDD 2021): Algorithm 1, top to bottom.
 
 Two networks are trained in turn. The recommender (DRS) has parameters W and maps features x to
-logits; the controller has parameters V and maps (y, y_hat) to weights over candidate losses. W learns
-on training batches. V learns on validation batches, through a virtual step of W, differentiated
-exactly. Networks, losses and optimisers arrive as arguments: nothing here knows a model or a dataset.
+logits; the controller has parameters V and maps (y, y_hat) to weights over candidate losses. W
+learns on training batches. V learns on validation batches, through a virtual step of W,
+differentiated exactly. Networks, losses and optimisers arrive as arguments: nothing here knows a
+model or a dataset.
 
-Shapes: B batch, F fields, S slots (of a bag several), R row (embedding, first-order weights), C logits, N candidates.
-W = {"rows": [any, R], "dense": {...}}: the optimiser of W hands out the rows that batches touch, and ids into
-them, so that every function below is indifferent to where the rows come from, and costs O(batch).
+Shapes: B batch, F fields, S slots (of a bag several), R row (embedding, first-order weights), C
+logits, N candidates. W = {"rows": [any, R], "dense": {...}}: the optimiser of W hands out the
+rows that batches touch, and ids into them, so that every function below is indifferent to where
+the rows come from, and costs O(batch).
 """
 
 import dataclasses
@@ -22,7 +24,9 @@ from flax import struct
 
 Params = Any
 OptState = Any
-# x: int32[B, S], y: int32[B]; v: float32[B, S], if the rows of x are multiplied; seen: int32[B, K], if V sees more than y
+# x: int32[B, S], y: int32[B]; v: float32[B, S], if the rows of x are multiplied; seen: int32[B,
+# K],
+# if V sees more than y
 Batch = dict[str, jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, C], labels int32[B]) -> [B]
 
@@ -57,7 +61,9 @@ class TrainState(struct.PyTreeNode):
 
 
 class Optimizer(Protocol):
-    """What trains W. It alone knows the whole table: it hands out rows and the state beside them, and takes them back."""
+    """What trains W. It alone knows the whole table: it hands out rows and the state beside
+    them, and takes them back.
+    """
 
     @property
     def table(self) -> Any:
@@ -67,46 +73,74 @@ class Optimizer(Protocol):
         """The state before the first step."""
 
     def step(
-        self, W: Params, opt_state: OptState, lr_scale: jax.Array, gradient: Callable[..., Any], x, *looked_at
+        self,
+        W: Params,
+        opt_state: OptState,
+        lr_scale: jax.Array,
+        gradient: Callable[..., Any],
+        x,
+        *looked_at,
     ) -> tuple[Params, OptState, Any]:
-        """(W, state, aux) after one step along g, (g, aux) = gradient(W, state, x, *looked_at) over rows of all these ids.
+        """(W, state, aux) after one step along g, (g, aux) = gradient(W, state, x, *looked_at)
+        over rows of all these ids.
 
-        What `gradient` is given are W and the state over some rows, and ids into those; the rows of x alone may move.
+        What `gradient` is given are W and the state over some rows, and ids into those; the rows
+        of x alone may move.
         """
 
-    def settle(self, W: Params, opt_state: OptState, lr_scale: jax.Array) -> tuple[Params, OptState]:
+    def settle(
+        self, W: Params, opt_state: OptState, lr_scale: jax.Array
+    ) -> tuple[Params, OptState]:
         """Every row brought up to date."""
 
     def vectorised(self) -> "Optimizer":
         """The same, for jax.vmap."""
 
     def scale(self, gradient: Params, opt_state: OptState) -> Params:
-        """The factor of each coordinate of this gradient in the optimiser's next step, its rate and momentum aside."""
+        """The factor of each coordinate of this gradient in the optimiser's next step, its rate
+        and momentum aside.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class AutoLoss:
-    """What never changes during a run. A method of the paper is a choice of `weights`, `controller` and `taught_by`."""
+    """What never changes during a run. A method of the paper is a choice of `weights`,
+    `controller` and `taught_by`.
+    """
 
     drs: Any  # linen module: (rows [B, F, R], train) -> logits [B, C]
-    controller: Any  # linen module: (labels [B], y_hat [B, C], [seen [B, K],] train) -> log alpha [B, N]
+    controller: (
+        Any  # linen module: (labels [B], y_hat [B, C], [seen [B, K],] train) -> log alpha [B, N]
+    )
     losses: tuple[Loss, ...]  # the data's part of the candidates
     weights: Callable[..., jax.Array]  # (key, log_alpha [B, N], tau) -> p [B, N]
     temperature: Callable[[jax.Array], jax.Array]  # t -> tau
     drs_tx: Optimizer
     controller_tx: optax.GradientTransformation
-    taught_by: str = "val"  # the batch that teaches V: "val" (in the virtual step), "train" (joint), "never"
+    taught_by: str = (
+        "val"  # the batch that teaches V: "val" (in the virtual step), "train" (joint), "never"
+    )
     xi: float = 1e-3  # learning rate of the virtual step, Eq. (13); 0 = first order
-    precondition: bool = False  # the virtual step is scaled as W's optimiser scales; False = SGD, the paper's
-    val_loss: Loss | None = None  # what V minimises at W*(V); None = the mixture, Eq. (12) read literally
+    precondition: bool = (
+        False  # the virtual step is scaled as W's optimiser scales; False = SGD, the paper's
+    )
+    val_loss: Loss | None = (
+        None  # what V minimises at W*(V); None = the mixture, Eq. (12) read literally
+    )
     seen: tuple[int, ...] = ()  # how many values each of seen's K fields has
     detach: bool = True  # no gradient of the W update through the controller's input
-    l2: Callable[..., jax.Array] | None = None  # (rows [any, R], x, v) -> [B, N], what each candidate adds
-    pooled: Callable[..., jax.Array] = lambda rows, v: v[..., None] * rows  # [B, S, R], [B, S] -> [B, F, R]
+    l2: Callable[..., jax.Array] | None = (
+        None  # (rows [any, R], x, v) -> [B, N], what each candidate adds
+    )
+    pooled: Callable[..., jax.Array] = lambda rows, v: (
+        v[..., None] * rows
+    )  # [B, S, R], [B, S] -> [B, F, R]
 
 
 def stream(key: jax.Array, step: jax.Array | int, name: str) -> jax.Array:
-    """The PRNG key of (root key, step, name): nothing is carried, so a resumed step replays itself."""
+    """The PRNG key of (root key, step, name): nothing is carried, so a resumed step replays
+    itself.
+    """
     return jax.random.fold_in(jax.random.fold_in(key, step), zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
@@ -150,14 +184,22 @@ class Output(NamedTuple):
     l2: jax.Array | None  # [B, N]
 
 
-def output(al: AutoLoss, W: Params, stats: Params, batch: Batch, key: jax.Array) -> tuple[Output, Params]:
+def output(
+    al: AutoLoss, W: Params, stats: Params, batch: Batch, key: jax.Array
+) -> tuple[Output, Params]:
     """(Output, new batch statistics) of a batch, in training mode."""
     logits, stats = forward(al, W, stats, batch, key)
     return Output(logits, al.l2(W["rows"], batch["x"], batch.get("v")) if al.l2 else None), stats
 
 
 def mixture(
-    al: AutoLoss, out: Output, V: Params, state: TrainState, batch: Batch, key: jax.Array, detach: bool
+    al: AutoLoss,
+    out: Output,
+    V: Params,
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    detach: bool,
 ) -> tuple[jax.Array, tuple[Params, Metrics]]:
     """L of an output under V's weights, Eq. (7)-(11), and what else a step needs of it."""
     controller_key, weights_key = jax.random.split(key)
@@ -166,11 +208,15 @@ def mixture(
         candidates += out.l2
     y_hat = probabilities(jax.lax.stop_gradient(out.logits) if detach else out.logits)
     dropout_key = None if al.taught_by == "never" else controller_key
-    log_alpha, stats = _apply(al.controller, V, state.controller.stats, dropout_key, *_inputs(batch, y_hat))
+    log_alpha, stats = _apply(
+        al.controller, V, state.controller.stats, dropout_key, *_inputs(batch, y_hat)
+    )
     p = al.weights(weights_key, log_alpha, al.temperature(state.step))
     loss = jnp.mean(mixed_loss(p, candidates))
     alpha = jnp.exp(log_alpha)
-    largest = (p == jnp.max(p, axis=-1, keepdims=True)).astype(p.dtype)  # equal weights share the example
+    largest = (p == jnp.max(p, axis=-1, keepdims=True)).astype(
+        p.dtype
+    )  # equal weights share the example
     metrics = Metrics(
         steps=jnp.ones((), loss.dtype),
         loss=loss,
@@ -182,9 +228,18 @@ def mixture(
 
 
 def objective(
-    al: AutoLoss, W: Params, V: Params, state: TrainState, batch: Batch, key: jax.Array, *, detach: bool
+    al: AutoLoss,
+    W: Params,
+    V: Params,
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    detach: bool,
 ):
-    """L(W, V) on one batch, and what else a step needs: (batch statistics of both networks, Metrics)."""
+    """L(W, V) on one batch, and what else a step needs: (batch statistics of both networks,
+    Metrics).
+    """
     drs_key, key = jax.random.split(key)
     out, drs_stats = output(al, W, state.drs.stats, batch, drs_key)
     loss, (controller_stats, metrics) = mixture(al, out, V, state, batch, key, detach=detach)
@@ -213,7 +268,9 @@ class Pass(NamedTuple):
 def forward_pass(al: AutoLoss, W: Params, state: TrainState, batch: Batch) -> Pass:
     """`output` of the train batch at W, in training mode, with the noise of this step."""
     key, mixture_key = jax.random.split(stream(state.key, state.step, "train"))
-    out, along, stats = jax.linearize(lambda W: output(al, W, state.drs.stats, batch, key), W, has_aux=True)
+    out, along, stats = jax.linearize(
+        lambda W: output(al, W, state.drs.stats, batch, key), W, has_aux=True
+    )
 
     def loss(out, V):
         return mixture(al, out, V, state, batch, mixture_key, detach=al.detach)
@@ -221,10 +278,14 @@ def forward_pass(al: AutoLoss, W: Params, state: TrainState, batch: Batch) -> Pa
     return Pass(out, stats, along, jax.linear_transpose(along, W), loss)
 
 
-def virtual_step(al: AutoLoss, W: Params, gradient: Params, opt_state: OptState) -> tuple[Params, Params]:
-    """(W*, P): W - xi P grad_W L_train(W, V), Eq. (13): estimated, never stored. `opt_state` belongs to W.
+def virtual_step(
+    al: AutoLoss, W: Params, gradient: Params, opt_state: OptState
+) -> tuple[Params, Params]:
+    """(W*, P): W - xi P grad_W L_train(W, V), Eq. (13): estimated, never stored. `opt_state`
+    belongs to W.
 
-    P is 1, as in the paper, or what W's optimiser would scale this gradient with, taken as a constant.
+    P is 1, as in the paper, or what W's optimiser would scale this gradient with, taken as a
+    constant.
     """
     if al.precondition:
         scale = jax.lax.stop_gradient(al.drs_tx.scale(gradient, opt_state))
@@ -234,9 +295,17 @@ def virtual_step(al: AutoLoss, W: Params, gradient: Params, opt_state: OptState)
 
 
 def outer_loss(
-    V: Params, al: AutoLoss, W: Params, state: TrainState, opt_state, train_batch: Batch, val_batch: Batch
+    V: Params,
+    al: AutoLoss,
+    W: Params,
+    state: TrainState,
+    opt_state,
+    train_batch: Batch,
+    val_batch: Batch,
 ) -> jax.Array:
-    """L_val(W*(V), V), Eq. (12) at Eq. (13): what V minimises. W* is the step that W is about to take, noise and all."""
+    """L_val(W*(V), V), Eq. (12) at Eq. (13): what V minimises. W* is the step that W is about to
+    take, noise and all.
+    """
     key = stream(state.key, state.step, "train")
     in_W = jax.grad(objective, argnums=1, has_aux=True)
     gradient, _ = in_W(al, W, V, state, train_batch, key, detach=al.detach)
@@ -245,13 +314,20 @@ def outer_loss(
 
 
 def hypergradient(
-    V: Params, al: AutoLoss, W: Params, state: TrainState, opt_state, train_pass: Pass, val_batch: Batch
+    V: Params,
+    al: AutoLoss,
+    W: Params,
+    state: TrainState,
+    opt_state,
+    train_pass: Pass,
+    val_batch: Batch,
 ) -> Params:
-    """grad_V of `outer_loss`, exact, by the chain rule: the forward pass of the train batch serves all of it.
+    """grad_V of `outer_loss`, exact, by the chain rule: the forward pass of the train batch
+    serves all of it.
 
-    With z the output of the train batch, J = dz/dW and r(V) = dL_train/dz: grad_W L_train = J' r(V), and with
-    v = grad_W L_val at W*, what V does through W* is -xi (dr/dV)' J P v. Nothing is differentiated twice through
-    the recommender.
+    With z the output of the train batch, J = dz/dW and r(V) = dL_train/dz: grad_W L_train = J'
+    r(V), and with v = grad_W L_val at W*, what V does through W* is -xi (dr/dV)' J P v. Nothing
+    is differentiated twice through the recommender.
     """
     if not al.xi:  # first order: the direct term
         return jax.grad(val_objective, argnums=2)(al, W, V, state, val_batch)
@@ -263,11 +339,15 @@ def hypergradient(
     return jax.tree.map(lambda d, t: d - al.xi * t, direct, through)
 
 
-def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch | None = None) -> TrainState:
-    """Algorithm 1: W descends grad_W L_train(W, V), lines 5-6; where a batch of val is given, V moves first, lines 2-4.
+def train_step(
+    al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch | None = None
+) -> TrainState:
+    """Algorithm 1: W descends grad_W L_train(W, V), lines 5-6; where a batch of val is given, V
+    moves first, lines 2-4.
 
-    Both look at one forward pass of the train batch, over the rows of these batches alone. SLF's V descends L_train too.
-    The running batch statistics of both networks move here: once a step, whatever f is.
+    Both look at one forward pass of the train batch, over the rows of these batches alone. SLF's
+    V descends L_train too. The running batch statistics of both networks move here: once a step,
+    whatever f is.
     """
     looked_at = () if val_batch is None else (val_batch["x"],)
 
@@ -288,8 +368,12 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch |
     return advance(al, state, gradient, batch["x"], *looked_at)
 
 
-def advance(al: AutoLoss, state: TrainState, gradient: Callable[..., Any], x, *looked_at) -> TrainState:
-    """The state after one step of W along `gradient`, whose aux is (statistics of W, the controller, Metrics)."""
+def advance(
+    al: AutoLoss, state: TrainState, gradient: Callable[..., Any], x, *looked_at
+) -> TrainState:
+    """The state after one step of W along `gradient`, whose aux is (statistics of W, the
+    controller, Metrics).
+    """
     W, opt_state, (stats, controller, metrics) = al.drs_tx.step(
         state.drs.params, state.drs.opt_state, state.lr_scale, gradient, x, *looked_at
     )
@@ -308,11 +392,17 @@ def descend(tx: optax.GradientTransformation, network: Network, gradient: Params
 
 
 def settle(al: AutoLoss, state: TrainState) -> TrainState:
-    """The state with every row of W up to date, for whoever reads it whole: evaluation, a change of rate, export."""
+    """The state with every row of W up to date, for whoever reads it whole: evaluation, a change
+    of rate, export.
+    """
     W, opt_state = al.drs_tx.settle(state.drs.params, state.drs.opt_state, state.lr_scale)
     return state.replace(drs=state.drs.replace(params=W, opt_state=opt_state))
 
 
-def mean_policy(al: AutoLoss, V: Params, stats: Params, logits: jax.Array, batch: Batch) -> jax.Array:
-    """Alpha [B, N] of a controller in evaluation mode, at logits [B, C] and a batch's y and seen; without noise."""
+def mean_policy(
+    al: AutoLoss, V: Params, stats: Params, logits: jax.Array, batch: Batch
+) -> jax.Array:
+    """Alpha [B, N] of a controller in evaluation mode, at logits [B, C] and a batch's y and
+    seen; without noise.
+    """
     return jnp.exp(_apply(al.controller, V, stats, None, *_inputs(batch, probabilities(logits)))[0])

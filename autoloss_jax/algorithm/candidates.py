@@ -21,22 +21,27 @@ class Candidate(NamedTuple):
 
 
 def parse(spec: str) -> Loss:
-    """A loss from its name and parameters, as "ce" or "focal(gamma=1.0)", or the user's own, as "package.module:name".
+    """A loss from its name and parameters, as "ce" or "focal(gamma=1.0)", or the user's own, as
+    "package.module:name".
 
-    UserError for an unknown name or parameter (it lists the known), and for a malformed value or one out of
-    range.
+    UserError for an unknown name or parameter (it lists the known), and for a malformed value or
+    one out of range.
     """
     return _parse(spec, {}).loss
 
 
 def candidate(spec: str) -> Candidate:
-    """The same with l2 among the parameters, as "ce(l2=0.05)": every candidate may bring L2 with it."""
+    """The same with l2 among the parameters, as "ce(l2=0.05)": every candidate may bring L2 with
+    it.
+    """
     return _parse(spec, {"l2": (float, 0.0)})
 
 
 def _parse(spec: str, more: dict[str, tuple[Any, Any]]) -> Candidate:
     where = f"loss {spec!r}"
-    function, values = specs.parse(where, spec, losses.LOSSES, lambda loss: _parameters(where, loss) | more)
+    function, values = specs.parse(
+        where, spec, losses.LOSSES, lambda loss: _parameters(where, loss) | more
+    )
     l2 = values.pop("l2", 0.0)
     if l2 < 0:
         raise UserError(f"{where}: wants l2 >= 0")
@@ -44,7 +49,9 @@ def _parse(spec: str, more: dict[str, tuple[Any, Any]]) -> Candidate:
     if ":" in spec:
         return Candidate(_checked(where, loss), l2)
     if values:  # one out of range is said here, not at the first step
-        jax.eval_shape(loss, jax.ShapeDtypeStruct((1, 1), "float32"), jax.ShapeDtypeStruct((1,), "int32"))
+        jax.eval_shape(
+            loss, jax.ShapeDtypeStruct((1, 1), "float32"), jax.ShapeDtypeStruct((1,), "int32")
+        )
     return Candidate(loss, l2)
 
 
@@ -53,12 +60,15 @@ def _parameters(where: str, loss: Loss) -> dict[str, tuple[Any, Any]]:
         inspect.signature(loss).bind(None, None)
     except (TypeError, ValueError):
         raise UserError(
-            f"{where}: wants a function of (logits [B, C], labels int32[B]) to a loss [B]; further parameters are for keywords "
+            f"{where}: wants a function of (logits [B, C], labels int32[B]) to a loss [B]; "
+            "further parameters are for keywords "
             "and have defaults, as gamma in: def focal(logits, labels, *, gamma: float = 2.0)"
         ) from None
     if "l2" in inspect.signature(loss).parameters:
         raise UserError(
-            f"{where}: l2 is what any candidate may bring with it; give its own parameter another name"
+            f"{where}: l2 is what any candidate may bring with it; give its own parameter "
+            "another "
+            "name"
         )
     return {
         name: (p.annotation if specs.readable(p.annotation) else float, p.default)

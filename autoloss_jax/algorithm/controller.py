@@ -15,7 +15,9 @@ WIDTH = 8  # of the vector of a value that is seen
 
 
 def beginning(start: float, num_losses: int) -> nn.initializers.Initializer:
-    """Logits [N] of which the softmax gives the first loss the weight `start`, the others the rest alike; 0: all alike."""
+    """Logits [N] of which the softmax gives the first loss the weight `start`, the others the
+    rest alike; 0: all alike.
+    """
     odds = start / (1 - start) * (num_losses - 1) or 1.0  # 1 for a pool of one, too
     return nn.initializers.constant(math.log(odds) * np.eye(num_losses)[0])
 
@@ -23,9 +25,10 @@ def beginning(start: float, num_losses: int) -> nn.initializers.Initializer:
 class Controller(nn.Module):
     """The paper's controller: an MLP on the label and the prediction of each example.
 
-    Its input is [y, p] (2 wide) for one logit and [one-hot y, softmax] (2 C wide) for C. The output layer starts
-    at zero, so that the first mixture is the uniform one, or gives the first loss the weight `start`. Beyond the paper
-    it may see K fields of the example, each as a vector that starts at zero: a value that taught it nothing changes nothing.
+    Its input is [y, p] (2 wide) for one logit and [one-hot y, softmax] (2 C wide) for C. The
+    output layer starts at zero, so that the first mixture is the uniform one, or gives the first
+    loss the weight `start`. Beyond the paper it may see K fields of the example, each as a
+    vector that starts at zero: a value that taught it nothing changes nothing.
     """
 
     num_losses: int
@@ -52,13 +55,17 @@ class Controller(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Several controllers, each searched on rows of its own: alpha is the mean of theirs (cross-fitting)."""
+    """Several controllers, each searched on rows of its own: alpha is the mean of theirs
+    (cross-fitting).
+    """
 
     member: Controller
     size: int
 
     @nn.compact
-    def __call__(self, labels: jax.Array, y_hat: jax.Array, *seen: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, labels: jax.Array, y_hat: jax.Array, *seen: jax.Array, train: bool
+    ) -> jax.Array:
         """As the members; a parameter is [size, ...], one of each member."""
         members = nn.vmap(
             lambda member: member(labels, y_hat, *seen, train=train),
@@ -99,7 +106,9 @@ class Static(nn.Module):
         """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
         # a parameter, though nothing moves it, so that one compiled program serves all weights
         alpha = self.param("alpha", lambda _: jnp.asarray(self.weights) / sum(self.weights))
-        return jnp.broadcast_to(jnp.log(jnp.maximum(alpha, 1e-30)), (labels.shape[0], len(self.weights)))
+        return jnp.broadcast_to(
+            jnp.log(jnp.maximum(alpha, 1e-30)), (labels.shape[0], len(self.weights))
+        )
 
 
 class Uniform(nn.Module):
@@ -110,4 +119,6 @@ class Uniform(nn.Module):
     @nn.compact
     def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
         """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
-        return jnp.full((labels.shape[0], self.num_losses), -jnp.log(float(self.num_losses)), y_hat.dtype)
+        return jnp.full(
+            (labels.shape[0], self.num_losses), -jnp.log(float(self.num_losses)), y_hat.dtype
+        )

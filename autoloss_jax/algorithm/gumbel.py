@@ -1,4 +1,5 @@
-"""From alpha to weights p over the candidate losses: which losses an example is trained on, Section 3.3.
+"""From alpha to weights p over the candidate losses: which losses an example is trained on, Section
+3.3.
 
 Shapes: B batch, N candidate losses.
 """
@@ -7,8 +8,12 @@ import jax
 import jax.numpy as jnp
 
 
-def annealed_temperature(step: jax.Array, *, floor: float = 0.01, horizon: int = 19_800) -> jax.Array:
-    """Tau = max(floor, 1 - (1 - floor) t / horizon); the defaults are max(0.01, 1 - 0.00005 t), Section 3.3."""
+def annealed_temperature(
+    step: jax.Array, *, floor: float = 0.01, horizon: int = 19_800
+) -> jax.Array:
+    """Tau = max(floor, 1 - (1 - floor) t / horizon); the defaults are max(0.01, 1 - 0.00005 t),
+    Section 3.3.
+    """
     return jnp.maximum(floor, 1.0 - (1.0 - floor) / horizon * step)
 
 
@@ -18,8 +23,12 @@ def alpha_weights(key: jax.Array, log_alpha: jax.Array, tau: jax.Array) -> jax.A
     return jnp.exp(log_alpha)
 
 
-def gumbel_softmax(key: jax.Array, log_alpha: jax.Array, tau: jax.Array, *, hard: bool = False) -> jax.Array:
-    """A relaxed one-hot choice of a loss per example, Eq. (10); straight-through if `hard`, Eq. (9). [B, N] -> [B, N]."""
+def gumbel_softmax(
+    key: jax.Array, log_alpha: jax.Array, tau: jax.Array, *, hard: bool = False
+) -> jax.Array:
+    """A relaxed one-hot choice of a loss per example, Eq. (10); straight-through if `hard`, Eq.
+    (9). [B, N] -> [B, N].
+    """
     noise = jax.random.gumbel(key, log_alpha.shape, log_alpha.dtype)
     p = jax.nn.softmax((log_alpha + noise) / tau, axis=-1)
     if not hard:

@@ -1,11 +1,13 @@
-"""Candidate losses l_i(y, y_hat) of Eq. (8): (logits, labels int[B]) -> [B], unreduced, entropies in nats.
+"""Candidate losses l_i(y, y_hat) of Eq. (8): (logits, labels int[B]) -> [B], unreduced,
+entropies in nats.
 
-The last three rank: an example's loss looks at the others of its batch, and it is still the example's own to weigh.
+The last three rank: an example's loss looks at the others of its batch, and it is still the
+example's own to weigh.
 
-One logit [B, 1] is a binary task (sigmoid), C >= 3 logits [B, C] are C classes (softmax). Each loss is
-written once for both, over K classes (K = 2 for one logit), and is finite with its first two derivatives
-for logits in [-100, 100] in float32: every logarithm goes through log_sigmoid or log_softmax. A parameter
-out of its range is a UserError, since it would be a NaN in training.
+One logit [B, 1] is a binary task (sigmoid), C >= 3 logits [B, C] are C classes (softmax). Each
+loss is written once for both, over K classes (K = 2 for one logit), and is finite with its first
+two derivatives for logits in [-100, 100] in float32: every logarithm goes through log_sigmoid or
+log_softmax. A parameter out of its range is a UserError, since it would be a NaN in training.
 """
 
 from collections.abc import Callable
@@ -54,9 +56,11 @@ def focal(logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0) -> jax.Ar
 
 
 def kl(logits: jax.Array, labels: jax.Array, *, epsilon: float = 0.05) -> jax.Array:
-    """KL(q || p) against smoothed labels q = (1 - epsilon) one-hot + epsilon / K; epsilon in [1e-6, 0.99].
+    """KL(q || p) against smoothed labels q = (1 - epsilon) one-hot + epsilon / K; epsilon in [1e-6,
+    0.99].
 
-    Against hard labels KL is cross-entropy itself (`kl_exact`), so that the paper's KL cannot be that.
+    Against hard labels KL is cross-entropy itself (`kl_exact`), so that the paper's KL cannot be
+    that.
     """
     _require("kl", 1e-6, 0.99, epsilon=epsilon)
     logp = log_probs(logits)
@@ -85,14 +89,21 @@ def _smoothed(labels: jax.Array, logp: jax.Array, epsilon: float) -> tuple[jax.A
 def hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """max(0, 1 - s z) for one logit, s = +-1; max(0, 1 + max_{j != y} z_j - z_y) for several.
 
-    Crammer & Singer, 2001. At the kink and at ties the derivative is the mean of its one-sided values.
+    Crammer & Singer, 2001. At the kink and at ties the derivative is the mean of its one-sided
+    values.
     """
-    z = jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1) if logits.shape[-1] == 1 else logits
+    z = (
+        jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1)
+        if logits.shape[-1] == 1
+        else logits
+    )
     return jnp.maximum(0.0, 1.0 + _margin(z, labels))
 
 
 def hinge_prob(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """max(0, 1 + max_{j != y} p_j - p_y), Keras's categorical hinge; binary: max(0, 1 - s (2 p - 1))."""
+    """max(0, 1 + max_{j != y} p_j - p_y), Keras's categorical hinge; binary: max(0, 1 - s (2 p -
+    1)).
+    """
     return jnp.maximum(0.0, 1.0 + _margin(jnp.exp(log_probs(logits)), labels))
 
 
@@ -132,14 +143,17 @@ def gce(logits: jax.Array, labels: jax.Array, *, q: float = 0.7) -> jax.Array:
 def asymmetric_ce(
     logits: jax.Array, labels: jax.Array, *, positive: float = 1.0, negative: float = 1.0
 ) -> jax.Array:
-    """Cross-entropy weighted by `negative` where the label is 0, by `positive` elsewhere; in [0, 1e6]."""
+    """Cross-entropy weighted by `negative` where the label is 0, by `positive` elsewhere; in [0,
+    1e6].
+    """
     _require("asymmetric_ce", 0, 1e6, positive=positive)
     _require("asymmetric_ce", 0, 1e6, negative=negative)
     return jnp.where(labels == 0, negative, positive) * ce(logits, labels)
 
 
 def ordinal(logits: jax.Array, labels: jax.Array, *, spread: float = 0.1) -> jax.Array:
-    """KL(q || p) against q = 1 - 2 spread on the label and `spread` on each neighbouring class; spread in [1e-6, 0.5].
+    """KL(q || p) against q = 1 - 2 spread on the label and `spread` on each neighbouring class;
+    spread in [1e-6, 0.5].
 
     For classes in an order, as stars are. At an end what has no neighbour stays on the label.
     """
@@ -152,9 +166,11 @@ def ordinal(logits: jax.Array, labels: jax.Array, *, spread: float = 0.1) -> jax
 
 
 def missing_ce(logits: jax.Array, labels: jax.Array, *, rate: float = 0.3) -> jax.Array:
-    """Cross-entropy where each label above 0 was lost, and reads 0, with probability `rate`; in [0, 0.99].
+    """Cross-entropy where each label above 0 was lost, and reads 0, with probability `rate`; in [0,
+    0.99].
 
-    The forward correction of Patrini et al., CVPR 2017, for conversions that have not arrived yet: p is of the true label.
+    The forward correction of Patrini et al., CVPR 2017, for conversions that have not arrived
+    yet: p is of the true label.
     """
     _require("missing_ce", 0, 0.99, rate=rate)
     logp = log_probs(logits)
@@ -164,7 +180,8 @@ def missing_ce(logits: jax.Array, labels: jax.Array, *, rate: float = 0.3) -> ja
 
 
 def flipped_ce(logits: jax.Array, labels: jax.Array, *, rate: float = 0.1) -> jax.Array:
-    """Cross-entropy where each label was replaced by another class, any alike, with probability `rate`; in [1e-6, 0.99].
+    """Cross-entropy where each label was replaced by another class, any alike, with probability
+    `rate`; in [1e-6, 0.99].
 
     The forward correction of Patrini et al., CVPR 2017: p is of the true label.
     """
@@ -172,13 +189,17 @@ def flipped_ce(logits: jax.Array, labels: jax.Array, *, rate: float = 0.1) -> ja
     logp = log_probs(logits)
     log_py = log_p(logits, labels)
     log_others = jax.nn.logsumexp(logp, axis=-1, where=one_hot(labels, logp) == 0)
-    return -jnp.logaddexp(jnp.log1p(-rate) + log_py, jnp.log(rate / (logp.shape[-1] - 1)) + log_others)
+    return -jnp.logaddexp(
+        jnp.log1p(-rate) + log_py, jnp.log(rate / (logp.shape[-1] - 1)) + log_others
+    )
 
 
 def pairwise(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean over the batch's members j of another label of softplus(-(s_i - s_j)), s the score of i's label; 0 without any.
+    """Mean over the batch's members j of another label of softplus(-(s_i - s_j)), s the score of
+    i's label; 0 without any.
 
-    RankNet's pairs (Burges et al., 2005), as combined with cross-entropy by Lin et al., KDD 2024. O(B^2).
+    RankNet's pairs (Burges et al., 2005), as combined with cross-entropy by Lin et al., KDD
+    2024. O(B^2).
     """
     scores, y, own = _scores(logits, labels)
     other = labels[:, None] != labels
@@ -187,7 +208,8 @@ def pairwise(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def generative(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """-log of the softmax over the batch's members of the score of i's label, at i: JRC's second term.
+    """-log of the softmax over the batch's members of the score of i's label, at i: JRC's second
+    term.
 
     Sheng et al., KDD 2023, with the whole batch as context.
     """
@@ -196,12 +218,16 @@ def generative(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def listwise(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """`generative` where the label is above 0, else 0: the softmax loss of a list with several positives."""
+    """`generative` where the label is above 0, else 0: the softmax loss of a list with several
+    positives.
+    """
     return jnp.where(labels > 0, generative(logits, labels), 0.0)
 
 
 def ranks(loss: Loss, num_outputs: int) -> bool:
-    """Whether a loss looks at the other examples of the batch, as found by taking some together and one by one."""
+    """Whether a loss looks at the other examples of the batch, as found by taking some together
+    and one by one.
+    """
     logits = jax.random.normal(jax.random.key(0), (16, num_outputs))
     labels = jnp.arange(16) % max(num_outputs, 2)
 
@@ -214,7 +240,9 @@ def ranks(loss: Loss, num_outputs: int) -> bool:
 
 
 def _scores(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(Scores of the K labels [B, K], one-hot labels [B, K], the label's score [B]); one logit scores its labels -z and z."""
+    """(Scores of the K labels [B, K], one-hot labels [B, K], the label's score [B]); one logit
+    scores its labels -z and z.
+    """
     scores = jnp.concatenate([-logits, logits], axis=-1) if logits.shape[-1] == 1 else logits
     y = one_hot(labels, scores)
     return scores, y, jnp.sum(y * scores, axis=-1)

@@ -1,13 +1,16 @@
-"""Static weights of the losses by meta-learning in the manner of MeLU (Lee et al., KDD 2019): our adaptation.
+"""Static weights of the losses by meta-learning in the manner of MeLU (Lee et al., KDD 2019):
+our adaptation.
 
-MeLU learns a recommender to start from: for each user the decision layers alone take one step on a support set, the
-embeddings stay, and all parameters then descend the loss of the query set at the adapted layers. The paper lists it as a
-baseline and does not say how it learns weights of losses. Here the weights V (theta, one simplex for all examples) are
-meta-parameters: the inner step descends their mixture on a support batch, and the outer loss is `method.val_objective`,
-cross-entropy unless it says otherwise, on a query batch. There are no users as tasks: a task is a training batch, its
-even rows the support and its odd ones the query of W; the query of V is a batch of its share of validation, so that
-rows of validation teach V alone, as in every method here. Both gradients are exact; MeLU's code drops the second order.
-`xi` is the inner rate. W is thrown away in the end: a recommender is trained from its start under the weights found.
+MeLU learns a recommender to start from: for each user the decision layers alone take one step on
+a support set, the embeddings stay, and all parameters then descend the loss of the query set at
+the adapted layers. The paper lists it as a baseline and does not say how it learns weights of
+losses. Here the weights V (theta, one simplex for all examples) are meta-parameters: the inner
+step descends their mixture on a support batch, and the outer loss is `method.val_objective`,
+cross-entropy unless it says otherwise, on a query batch. There are no users as tasks: a task is
+a training batch, its even rows the support and its odd ones the query of W; the query of V is a
+batch of its share of validation, so that rows of validation teach V alone, as in every method
+here. Both gradients are exact; MeLU's code drops the second order. `xi` is the inner rate. W is
+thrown away in the end: a recommender is trained from its start under the weights found.
 """
 
 from typing import Any
@@ -18,12 +21,18 @@ from autoloss_jax.algorithm import autoloss
 from autoloss_jax.algorithm.autoloss import AutoLoss, Batch, Params, TrainState
 
 
-def adapted(al: AutoLoss, W: Params, V: Params, state: TrainState, support: Batch) -> tuple[Params, Any]:
-    """(W', what else the pass gave): W after the inner step of plain SGD, in the dense layers and not in the rows."""
+def adapted(
+    al: AutoLoss, W: Params, V: Params, state: TrainState, support: Batch
+) -> tuple[Params, Any]:
+    """(W', what else the pass gave): W after the inner step of plain SGD, in the dense layers
+    and not in the rows.
+    """
     key = autoloss.stream(state.key, state.step, "train")
 
     def loss(dense):
-        return autoloss.objective(al, {**W, "dense": dense}, V, state, support, key, detach=al.detach)
+        return autoloss.objective(
+            al, {**W, "dense": dense}, V, state, support, key, detach=al.detach
+        )
 
     gradient, aux = jax.grad(loss, has_aux=True)(W["dense"])
     return {**W, "dense": jax.tree.map(lambda w, g: w - al.xi * g, W["dense"], gradient)}, aux
@@ -32,13 +41,18 @@ def adapted(al: AutoLoss, W: Params, V: Params, state: TrainState, support: Batc
 def outer_loss(
     V: Params, W: Params, al: AutoLoss, state: TrainState, support: Batch, query: Batch
 ) -> tuple[jax.Array, Any]:
-    """(The loss of the query at the adapted W, what else the inner pass gave): what V and W minimise."""
+    """(The loss of the query at the adapted W, what else the inner pass gave): what V and W
+    minimise.
+    """
     W_adapted, aux = adapted(al, W, V, state, support)
     return autoloss.val_objective(al, W_adapted, V, state, query), aux
 
 
-def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch | None = None) -> TrainState:
-    """W descends its outer gradient; where a batch of val is given, V descends its own first, at the same inner step.
+def train_step(
+    al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch | None = None
+) -> TrainState:
+    """W descends its outer gradient; where a batch of val is given, V descends its own first, at
+    the same inner step.
 
     The running batch statistics are those of the support.
     """
@@ -49,11 +63,13 @@ def train_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch |
         controller = state.controller
         if val_batch is not None:
             val = {**val_batch, "x": val_x[0]}
-            grad_V, _ = jax.grad(outer_loss, has_aux=True)(controller.params, W, al, state, support, val)
+            grad_V, _ = jax.grad(outer_loss, has_aux=True)(
+                controller.params, W, al, state, support, val
+            )
             controller = autoloss.descend(al.controller_tx, controller, grad_V)
-        grad_W, ((stats, controller_stats), metrics) = jax.grad(outer_loss, argnums=1, has_aux=True)(
-            controller.params, W, al, state, support, query
-        )
+        grad_W, ((stats, controller_stats), metrics) = jax.grad(
+            outer_loss, argnums=1, has_aux=True
+        )(controller.params, W, al, state, support, query)
         return grad_W, (stats, controller.replace(stats=controller_stats), metrics)
 
     return autoloss.advance(al, state, gradient, batch["x"], *looked_at)

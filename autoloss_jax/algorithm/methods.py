@@ -30,28 +30,35 @@ class Method:
 
     @property
     def has_controller(self) -> bool:
-        """Whether weights come from something learnt, here or in another run; else they are given."""
+        """Whether weights come from something learnt, here or in another run; else they are
+        given.
+        """
         return self.controller in (Controller, SharedVector)
 
 
 def resolve(method: config.Method) -> tuple[Method, dict[str, candidates.Candidate]]:
-    """The row and the candidates that a config names. A loss's name is a method: a pool of one, uniformly weighted."""
+    """The row and the candidates that a config names. A loss's name is a method: a pool of one,
+    uniformly weighted.
+    """
     if method.name not in METHODS:
         known, name = [*METHODS, *losses.LOSSES], method.name.split("(")[0]
         if name not in losses.LOSSES and ":" not in name:
             raise UserError(
-                f"--config.method.name={method.name!r}: not a method or a loss: {', '.join(known)}{settings.nearest(method.name, known)}"
+                f"--config.method.name={method.name!r}: not a method or a loss: "
+                f"{', '.join(known)}{settings.nearest(method.name, known)}"
             )
         return METHODS["al1"], candidates.parse_pool((method.name,))
     row = METHODS["static" if method.name == "melu" and method.static else method.name]
     if row.searches and val_loss(method) and method.xi == 0:
         raise UserError(
-            f"--config.method.xi=0 with val_objective={method.val_objective!r}: the validation loss then depends on V through nothing, and the "
+            f"--config.method.xi=0 with val_objective={method.val_objective!r}: the validation "
+            "loss then depends on V through nothing, and the "
             "controller's gradient is identically zero; set xi > 0, or val_objective='mixture'"
         )
     if method.name in FROZEN and not method.transfer_from:
         raise UserError(
-            f"--config.method.transfer_from: {method.name} wants the workdir of the run whose controller it takes"
+            f"--config.method.transfer_from: {method.name} wants the workdir of the run whose "
+            "controller it takes"
         )
     if method.name in FROZEN and policy(method) in ("mean", "replay"):
         row = dataclasses.replace(row, weights=gumbel.alpha_weights)
@@ -59,9 +66,12 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, candidates.Candida
         row = dataclasses.replace(row, weights=functools.partial(gumbel.gumbel_softmax, hard=True))
     pool = candidates.parse_pool(method.pool)
     weights = method.static
-    if row.controller is Static and (len(weights) != len(pool) or min(weights) < 0 or not sum(weights) > 0):
+    if row.controller is Static and (
+        len(weights) != len(pool) or min(weights) < 0 or not sum(weights) > 0
+    ):
         raise UserError(
-            f"--config.method.static={weights!r}: {method.name} wants a weight for each of {', '.join(pool)}, none "
+            f"--config.method.static={weights!r}: {method.name} wants a weight for each of "
+            f"{', '.join(pool)}, none "
             "negative and not all zero"
         )
     return row, pool
@@ -78,20 +88,26 @@ def val_loss(method: config.Method) -> autoloss.Loss | None:
 
 
 def policy(method: config.Method) -> str:
-    """What a frozen controller does. Searched for the same data it is worth most replayed (docs/research.md)."""
+    """What a frozen controller does. Searched for the same data it is worth most replayed
+    (docs/research.md).
+    """
     if method.policy != "auto":
         return method.policy
     return "replay" if method.name == "retrain" else "sample"
 
 
 def seen(method: config.Method, schema: Schema) -> list[tuple[int, int, int]]:
-    """Of the fields that the method's controller sees, (slot, first id, number of rows) each; none where it sees no example."""
+    """Of the fields that the method's controller sees, (slot, first id, number of rows) each;
+    none where it sees no example.
+    """
     if resolve(method)[0].controller is not Controller:
         return []
     return [schema.place(name, "--config.method.sees") for name in method.sees]
 
 
-def controller(method: config.Method, row: Method, num_losses: int, sees: tuple[int, ...] = ()) -> nn.Module:
+def controller(
+    method: config.Method, row: Method, num_losses: int, sees: tuple[int, ...] = ()
+) -> nn.Module:
     """The controller module of a row, which sees fields of so many values."""
     if row.controller is Controller:
         one = Controller(

@@ -1,4 +1,6 @@
-"""The program that trains: blocks of Algorithm 1 over a feed of batches, for one state, or for many at once."""
+"""The program that trains: blocks of Algorithm 1 over a feed of batches, for one state, or for
+many at once.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -14,7 +16,9 @@ from autoloss_jax.distributed import sharding
 
 
 class Feed(Protocol):
-    """Where batches come from; both functions are traced, and give the batch of a step (of a controller's step)."""
+    """Where batches come from; both functions are traced, and give the batch of a step (of a
+    controller's step).
+    """
 
     @property
     def mesh(self) -> jax.sharding.Mesh:
@@ -37,7 +41,8 @@ NEVER = np.int32(np.iinfo(np.int32).max)  # no training has so many steps
 def train_block(
     al: AutoLoss, feed: Feed, every: int, step: Step = autoloss.train_step
 ) -> Callable[..., TrainState]:
-    """Algorithm 1 over a feed, jitted: (state, source, stop, searched) -> the state at step `stop`. The state is given away.
+    """Algorithm 1 over a feed, jitted: (state, source, stop, searched) -> the state at step
+    `stop`. The state is given away.
 
     V stands still from step `searched` on; left out, it never does.
     """
@@ -50,14 +55,18 @@ def train_block(
 
 
 def train_members(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainState]:
-    """The same for states stacked by `stack`, which advance together: seeds, controllers, learning rates (`lr_scale`).
+    """The same for states stacked by `stack`, which advance together: seeds, controllers,
+    learning rates (`lr_scale`).
 
-    Each draws the batches and the noise that its own key gives, as if it were alone. The feed must be on the device.
+    Each draws the batches and the noise that its own key gives, as if it were alone. The feed
+    must be on the device.
     """
     al = dataclasses.replace(al, drs_tx=al.drs_tx.vectorised())
 
     def block(states, source, stop):
-        axes = jax.tree_util.tree_map_with_path(lambda path, _: None if _shared(path) else 0, states)
+        axes = jax.tree_util.tree_map_with_path(
+            lambda path, _: None if _shared(path) else 0, states
+        )
 
         def one(state):
             return algorithm1(al, feed, every, autoloss.train_step, state, source, stop, NEVER)
@@ -77,10 +86,11 @@ def algorithm1(
     stop: jax.Array,
     searched: jax.Array | np.int32,
 ) -> TrainState:
-    """From the state's step to `stop`, in one program: V moves before W in every `every`-th step, before step `searched`.
+    """From the state's step to `stop`, in one program: V moves before W in every `every`-th
+    step, before step `searched`.
 
-    The loops' lengths are not compiled in, so that cutting a run into other blocks changes no bit; and both updates
-    are loops, never branches, which would copy the table.
+    The loops' lengths are not compiled in, so that cutting a run into other blocks changes no
+    bit; and both updates are loops, never branches, which would copy the table.
     """
 
     def train(state):
@@ -106,7 +116,9 @@ def algorithm1(
 
 
 def stack(states: Sequence[TrainState]) -> TrainState:
-    """States of one step and one shape as one, every array [members, ...] but the counts of steps, which they share."""
+    """States of one step and one shape as one, every array [members, ...] but the counts of
+    steps, which they share.
+    """
     return jax.tree_util.tree_map_with_path(
         lambda path, *leaves: leaves[0] if _shared(path) else jnp.stack(leaves), *states
     )
@@ -114,7 +126,9 @@ def stack(states: Sequence[TrainState]) -> TrainState:
 
 def member(states: TrainState, index: int) -> TrainState:
     """One of the stacked states."""
-    return jax.tree_util.tree_map_with_path(lambda path, a: a if _shared(path) else a[index], states)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, a: a if _shared(path) else a[index], states
+    )
 
 
 def _shared(path: Any) -> bool:

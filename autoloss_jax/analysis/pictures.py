@@ -1,4 +1,6 @@
-"""Pictures of a run's controller: its weights, the loss that they make, what it came to prefer, its signal."""
+"""Pictures of a run's controller: its weights, the loss that they make, what it came to prefer,
+its signal.
+"""
 
 import functools
 from pathlib import Path
@@ -20,27 +22,39 @@ from autoloss_jax.training.controller_checkpoints import Snapshot
 
 
 def of(workdir: Path) -> dict[str, Figure]:
-    """Name -> figure of a run: weights, loss, movement, and signal if it was measured. UserError without a controller."""
+    """Name -> figure of a run: weights, loss, movement, and signal if it was measured. UserError
+    without a controller.
+    """
     loaded = checkpoint.load(checkpoint.newest(workdir / "best"))
     if not methods.resolve(loaded.cfg.method)[0].has_controller:
-        raise UserError(f"{workdir}: its method, {loaded.cfg.method.name}, has no controller to picture")
+        raise UserError(
+            f"{workdir}: its method, {loaded.cfg.method.name}, has no controller to picture"
+        )
     learned = _some(controller_checkpoints.read(workdir)) or _frozen(loaded)
     figures = _curves(loaded, learned) | _by_value(loaded, workdir, *list(learned.values())[-1])
     records = report.read_log(workdir / "metrics.jsonl")
     if records:
         step = np.array([r["step"] for r in records])
         panels = [
-            Curves(what, step, {loss: np.array([r[key][loss] for r in records]) for loss in loaded.pool})
+            Curves(
+                what,
+                step,
+                {loss: np.array([r[key][loss] for r in records]) for loss in loaded.pool},
+            )
             for what, key in (
                 ("mean weight alpha of a batch", "alpha"),
                 ("how often a loss had the largest weight", "share"),
             )
         ]
-        figures["movement"] = plots.movement(f"{_name(loaded)}: what the controller prefers", panels)
+        figures["movement"] = plots.movement(
+            f"{_name(loaded)}: what the controller prefers", panels
+        )
     measured = [(r["step"], r["signal"]) for r in records if r.get("signal") is not None]
     if measured:
         title = f"{_name(loaded)}: cosine between hypergradients on two batches of validation"
-        figures["signal"] = plots.signal(title, *(np.array(column) for column in zip(*measured, strict=True)))
+        figures["signal"] = plots.signal(
+            title, *(np.array(column) for column in zip(*measured, strict=True))
+        )
     return figures
 
 
@@ -59,14 +73,16 @@ def _name(loaded: Loaded) -> str:
 
 
 def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figure]:
-    """Weights over the prediction, and the loss and the gradient that they make, beside cross-entropy's.
+    """Weights over the prediction, and the loss and the gradient that they make, beside
+    cross-entropy's.
 
-    No loss is shown of a pool with one that looks at a whole batch: it is not a function of the prediction. Fields that the
-    controller sees have a value that it does not know.
+    No loss is shown of a pool with one that looks at a whole batch: it is not a function of the
+    prediction. Fields that the controller sees have a value that it does not know.
     """
     al, classes = loaded.al, loaded.schema.num_classes
     weigh, mix = (
-        jax.jit(functools.partial(f, a)) for f, a in ((autoloss.mean_policy, al), (curves.mixture, al.losses))
+        jax.jit(functools.partial(f, a))
+        for f, a in ((autoloss.mean_policy, al), (curves.mixture, al.losses))
     )
     binary, weights, values, gradients = classes == 2, [], [], []
     for path in curves.paths(classes):
@@ -90,12 +106,15 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
         column = 0 if binary else path.label
         title = f"y = {path.label}"
         values.append(Curves(title, path.z, {at: m.value for at, m in mixtures.items()}))
-        gradients.append(Curves(title, path.z, {at: m.gradient[:, column] for at, m in mixtures.items()}))
+        gradients.append(
+            Curves(title, path.z, {at: m.gradient[:, column] for at, m in mixtures.items()})
+        )
     unknown = f"\nwhere {', '.join(loaded.cfg.method.sees)} is unknown" if al.seen else ""
     rest = (
         unknown
         if binary
-        else unknown + f"\nfrom wrong to right: the other {classes - 1} classes share the rest evenly"
+        else unknown
+        + f"\nfrom wrong to right: the other {classes - 1} classes share the rest evenly"
     )
     figures = {
         "weights": plots.weights(
@@ -106,7 +125,9 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
     }
     if not any(losses.ranks(loss, al.drs.num_outputs) for loss in al.losses):
         figures["loss"] = plots.losses(
-            f"{_name(loaded)}: the loss that the weights make, and its gradient with the weights held fixed{rest}",
+            f"{_name(loaded)}: the loss that the weights make, and its gradient with the "
+            "weights "
+            f"held fixed{rest}",
             "logit z" if binary else "logit of the label above the others'",
             ("loss per example", "gradient in z" if binary else "gradient in z_y"),
             [values, gradients],
@@ -115,7 +136,9 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
 
 
 def _by_value(loaded: Loaded, workdir: Path, V: Params, stats: Params) -> dict[str, Figure]:
-    """Weights at a prediction of one half, by the value of each field that the controller sees, the others unknown."""
+    """Weights at a prediction of one half, by the value of each field that the controller sees,
+    the others unknown.
+    """
     al, figures = loaded.al, {}
     for k, (name, size) in enumerate(zip(loaded.cfg.method.sees, al.seen, strict=True)):
         panels = []
@@ -125,7 +148,11 @@ def _by_value(loaded: Loaded, workdir: Path, V: Params, stats: Params) -> dict[s
             middle = jax.numpy.asarray(path.logits[[len(path.z) // 2] * size])
             alpha = np.asarray(autoloss.mean_policy(al, V, stats, middle, batch))
             panels.append(
-                Curves(f"y = {path.label}", np.arange(size), dict(zip(loaded.pool, alpha.T, strict=True)))
+                Curves(
+                    f"y = {path.label}",
+                    np.arange(size),
+                    dict(zip(loaded.pool, alpha.T, strict=True)),
+                )
             )
         what = "y_hat" if loaded.schema.num_classes == 2 else "p_y"
         figures[f"weights-{name}"] = plots.by_value(

@@ -1,4 +1,5 @@
-"""Drawings of a searched loss, from plain arrays: each function returns a figure, and writes nothing.
+"""Drawings of a searched loss, from plain arrays: each function returns a figure, and writes
+nothing.
 
 Shapes: K points along a panel's axis, N candidate losses, S steps.
 """
@@ -31,13 +32,17 @@ def png(figure: Figure) -> bytes:
 
 
 def _figure(title: str, rows: int, columns: int, **shared: Any) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(SIZE[0] * columns + 1.4, SIZE[1] * rows + 0.6), dpi=DPI, layout="constrained")
+    figure = Figure(
+        figsize=(SIZE[0] * columns + 1.4, SIZE[1] * rows + 0.6), dpi=DPI, layout="constrained"
+    )
     figure.suptitle(title, fontsize=11)
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9
+    )
 
 
 def weights(title: str, xlabel: str, panels: Sequence[Sequence[Curves]]) -> Figure:
@@ -78,8 +83,12 @@ def by_value(title: str, field: str, words: Sequence[str], panels: Sequence[Curv
     return figure
 
 
-def losses(title: str, xlabel: str, ylabels: tuple[str, str], panels: Sequence[Sequence[Curves]]) -> Figure:
-    """Losses in the first row and gradients in the second, a column a label; the last curve of each is the reference."""
+def losses(
+    title: str, xlabel: str, ylabels: tuple[str, str], panels: Sequence[Sequence[Curves]]
+) -> Figure:
+    """Losses in the first row and gradients in the second, a column a label; the last curve of
+    each is the reference.
+    """
     figure, axes = _figure(title, len(panels), len(panels[0]), sharex="col", sharey="row")
     for row, across, ylabel in zip(axes, panels, ylabels, strict=True):
         for ax, panel in zip(row, across, strict=True):
@@ -102,7 +111,9 @@ def movement(title: str, panels: Sequence[Curves]) -> Figure:
     figure, axes = _figure(title, 1, len(panels), sharey=True)
     for ax, panel in zip(axes[0], panels, strict=True):
         for name, y in panel.y.items():
-            ax.plot(panel.x, y, label=name, linewidth=1.6, marker="." if len(panel.x) < 30 else None)
+            ax.plot(
+                panel.x, y, label=name, linewidth=1.6, marker="." if len(panel.x) < 30 else None
+            )
         ax.set(xlabel="step of the recommender", ylim=(-0.02, 1.02))
         ax.set_title(panel.title, fontsize=10)
         ax.grid(alpha=0.25)

@@ -1,17 +1,22 @@
-"""A searched loss for click prediction, in numpy, PyTorch and JAX, from the table in searched_loss.json beside this file.
+"""A searched loss for click prediction, in numpy, PyTorch and JAX, from the table in
+searched_loss.json beside this file.
 
     import searched_loss
-    loss = searched_loss.torch_loss(logits, labels).mean()          # PyTorch; loss.backward() as ever
-    loss = searched_loss.jax_loss(logits, labels).mean()            # JAX; jax.grad as ever
-    values, gradients = searched_loss.value(logits, labels), searched_loss.gradient(logits, labels)      # numpy
+    loss = searched_loss.torch_loss(logits, labels).mean()  # PyTorch; loss.backward() as ever
+    loss = searched_loss.jax_loss(logits, labels).mean()    # JAX; jax.grad as ever
+    values = searched_loss.value(logits, labels)            # numpy
+    gradients = searched_loss.gradient(logits, labels)
 
-Logits z are real numbers before the sigmoid, labels are 0 or 1, of one shape; so is what comes back, in the logits'
-type, float32 or float64. The value is v(y, z) = sum_i alpha_i l_i, where a controller chose the weights alpha from (y, sigmoid z). The gradient
-is g(y, z) = sum_i alpha_i dl_i/dz with alpha held fixed, which is what the recommender was trained with. So g is not the
-derivative of v, and the functions above hand g to automatic differentiation in its place. Between the points of the
-table both are monotone cubics, beyond it straight lines; where a hinge breaks, g is that of its right-hand side.
+Logits z are real numbers before the sigmoid, labels are 0 or 1, of one shape; so is what comes
+back, in the logits' type, float32 or float64. The value is v(y, z) = sum_i alpha_i l_i, where a
+controller chose the weights alpha from (y, sigmoid z). The gradient is g(y, z) = sum_i alpha_i
+dl_i/dz with alpha held fixed, which is what the recommender was trained with. So g is not the
+derivative of v, and the functions above hand g to automatic differentiation in its place.
+Between the points of the table both are monotone cubics, beyond it straight lines; where a hinge
+breaks, g is that of its right-hand side.
 
-This file needs nothing but numpy and, for their functions, PyTorch or JAX. It may be copied with its table.
+This file needs nothing but numpy and, for their functions, PyTorch or JAX. It may be copied with
+its table.
 """
 
 import functools
@@ -87,7 +92,10 @@ def _jax_function() -> Any:
 def _table() -> dict[str, dict[str, np.ndarray]]:
     columns = ("logits", "value", "value_slope", "gradient", "gradient_slope")
     labels = json.loads(TABLE.read_text())["labels"]
-    return {label: {name: np.asarray(table[name]) for name in columns} for label, table in labels.items()}
+    return {
+        label: {name: np.asarray(table[name]) for name in columns}
+        for label, table in labels.items()
+    }
 
 
 def _floats(logits: Any) -> np.ndarray:
@@ -98,13 +106,16 @@ def _floats(logits: Any) -> np.ndarray:
 def _look_up(xp: Any, name: str, logits: Any, labels: Any) -> Any:
     """`name` at logits and labels of one shape; xp is numpy, torch or jax.numpy."""
     if logits.shape != labels.shape:
-        raise ValueError(f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} differ in shape")
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} differ in shape"
+        )
     zero, one = (interpolate(xp, _table()[label], name, logits) for label in ("0", "1"))
     return xp.where(labels == 1, one, zero)
 
 
 def interpolate(xp: Any, table: dict[str, np.ndarray], name: str, z: Any) -> Any:
-    """`name` at logits z: the cubic through two neighbours, with their slopes, and straight lines beyond the table.
+    """`name` at logits z: the cubic through two neighbours, with their slopes, and straight
+    lines beyond the table.
 
     Where a hinge breaks, two points lie on one place, and no cubic goes between them.
     """

@@ -1,4 +1,5 @@
-"""A searched loss as data: its value and gradient over the logit, at as many points as a bound on the error wants.
+"""A searched loss as data: its value and gradient over the logit, at as many points as a bound
+on the error wants.
 
 Shapes: K points of one label, N candidate losses.
 """
@@ -23,7 +24,9 @@ MOST_POINTS = 20_000
 CHUNK = 8192  # points evaluated at once
 KINKS = {losses.hinge: 1.0}  # where a loss breaks, as s z with s = +-1 the sign of the label
 
-Exact = Callable[[np.ndarray], curves.Mixture]  # logits float64[K] -> the mixture there, gradient [K]
+Exact = Callable[
+    [np.ndarray], curves.Mixture
+]  # logits float64[K] -> the mixture there, gradient [K]
 Table = dict[str, np.ndarray]
 
 
@@ -41,7 +44,9 @@ def exact(al: AutoLoss, V: Params, stats: Params, label: int) -> Exact:
             wide = jax.tree.map(lambda a: np.asarray(a, np.float64), (V, stats))
             padded = np.resize(logits, (-(-len(logits) // CHUNK), CHUNK, 1))
             parts = [jax.device_get(chunk(*wide, z)) for z in padded]
-        weights, value, gradient = (np.concatenate(p)[: len(logits)] for p in zip(*parts, strict=True))
+        weights, value, gradient = (
+            np.concatenate(p)[: len(logits)] for p in zip(*parts, strict=True)
+        )
         return curves.Mixture(weights, value, gradient[:, 0])
 
     return at
@@ -54,10 +59,11 @@ def kinks(pool: Sequence[Callable], label: int) -> list[float]:
 
 
 def tabulate(at: Exact, breaks: Sequence[float]) -> tuple[Table, dict[str, float]]:
-    """A table for `searched_loss.interpolate`, with the weights beside, and its errors, each below BOUND.
+    """A table for `searched_loss.interpolate`, with the weights beside, and its errors, each
+    below BOUND.
 
-    The errors are the largest on logits that had no part in making the table, to twice its reach. UserError if that
-    takes too many points.
+    The errors are the largest on logits that had no part in making the table, to twice its
+    reach. UserError if that takes too many points.
     """
     tolerance = BOUND / 2
     while True:
@@ -71,7 +77,9 @@ def tabulate(at: Exact, breaks: Sequence[float]) -> tuple[Table, dict[str, float
 
 
 def measure(at: Exact, table: Table) -> dict[str, float]:
-    """{"value", "gradient"}: the largest error, relative to max(1, |.|), of a table on points drawn at random."""
+    """{"value", "gradient"}: the largest error, relative to max(1, |.|), of a table on points
+    drawn at random.
+    """
     random = np.random.default_rng(0)
     z = np.concatenate([random.uniform(-r, r, 4 * CHUNK) for r in (2 * REACH, 6.0)])
     return {name: float(error.max()) for name, error in _errors(at, table, z).items()}
@@ -80,26 +88,34 @@ def measure(at: Exact, table: Table) -> dict[str, float]:
 def _errors(at: Exact, table: Table, z: np.ndarray) -> dict[str, np.ndarray]:
     mixture = at(z)
     return {
-        name: np.abs(searched_loss.interpolate(np, table, name, z) - true) / np.maximum(1, np.abs(true))
+        name: np.abs(searched_loss.interpolate(np, table, name, z) - true)
+        / np.maximum(1, np.abs(true))
         for name, true in (("value", mixture.value), ("gradient", mixture.gradient))
     }
 
 
 def _piece(at: Exact, low: float, high: float, tolerance: float) -> Table:
-    """Points from one break to the next; an interval is halved until the error at three places in it is small."""
+    """Points from one break to the next; an interval is halved until the error at three places
+    in it is small.
+    """
     x = np.arange(low, high + 0.125, 0.25)  # halves of these are exact in float32
     while True:
         table = _fit(at, x)
         width = np.diff(x)
         probes = x[:-1, None] + width[:, None] * np.array([0.25, 0.5, 0.75])
         errors = _errors(at, table, probes.ravel())
-        coarse = functools.reduce(np.maximum, errors.values()).reshape(probes.shape).max(axis=1) > tolerance
+        coarse = (
+            functools.reduce(np.maximum, errors.values()).reshape(probes.shape).max(axis=1)
+            > tolerance
+        )
         if not coarse.any():
             return table
         if len(x) > MOST_POINTS:
             raise UserError(
-                f"the controller is too steep for a table of {MOST_POINTS} points, or a loss of your own is not straight beyond "
-                f"logits of {REACH:g}; export another run's, or raise BOUND in autoloss_jax/analysis/tabulation.py"
+                f"the controller is too steep for a table of {MOST_POINTS} points, or a loss of "
+                "your own is not straight beyond "
+                f"logits of {REACH:g}; export another run's, or raise BOUND in "
+                "autoloss_jax/analysis/tabulation.py"
             )
         x = np.sort(np.concatenate([x, probes[coarse, 1]]))
 

@@ -1,4 +1,6 @@
-"""What the programs share: --config and --workdir, help, and every mistake in one line with exit code 2."""
+"""What the programs share: --config and --workdir, help, and every mistake in one line with exit
+code 2.
+"""
 
 import os
 import sys
@@ -32,22 +34,32 @@ DEFAULTS = str(Path(defaults.__file__))
 CONFIG = config_flags.DEFINE_config_file(
     "config", DEFAULTS, "a file of configs/, with :variant if it has one"
 )
-WORKDIR = flags.DEFINE_string("workdir", "", "the run's folder; empty: runs/<config>-<variant> beside you")
+WORKDIR = flags.DEFINE_string(
+    "workdir", "", "the run's folder; empty: runs/<config>-<variant> beside you"
+)
 
 
 def enter(main: Callable[[], None], module: str) -> None:
-    """Run a program whose flags and docstring are those of `module`, in as many processes as its environment tells of."""
+    """Run a program whose flags and docstring are those of `module`, in as many processes as its
+    environment tells of.
+    """
 
     def action() -> None:
         processes.join()
-        app.run(functools.partial(_prepared, main), flags_parser=functools.partial(_parse_flags, module))
+        app.run(
+            functools.partial(_prepared, main), flags_parser=functools.partial(_parse_flags, module)
+        )
 
     run(action)
 
 
 def _prepared(main: Callable[[], None], argv: Sequence[str]) -> None:
-    logging.set_verbosity(logging.FATAL)  # Orbax tells every step of a save, and raises what goes wrong
-    faulthandler.enable(2)  # absl has turned it to sys.stderr, which in several processes is another file
+    logging.set_verbosity(
+        logging.FATAL
+    )  # Orbax tells every step of a save, and raises what goes wrong
+    faulthandler.enable(
+        2
+    )  # absl has turned it to sys.stderr, which in several processes is another file
     if len(argv) > 1:
         raise UserError(f"{argv[1]}: not a flag; flags begin with --, as --workdir=DIR")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -84,8 +96,9 @@ def _parse_flags(module: str, argv: Sequence[str]) -> list[str]:
     if any(a in ("--help", "-h", "--helpfull", "--helpshort", "-help") for a in argv[1:]):
         named = [a for a in argv[1:] if a.startswith("--config=")]
         flags.FLAGS([argv[0], *named])
+        own = "".join(flags.FLAGS.module_help(m) for m in (__name__, module))
         print(
-            f"{sys.modules[module].__doc__}\n{''.join(flags.FLAGS.module_help(m) for m in (__name__, module))}\n"
+            f"{sys.modules[module].__doc__}\n{own}\n"
             f"config keys, as in {named[0][9:] if named else 'no file'}:"
         )
         print(settings.describe(CONFIG.value))
@@ -96,13 +109,16 @@ def _parse_flags(module: str, argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS([_quoted(a) for a in argv], known_only=False)
     except KeyError:
-        file, _, variant = next((a[9:] for a in argv if a.startswith("--config=")), DEFAULTS).partition(":")
+        file, _, variant = next(
+            (a[9:] for a in argv if a.startswith("--config=")), DEFAULTS
+        ).partition(":")
         known = [name for name, _, _ in settings.keys(runpy.run_path(file)["get_config"](variant))]
         for name in (a.removeprefix("--no").removeprefix("--").partition("=")[0] for a in argv[1:]):
             key = name.removeprefix("config.")
             if name.startswith("config.") and key not in known:
                 raise UserError(
-                    f"--{name}: no such config key{settings.nearest(key, known)} (--help lists them)"
+                    f"--{name}: no such config key{settings.nearest(key, known)} (--help lists "
+                    "them)"
                 ) from None
         raise
     except flags.Error as error:
@@ -110,9 +126,15 @@ def _parse_flags(module: str, argv: Sequence[str]) -> list[str]:
 
 
 def _quoted(flag: str) -> str:
-    """A pool with names of the user's own, as ce,package.module:name, as a word: the parser takes their colon for a slice."""
+    """A pool with names of the user's own, as ce,package.module:name, as a word: the parser
+    takes their colon for a slice.
+    """
     name, _, value = flag.partition("=")
-    bare = name == "--config.method.pool" and ":" in value and not value.startswith(("'", '"', "(", "["))
+    bare = (
+        name == "--config.method.pool"
+        and ":" in value
+        and not value.startswith(("'", '"', "(", "["))
+    )
     return f"{name}={value!r}" if bare else flag
 
 
@@ -140,7 +162,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(action: Callable[[], Any]) -> None:
-    """`action`, with a mistake of the user's as one line and exit code 2, and a signal as 128 + its number.
+    """`action`, with a mistake of the user's as one line and exit code 2, and a signal as 128 +
+    its number.
 
     Of several processes none outlives another that fails.
     """
@@ -159,4 +182,6 @@ def run(action: Callable[[], Any]) -> None:
     except Exception as error:
         if processes.count() == 1:
             raise
-        processes.end(1, processes.lost(error) or f"a fault of the program\n{traceback.format_exc()}")
+        processes.end(
+            1, processes.lost(error) or f"a fault of the program\n{traceback.format_exc()}"
+        )

@@ -1,4 +1,6 @@
-"""python -m autoloss_jax.cli.compare RUN [RUN ...]: a Markdown table of finished runs, mean and deviation over seeds."""
+"""python -m autoloss_jax.cli.compare RUN [RUN ...]: a Markdown table of finished runs, mean and
+deviation over seeds.
+"""
 
 import json
 import statistics
@@ -48,7 +50,9 @@ def label(result: dict[str, Any]) -> str:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """One row per (dataset, model, method) in the order given: mean ± standard deviation over its runs."""
+    """One row per (dataset, model, method) in the order given: mean ± standard deviation over
+    its runs.
+    """
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for result in results:
         groups[result["dataset"], result["model"], label(result)].append(result)
@@ -57,9 +61,13 @@ def table(results: list[dict[str, Any]]) -> str:
         "|---|---|---|---|" + "---|" * len(FIGURES),
     ]
     for (dataset, model, method), runs in groups.items():
-        cells = [_cell([run[part][name] for run in runs], digits) for part, name, digits in FIGURES.values()]
+        cells = [
+            _cell([run[part][name] for run in runs], digits)
+            for part, name, digits in FIGURES.values()
+        ]
         lines.append(
-            f"| {dataset} | {model} | {method} | {len({r['seed'] for r in runs})} | {' | '.join(cells)} |"
+            f"| {dataset} | {model} | {method} | {len({r['seed'] for r in runs})} | "
+            f"{' | '.join(cells)} |"
         )
     return "\n".join(lines)
 
@@ -75,7 +83,9 @@ def _cell(values: list[float | None], digits: int) -> str:
 def main() -> None:
     """Print the table of the runs named on the command line."""
     if len(sys.argv) < 2:
-        raise UserError("name the workdirs of finished runs, as: python -m autoloss_jax.cli.compare runs/*")
+        raise UserError(
+            "name the workdirs of finished runs, as: python -m autoloss_jax.cli.compare runs/*"
+        )
     print(table([read(Path(workdir)) for workdir in sys.argv[1:]]))
 
 

@@ -1,7 +1,9 @@
-"""python -m autoloss_jax.cli.download DATASET [--output=DIR] [--url=MIRROR] [--sha256=SUM]: a public dataset, ready to train on.
+"""python -m autoloss_jax.cli.download DATASET [--output=DIR] [--url=MIRROR] [--sha256=SUM]: a
+public dataset, ready to train on.
 
-It goes to DIR/DATASET, whole or not at all, with a source.json that says what it was made from. Interrupted, the same
-command goes on. An archive is checked before it gets its name, its files before they get theirs.
+It goes to DIR/DATASET, whole or not at all, with a source.json that says what it was made from.
+Interrupted, the same command goes on. An archive is checked before it gets its name, its files
+before they get theirs.
 """
 
 import re
@@ -25,13 +27,21 @@ def main() -> None:
     """Fetch the dataset named on the command line, and print the command that trains on it."""
     parser = app.Parser("autoloss_jax.cli.download", __doc__)
     parser.add_argument("dataset", help=", ".join(datasets.SOURCES))
-    parser.add_argument("--output", type=Path, default=Path("data"), help="the folder to put it in (data)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("data"), help="the folder to put it in (data)"
+    )
     parser.add_argument(
         "--url", default="", help="a mirror of the archive; what it gives is checked all the same"
     )
-    parser.add_argument("--sha256", type=str.lower, default="", help="the sum that the archive must have")
-    parser.add_argument("--timeout", type=float, default=Remote.timeout, help="seconds without a byte (30)")
-    parser.add_argument("--attempts", type=int, default=Remote.attempts, help="before it gives up (5)")
+    parser.add_argument(
+        "--sha256", type=str.lower, default="", help="the sum that the archive must have"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=Remote.timeout, help="seconds without a byte (30)"
+    )
+    parser.add_argument(
+        "--attempts", type=int, default=Remote.attempts, help="before it gives up (5)"
+    )
     asked = parser.parse_args()
     if asked.dataset not in datasets.SOURCES:
         near = nearest(asked.dataset, list(datasets.SOURCES))
@@ -43,7 +53,10 @@ def main() -> None:
     source = datasets.SOURCES[asked.dataset]
     place = Remote(asked.url or source.url, source.limit, asked.timeout, asked.attempts)
     print(
-        command(source, datasets.download(asked.dataset, source, asked.output, place, asked.sha256, app.say))
+        command(
+            source,
+            datasets.download(asked.dataset, source, asked.output, place, asked.sha256, app.say),
+        )
     )
 
 

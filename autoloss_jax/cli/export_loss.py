@@ -1,4 +1,6 @@
-"""python -m autoloss_jax.cli.export_loss --workdir=RUN --output=DIR: the loss that a run searched, to train other programs with."""
+"""python -m autoloss_jax.cli.export_loss --workdir=RUN --output=DIR: the loss that a run
+searched, to train other programs with.
+"""
 
 import json
 from pathlib import Path
@@ -13,36 +15,46 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import atomic
 from autoloss_jax.training import checkpoint
 
-OUTPUT = flags.DEFINE_string("output", "", "the folder to write searched_loss.json and searched_loss.py to")
+OUTPUT = flags.DEFINE_string(
+    "output", "", "the folder to write searched_loss.json and searched_loss.py to"
+)
 
 
 def export(workdir: Path, output: Path) -> dict[str, Any]:
-    """Write a run's loss to a folder and return its table; UserError unless the task is binary and the weights are learnt."""
+    """Write a run's loss to a folder and return its table; UserError unless the task is binary
+    and the weights are learnt.
+    """
     step = checkpoint.newest(workdir / "best")
     loaded = checkpoint.load(step)
     if not methods.resolve(loaded.cfg.method)[0].has_controller:
         raise UserError(
-            f"{workdir}: its method, {loaded.cfg.method.name}, has no controller: its loss is known as it is"
+            f"{workdir}: its method, {loaded.cfg.method.name}, has no controller: its loss is "
+            "known as it is"
         )
     if loaded.schema.num_classes != 2:
         raise UserError(
-            f"{workdir}: {loaded.schema.num_classes} classes: the weights of a table are a function of one probability; "
+            f"{workdir}: {loaded.schema.num_classes} classes: the weights of a table are a "
+            "function of one probability; "
             "export the loss of a binary run"
         )
     if loaded.al.seen:
         raise UserError(
-            f"{workdir}: its controller sees {', '.join(loaded.cfg.method.sees)} too, so that the searched loss is no function of "
+            f"{workdir}: its controller sees {', '.join(loaded.cfg.method.sees)} too, so that "
+            "the "
+            "searched loss is no function of "
             "(y, y_hat) alone; export that of a run without --config.method.sees"
         )
     if loaded.al.l2:
         raise UserError(
-            f"{workdir}: of its candidates {', '.join(loaded.pool)} some bring L2 on the embeddings, which is no function of "
+            f"{workdir}: of its candidates {', '.join(loaded.pool)} some bring L2 on the "
+            "embeddings, which is no function of "
             "(y, y_hat); export the loss of a pool without l2"
         )
     for name, loss in zip(loaded.pool, loaded.al.losses, strict=True):
         if losses.ranks(loss, num_outputs=1):
             raise UserError(
-                f"{workdir}: {name} looks at a whole batch, so that the searched loss is no function of one prediction; export "
+                f"{workdir}: {name} looks at a whole batch, so that the searched loss is no "
+                "function of one prediction; export "
                 "the loss of a pool without it"
             )
     controller, labels, errors = loaded.state.controller, {}, {}
@@ -57,7 +69,9 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
         "gradient": "g(y, z) = sum_i alpha_i dl_i/dz, alpha held fixed: not dv/dz",
         "bound": tabulation.BOUND,
         "error": {name: max(e[name] for e in errors.values()) for name in ("value", "gradient")},
-        "error_is": f"relative to max(1, |.|), on random logits within {2 * tabulation.REACH:g}, in float64",
+        "error_is": "relative to max(1, |.|), on random logits within "
+        f"{2 * tabulation.REACH:g}, "
+        "in float64",
         "pool": loaded.pool,
         "source": {
             "workdir": str(workdir),

@@ -1,4 +1,6 @@
-"""python -m autoloss_jax.cli.inspect DIR [--top=3] [--json] [--verify]: what a prepared dataset, or that of a run, holds."""
+"""python -m autoloss_jax.cli.inspect DIR [--top=3] [--json] [--verify]: what a prepared dataset,
+or that of a run, holds.
+"""
 
 import json
 from pathlib import Path
@@ -45,12 +47,14 @@ def _table(first: str, *others: str) -> rich.table.Table:
 
 
 def _notes(field: dict[str, Any]) -> str:
-    """The last cell of a field: its commonest values, or, where it is fed as a number, on what scale."""
+    """The last cell of a field: its commonest values, or, where it is fed as a number, on what
+    scale.
+    """
     if "scale" in field:
         scale = field["scale"]
         if scale["fed_from"] > scale["fed_to"]:
             return "blank in all of train"
-        return "mean {mean:.4g}, deviation {deviation:.4g}; fed as {fed_from:.3g} .. {fed_to:.3g}".format(
+        return "mean {mean:.4g}, deviation {deviation:.4g}; fed as {fed_from:.3g} .. {fed_to:.3g}".format(  # noqa: E501
             **scale
         )
     values = ", ".join(f"{_shown(v['value'])} {_percent(v['share'])}" for v in field["top"])
@@ -73,13 +77,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a prepared dataset, or the workdir of a run")
     parser.add_argument("--top", type=int, default=3, help="values of each field to show (3)")
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
-    parser.add_argument("--verify", action="store_true", help="first compare every file with its checksum")
+    parser.add_argument(
+        "--verify", action="store_true", help="first compare every file with its checksum"
+    )
     asked = parser.parse_args()
     if asked.top < 0:
         raise UserError(f"--top={asked.top}: must be at least 0")
     data = inspection.find(asked.folder)
     if asked.verify and (damaged := data.damaged()):
-        raise UserError(f"{data.path}: damaged: {', '.join(damaged)}; delete the folder and prepare it again")
+        raise UserError(
+            f"{data.path}: damaged: {', '.join(damaged)}; delete the folder and prepare it again"
+        )
     found = inspection.describe(data, asked.top)
     if asked.json:
         print(json.dumps(atomic.finite(found), allow_nan=False))
@@ -88,8 +96,10 @@ def main() -> None:
     console.width = console.width if console.is_terminal else 1000
     console.print(
         Text(
-            f"{found['name']} ({found['format']}): {sum(found['rows'].values()):,} rows, {len(found['fields'])} fields, "
-            f"{found['values']:,} values, {found['classes']} classes, {found['skipped']:,} rows left out\n{found['path']}"
+            f"{found['name']} ({found['format']}): {sum(found['rows'].values()):,} rows, "
+            f"{len(found['fields'])} fields, "
+            f"{found['values']:,} values, {found['classes']} classes, {found['skipped']:,} rows "
+            f"left out\n{found['path']}"
         )
     )
     for table in tables(found):

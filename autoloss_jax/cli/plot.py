@@ -1,4 +1,6 @@
-"""python -m autoloss_jax.cli.plot --workdir=RUN: pictures of a run's controller, as PNG files in RUN/pictures."""
+"""python -m autoloss_jax.cli.plot --workdir=RUN: pictures of a run's controller, as PNG files in
+RUN/pictures.
+"""
 
 from autoloss_jax.analysis import pictures, plots
 from autoloss_jax.cli import app

@@ -1,4 +1,6 @@
-"""A run's config: a tree of typed fields, from a file of `configs/`, flags or JSON. It imports nothing else of ours."""
+"""A run's config: a tree of typed fields, from a file of `configs/`, flags or JSON. It imports
+nothing else of ours.
+"""
 
 from autoloss_jax.config.schema import (
     Config,

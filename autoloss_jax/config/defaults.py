@@ -1,4 +1,6 @@
-"""The config file of evaluation and prediction, which take theirs from the checkpoint: every key at its default."""
+"""The config file of evaluation and prediction, which take theirs from the checkpoint: every key
+at its default.
+"""
 
 from autoloss_jax.config import Config
 

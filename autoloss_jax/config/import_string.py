@@ -1,4 +1,6 @@
-"""An object of the user's own, named as package.module:name, and what goes wrong in their code, in one line."""
+"""An object of the user's own, named as package.module:name, and what goes wrong in their code,
+in one line.
+"""
 
 import contextlib
 import importlib
@@ -18,22 +20,27 @@ from autoloss_jax.config.errors import UserError, nearest
 
 
 def load(where: str, reference: str) -> Any:
-    """What `reference`, package.module:name, names; found as `import` finds it, and in the current folder last.
+    """What `reference`, package.module:name, names; found as `import` finds it, and in the
+    current folder last.
 
-    UserError, beginning with `where`, if there is no such module or name, or if the module itself fails.
+    UserError, beginning with `where`, if there is no such module or name, or if the module
+    itself fails.
     """
     if not re.fullmatch(r"\w+(\.\w+)*:\w+", reference):
         raise UserError(f"{where}: {reference!r} is not package.module:Name")
     module, _, name = reference.partition(":")
     here = os.getcwd()
-    if here not in sys.path:  # launch/run.sh leaves it out, and first it could hide an installed package
+    if (
+        here not in sys.path
+    ):  # launch/run.sh leaves it out, and first it could hide an installed package
         sys.path.append(here)
     try:
         found = vars(importlib.import_module(module))
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             raise UserError(
-                f"{where}: no module {error.name!r} in the current folder ({here}) or on PYTHONPATH; go to the folder that "
+                f"{where}: no module {error.name!r} in the current folder ({here}) or on "
+                "PYTHONPATH; go to the folder that "
                 "holds it, or set PYTHONPATH"
             ) from None
         raise UserError(f"{where}: importing {module} failed: {_told(error)}") from error
@@ -44,7 +51,9 @@ def load(where: str, reference: str) -> Any:
 
 @contextlib.contextmanager
 def blamed(where: str) -> Iterator[None]:
-    """Whatever the user's own code raises is a UserError of one line, which begins with `where` and tells the place."""
+    """Whatever the user's own code raises is a UserError of one line, which begins with `where`
+    and tells the place.
+    """
     try:
         yield
     except UserError:
@@ -54,15 +63,23 @@ def blamed(where: str) -> Iterator[None]:
 
 
 def floats(where: str, value: Any, shape: tuple[int, ...], wanted: str) -> jax.Array:
-    """`value`, which the user's own code returned, if it is a real array of this shape; else UserError with what is wanted."""
+    """`value`, which the user's own code returned, if it is a real array of this shape; else
+    UserError with what is wanted.
+    """
     if getattr(value, "shape", None) == shape and jnp.issubdtype(value.dtype, jnp.floating):
         return value
-    given = f"{value.dtype}{list(value.shape)}" if isinstance(value, jax.Array) else type(value).__name__
+    given = (
+        f"{value.dtype}{list(value.shape)}"
+        if isinstance(value, jax.Array)
+        else type(value).__name__
+    )
     raise UserError(f"{where}: returned {given}; it wants {wanted}, here float{list(shape)}")
 
 
 def _told(error: Exception) -> str:
-    """The place in the user's own code where `error` arose, if any, and the first of its own lines."""
+    """The place in the user's own code where `error` arose, if any, and the first of its own
+    lines.
+    """
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _theirs(f.filename)]
     place = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
     lines = str(error).strip().splitlines() or [""]

@@ -1,4 +1,6 @@
-"""The paper's literal reading of everything: config keys, where measurements have led the defaults elsewhere."""
+"""The paper's literal reading of everything: config keys, where measurements have led the
+defaults elsewhere.
+"""
 
 SETTINGS = {
     "method.pool": ("focal", "kl", "hinge", "ce"),

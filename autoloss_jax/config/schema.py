@@ -1,7 +1,7 @@
 """What a run is: one typed tree of plain values, from a config file, flags or JSON.
 
-A config file is Python (`configs/*.py`, `get_config(variant) -> Config`) and may be overridden by
-flags. What is saved beside a checkpoint is JSON, and only JSON is ever read back.
+A config file is Python (`configs/*.py`, `get_config(variant) -> Config`) and may be overridden
+by flags. What is saved beside a checkpoint is JSON, and only JSON is ever read back.
 """
 
 import dataclasses
@@ -20,32 +20,44 @@ class Data:
 
     name: str = key("", "what the dataset is called in results")
     format: str = key(
-        "tabular", "layout of the raw files", choices=("criteo", "avazu", "ratings", "libsvm", "tabular")
+        "tabular",
+        "layout of the raw files",
+        choices=("criteo", "avazu", "ratings", "libsvm", "tabular"),
     )
     path: str = key(
         "",
-        "a file or a glob (split at random), or a folder with train.*, valid.* and test.*, or several of each, as train-0.csv (given "
+        "a file or a glob (split at random), or a folder with train.*, valid.* and test.*, or "
+        "several of each, as train-0.csv (given "
         "splits); gzip and zstd are read too",
     )
     generate: int = key(
         0, "rows of a made-up Criteo-format file to write to `path` first (the quickstart)", low=0
     )
-    cache: str = key("", "folder of prepared datasets; empty: autoloss_jax in the user's cache folder")
+    cache: str = key(
+        "", "folder of prepared datasets; empty: autoloss_jax in the user's cache folder"
+    )
     num_classes: int = key(2, "2 for clicks, C for ratings in C classes", low=2, high=1000)
     min_count: int = key(
-        1, "values seen less often than this in train share the field's out-of-vocabulary row", low=1
+        1,
+        "values seen less often than this in train share the field's out-of-vocabulary row",
+        low=1,
     )
-    split: tuple[float, ...] = key((0.8, 0.1, 0.1), "shares of train, val and test when `path` is one file")
+    split: tuple[float, ...] = key(
+        (0.8, 0.1, 0.1), "shares of train, val and test when `path` is one file"
+    )
     split_seed: int = key(
         0, "seed of the random split, of the halves of val, and of noise in the labels", low=0
     )
     time: str = key(
         "",
-        "`path` is one file: the column whose numbers say when; train is then the oldest rows, test the newest, and rows "
+        "`path` is one file: the column whose numbers say when; train is then the oldest rows, "
+        "test the newest, and rows "
         "without a time (blank, negative) are left out. Empty: a random split",
     )
     on_bad_row: str = key(
-        "error", "a malformed row ends the run, or is skipped and counted", choices=("error", "skip")
+        "error",
+        "a malformed row ends the run, or is skipped and counted",
+        choices=("error", "skip"),
     )
     label: str = key("label", "tabular: the column of the label")
     categorical: tuple[str, ...] = key((), "tabular: the categorical columns")
@@ -53,7 +65,8 @@ class Data:
     num_buckets: int = key(32, "tabular: buckets of a numeric column", low=2)
     values: tuple[str, ...] = key(
         (),
-        "tabular: the numeric columns fed as values: a number, standardised on train, times a learned vector; a blank is a "
+        "tabular: the numeric columns fed as values: a number, standardised on train, times a "
+        "learned vector; a blank is a "
         "vector of its own",
     )
     scale: str = key(
@@ -65,44 +78,68 @@ class Data:
         (), "tabular: columns of cells of several categorical values; in Parquet, lists"
     )
     bag_separator: str = key("|", "tabular: what parts the values of such a cell, to the letter")
-    bag_size: int = key(10, "tabular: the most values kept of such a cell, the first ones", low=1, high=1000)
+    bag_size: int = key(
+        10, "tabular: the most values kept of such a cell, the first ones", low=1, high=1000
+    )
     bag_pooling: str = key(
-        "mean", "tabular: a bag's row is the mean or the sum of its values' rows", choices=("mean", "sum")
+        "mean",
+        "tabular: a bag's row is the mean or the sum of its values' rows",
+        choices=("mean", "sum"),
     )
     hash: tuple[str, ...] = key(
         (),
-        "fields whose values are hashed into `hash_size` rows, for vocabularies that never end; nothing is counted for them",
+        "fields whose values are hashed into `hash_size` rows, for vocabularies that never end; "
+        "nothing is counted for them",
     )
     hash_size: int = key(1 << 22, "rows of such a field", low=1, high=1 << 30)
     engine: str = key(
         "local",
-        "where data are prepared: in threads of this process, or by Apache Spark, whose executors see the same folders; the result is the same",
+        "where data are prepared: in threads of this process, or by Apache Spark, whose "
+        "executors "
+        "see the same folders; the result is the same",
         choices=("local", "spark"),
     )
-    memory_limit: float = key(4.0, "GiB that preparing may take, besides the vocabulary it makes", low=0.5)
+    memory_limit: float = key(
+        4.0, "GiB that preparing may take, besides the vocabulary it makes", low=0.5
+    )
     delimiter: str = key("", "tabular: column separator; empty: comma, or tab for .tsv")
     residence: str = key(
         "auto",
-        "splits lie in the device's memory, or batches come from the host; auto: on the device if they fit. The batches are the same",
+        "splits lie in the device's memory, or batches come from the host; auto: on the device "
+        "if "
+        "they fit. The batches are the same",
         choices=("auto", "device", "host"),
     )
     controller_share: float = key(
-        0.5, "share of val that teaches the controller; the rest decides early stopping", low=0.0, high=0.9
+        0.5,
+        "share of val that teaches the controller; the rest decides early stopping",
+        low=0.0,
+        high=0.9,
     )
     fold: tuple[int, ...] = key(
         (),
-        "(k, K): for methods that search, the k-th of K random parts of the rows that would teach the recommender, from 0, teaches "
+        "(k, K): for methods that search, the k-th of K random parts of the rows that would "
+        "teach "
+        "the recommender, from 0, teaches "
         "the controller instead of a share of val; empty: the controller's share of val does",
     )
     fold_in_val: bool = key(
-        False, "methods that do not search train on the controller's share of val too, and take its values in"
+        False,
+        "methods that do not search train on the controller's share of val too, and take its "
+        "values in",
     )
-    missing: float = key(0.0, "studies: share of train's labels above 0 that read 0", low=0.0, high=1.0)
+    missing: float = key(
+        0.0, "studies: share of train's labels above 0 that read 0", low=0.0, high=1.0
+    )
     missing_by: str = key(
         "",
-        "studies: a field by whose values the share that is lost differs: evenly spaced from 0 to twice `missing`, in a random order",
+        "studies: a field by whose values the share that is lost differs: evenly spaced from 0 "
+        "to "
+        "twice `missing`, in a random order",
     )
-    flipped: float = key(0.0, "studies: share of train's labels that read another", low=0.0, high=1.0)
+    flipped: float = key(
+        0.0, "studies: share of train's labels that read another", low=0.0, high=1.0
+    )
     flipped_by: str = key("", "studies: the same for what is flipped")
 
 
@@ -112,8 +149,10 @@ class Model:
 
     name: str = key(
         "deepfm",
-        "lr, fm, ffm, hofm, fnn, wide_deep, ipnn, opnn, dcn, nfm, ncf, fnfm, deepfm, xdeepfm, afm, autoint, "
-        "afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with options, as autoint(heads=4,layers=2); or "
+        "lr, fm, ffm, hofm, fnn, wide_deep, ipnn, opnn, dcn, nfm, ncf, fnfm, deepfm, xdeepfm, "
+        "afm, autoint, "
+        "afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with options, as "
+        "autoint(heads=4,layers=2); or "
         "package.module:ClassName, a Flax module of your own",
     )
     embed_dim: int = key(16, "D, the width of an embedding", low=1)
@@ -134,19 +173,27 @@ class Method:
 
     name: str = key(
         "autoloss",
-        "autoloss, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one loss, as ce or focal(gamma=1.0); "
+        "autoloss, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one loss, as "
+        "ce or focal(gamma=1.0); "
         "auto: the best on validation of ce, al1, retrain, its search and bohb",
     )
     pool: tuple[str, ...] = key(
         ("focal", "kl", "hinge", "ce"),
-        "the candidate losses; ce(l2=0.05) brings L2 on its batch's rows; package.module:function is one of your own, (logits "
+        "the candidate losses; ce(l2=0.05) brings L2 on its batch's rows; "
+        "package.module:function "
+        "is one of your own, (logits "
         "[B, C], labels) to [B]",
     )
     start: float = key(
-        0.0, "the pool's first loss's weight as a search begins; 0: all alike (the paper)", low=0.0, high=0.99
+        0.0,
+        "the pool's first loss's weight as a search begins; 0: all alike (the paper)",
+        low=0.0,
+        high=0.99,
     )
     every: int = key(7, "f: recommender updates per controller update", low=1)
-    epochs: int = key(0, "epochs in which the controller learns; then it stands still; 0: all", low=0)
+    epochs: int = key(
+        0, "epochs in which the controller learns; then it stands still; 0: all", low=0
+    )
     signal: float = key(
         0.0,
         "the controller stands still once run.signal is below this twice in a row; 0: never",
@@ -155,67 +202,95 @@ class Method:
     )
     xi: float = key(1e-3, "learning rate of the virtual step, Eq. (13); 0: first order", low=0.0)
     virtual_step: str = key(
-        "adam", "the virtual step is plain SGD (the paper), or scaled as Adam scales", choices=("sgd", "adam")
+        "adam",
+        "the virtual step is plain SGD (the paper), or scaled as Adam scales",
+        choices=("sgd", "adam"),
     )
     val_objective: str = key(
         "ce",
-        "what V minimises at W*(V): a loss of the pool's names, as ce or pairwise; mixture: the mixture itself",
+        "what V minimises at W*(V): a loss of the pool's names, as ce or pairwise; mixture: the "
+        "mixture itself",
     )
     hard: bool = key(False, "one-hot selection with straight-through gradients, Eq. (9)")
     detach: bool = key(True, "no gradient of the W update through the controller's input")
     hidden: tuple[int, ...] = key((128, 128), "widths of the controller's layers")
     dropout: float = key(0.2, "dropout rate of the controller", low=0.0, high=0.99)
     static: tuple[float, ...] = key(
-        (), "static: the weights of the pool; bohb, melu: those found, searched first where there are none"
+        (),
+        "static: the weights of the pool; bohb, melu: those found, searched first where there "
+        "are "
+        "none",
     )
     transfer_from: str = key(
         "",
-        "transfer, retrain: the workdir of the run whose controller is restored; retrain searches it first if there is none",
+        "transfer, retrain: the workdir of the run whose controller is restored; retrain "
+        "searches "
+        "it first if there is none",
     )
     sees: tuple[str, ...] = key(
         (),
-        "fields of the data that the controller sees beside (y, y_hat), one value each; the searched loss is then bound to data that have "
+        "fields of the data that the controller sees beside (y, y_hat), one value each; the "
+        "searched loss is then bound to data that have "
         "them",
     )
     folds: int = key(
         1,
-        "retrain: K > 1 are K searches, each with another of K parts of the rows that will teach the recommender as data.fold, and "
-        "alpha is the mean of what their controllers say; transfer: as many as the searches in its source",
+        "retrain: K > 1 are K searches, each with another of K parts of the rows that will "
+        "teach "
+        "the recommender as data.fold, and "
+        "alpha is the mean of what their controllers say; transfer: as many as the searches in "
+        "its source",
         low=1,
     )
     policy: str = key(
         "auto",
-        "transfer, retrain: sample with Gumbel noise, or use the mean policy alpha of the source's best controller, or of "
-        "its controller at each of its evaluations in turn; auto: transfer samples, retrain replays",
+        "transfer, retrain: sample with Gumbel noise, or use the mean policy alpha of the "
+        "source's best controller, or of "
+        "its controller at each of its evaluations in turn; auto: transfer samples, retrain "
+        "replays",
         choices=("auto", "sample", "mean", "replay"),
     )
 
 
 @dataclasses.dataclass
 class Temperature:
-    """tau = max(floor, 1 - (1 - floor) t / horizon); 0.01 and 19,800 are the paper's max(.01, 1 - 5e-5 t)."""
+    """tau = max(floor, 1 - (1 - floor) t / horizon); 0.01 and 19,800 are the paper's max(.01, 1
+    - 5e-5 t).
+    """
 
     floor: float = key(0.01, "the lowest tau", low=1e-4, high=1.0)
-    horizon: int = key(19_800, "step at which tau reaches its floor; 0: the planned number of steps", low=0)
+    horizon: int = key(
+        19_800, "step at which tau reaches its floor; 0: the planned number of steps", low=0
+    )
 
 
 @dataclasses.dataclass
 class Optimizer:
-    """Adam for both networks; L2 on the embeddings; the learning rate falls when validation stalls."""
+    """Adam for both networks; L2 on the embeddings; the learning rate falls when validation
+    stalls.
+    """
 
     learning_rate: float = key(1e-3, "Adam's rate for the recommender", low=0.0)
     controller_learning_rate: float = key(1e-3, "Adam's rate for the controller", low=0.0)
     embedding: str = key(
         "auto",
-        "what moves the embedding rows; adam and sparse_adam are one model at different costs, and auto picks",
+        "what moves the embedding rows; adam and sparse_adam are one model at different costs, "
+        "and auto picks",
         choices=("auto", "adam", "sparse_adam", "lazy_adam", "rowwise_adagrad"),
     )
     l2: float = key(0.0, "lambda in (lambda / 2) ||E||^2, in the loss", low=0.0)
-    l2_scope: str = key("table", "l2 is on the whole table, or the batch's rows", choices=("table", "batch"))
-    weight_decay: float = key(0.0, "decoupled decay of the embeddings, times the learning rate", low=0.0)
+    l2_scope: str = key(
+        "table", "l2 is on the whole table, or the batch's rows", choices=("table", "batch")
+    )
+    weight_decay: float = key(
+        0.0, "decoupled decay of the embeddings, times the learning rate", low=0.0
+    )
     clip_norm: float = key(0.0, "clip the recommender's gradient to this norm; 0: do not", low=0.0)
     decay: float = key(
-        1.0, "factor on the learning rate after each evaluation without improvement", low=0.0, high=1.0
+        1.0,
+        "factor on the learning rate after each evaluation without improvement",
+        low=0.0,
+        high=1.0,
     )
 
 
@@ -228,9 +303,13 @@ class Train:
     patience: int = key(2, "stop after this many evaluations without improvement", low=1)
     monitor: str = key("auc", "the validation figure that decides", choices=("auc", "logloss"))
     evaluate_every: int = key(0, "steps between evaluations; 0: at the end of each epoch", low=0)
-    checkpoint_every: int = key(0, "steps between checkpoints, beside those at evaluations; 0: none", low=0)
+    checkpoint_every: int = key(
+        0, "steps between checkpoints, beside those at evaluations; 0: none", low=0
+    )
     block: int = key(
-        32, "the most steps that run on the device without a word from the host; changes no result", low=1
+        32,
+        "the most steps that run on the device without a word from the host; changes no result",
+        low=1,
     )
     log_every: int = key(100, "steps between lines of metrics.jsonl", low=1)
     eval_batch_size: int = key(8192, "examples a forward pass in evaluation and prediction", low=1)
@@ -242,12 +321,15 @@ class Search:
 
     trials: int = key(
         20,
-        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 for ce, 2 with al1, 4 with retrain, "
+        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 "
+        "for "
+        "ce, 2 with al1, 4 with retrain, "
         "7 with bohb, whose search gets the rest",
         low=1,
     )
     over: tuple[str, ...] = key(
-        ("optimizer.l2", "model.dropout", "optimizer.learning_rate"), "tune: the config keys that are tuned"
+        ("optimizer.l2", "model.dropout", "optimizer.learning_rate"),
+        "tune: the config keys that are tuned",
     )
 
 
@@ -269,9 +351,12 @@ class Run:
     seed: int = key(0, "everything random in training derives from it", low=0)
     signal: bool = key(
         False,
-        "at each evaluation of a search, log the mean cosine between its hypergradients on 16 pairs of batches of val; changes no result",
+        "at each evaluation of a search, log the mean cosine between its hypergradients on 16 "
+        "pairs of batches of val; changes no result",
     )
-    profile: bool = key(False, "write a trace of some steps to WORKDIR/profile, for TensorBoard or Perfetto")
+    profile: bool = key(
+        False, "write a trace of some steps to WORKDIR/profile, for TensorBoard or Perfetto"
+    )
 
 
 @dataclasses.dataclass
@@ -290,12 +375,16 @@ class Config:
 
 
 def check(config: Config) -> Config:
-    """Return `config` if every value is in its range, and fits the others; UserError names the key otherwise."""
+    """Return `config` if every value is in its range, and fits the others; UserError names the
+    key otherwise.
+    """
     settings.check(config)
     split = config.data.split
     if len(split) != 3 or min(split) <= 0 or not math.isclose(sum(split), 1.0, abs_tol=1e-6):
         raise UserError(
-            f"--config.data.split={split!r}: wants three positive shares (train, val, test) that sum to 1"
+            f"--config.data.split={split!r}: wants three positive shares (train, val, test) "
+            "that "
+            "sum to 1"
         )
     data = config.data
     if data.fold and not (len(data.fold) == 2 and 0 <= data.fold[0] < data.fold[1] > 1):
@@ -305,11 +394,18 @@ def check(config: Config) -> Config:
     if data.format != "tabular" and (data.values or data.bags):
         name = "values" if data.values else "bags"
         raise UserError(
-            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, not {data.format}"
+            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, "
+            "not "
+            f"{data.format}"
         )
     if not data.bag_separator:
-        raise UserError("--config.data.bag_separator='': wants what parts the values of a cell, as '|'")
-    for name, widths in (("model.hidden", config.model.hidden), ("method.hidden", config.method.hidden)):
+        raise UserError(
+            "--config.data.bag_separator='': wants what parts the values of a cell, as '|'"
+        )
+    for name, widths in (
+        ("model.hidden", config.model.hidden),
+        ("method.hidden", config.method.hidden),
+    ):
         if min(widths, default=0) < 1:
             raise UserError(f"--config.{name}={widths!r}: wants positive widths, as (128, 128)")
     return config

@@ -1,4 +1,6 @@
-"""A tree of settings: typed keys with help and range, from a file, flags or JSON; and what a user can mend."""
+"""A tree of settings: typed keys with help and range, from a file, flags or JSON; and what a
+user can mend.
+"""
 
 import dataclasses
 import json
@@ -13,7 +15,12 @@ T = TypeVar("T")
 
 
 def key(
-    default: T, help: str, *, choices: tuple = (), low: float | None = None, high: float | None = None
+    default: T,
+    help: str,
+    *,
+    choices: tuple = (),
+    low: float | None = None,
+    high: float | None = None,
 ) -> T:
     """A config key: its default, one line of help, and the values it may take."""
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
@@ -30,7 +37,9 @@ def with_keys(config: T, values: Mapping[str, Any]) -> T:
 
 
 def parsed(config: Any, values: Mapping[str, str]) -> dict[str, Any]:
-    """Dotted keys with values as text, which is JSON or a plain word: 0.4, ["ce","focal"], adam; UserError for no such key."""
+    """Dotted keys with values as text, which is JSON or a plain word: 0.4, ["ce","focal"], adam;
+    UserError for no such key.
+    """
     known = [name for name, _, _ in keys(config)]
     found: dict[str, Any] = {}
     for name, text in values.items():
@@ -45,10 +54,13 @@ def parsed(config: Any, values: Mapping[str, str]) -> dict[str, Any]:
 
 
 def variant(config: T, name: str, variants: Mapping[str, Mapping[str, Any]]) -> T:
-    """`config` in the variant that follows the colon in --config=FILE:name; UserError for an unknown one."""
+    """`config` in the variant that follows the colon in --config=FILE:name; UserError for an
+    unknown one.
+    """
     if name and name not in variants:
         raise UserError(
-            f"--config: no variant {name!r} here; it has {', '.join(variants)}{nearest(name, list(variants))}"
+            f"--config: no variant {name!r} here; it has "
+            f"{', '.join(variants)}{nearest(name, list(variants))}"
         )
     return with_keys(config, variants.get(name, {}))
 
@@ -76,14 +88,18 @@ def describe(config: Any) -> str:
 
 
 def check(config: T) -> T:
-    """Return `config` if every value has its declared type and range; UserError names the key otherwise."""
+    """Return `config` if every value has its declared type and range; UserError names the key
+    otherwise.
+    """
     for name, value, field in keys(config):
         where = f"--config.{name}={value!r}"
         choices, low, high = (field.metadata[k] for k in ("choices", "low", "high"))
         if not _fits(value, field.type):
             raise UserError(f"{where}: wants {_type_name(field.type)}")
         if choices and value not in choices:
-            raise UserError(f"{where}: not one of {', '.join(choices)}{nearest(value, list(choices))}")
+            raise UserError(
+                f"{where}: not one of {', '.join(choices)}{nearest(value, list(choices))}"
+            )
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{where}: wants a finite number")
         if low is not None and value < low:

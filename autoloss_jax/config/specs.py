@@ -1,4 +1,6 @@
-"""A name with parameters, as focal(gamma=1.0) or autoint(heads=2,layers=3): how a flag chooses a loss or a model."""
+"""A name with parameters, as focal(gamma=1.0) or autoint(heads=2,layers=3): how a flag chooses a
+loss or a model.
+"""
 
 import inspect
 import math
@@ -22,10 +24,12 @@ def parse(
     known: Mapping[str, T],
     parameters: Callable[[T], Mapping[str, tuple[Any, Any]]],
 ) -> tuple[T, dict[str, Any]]:
-    """What `spec` names, among the known or as package.module:name, and the values that it gives to some of its parameters.
+    """What `spec` names, among the known or as package.module:name, and the values that it gives
+    to some of its parameters.
 
-    `parameters` tells a parameter's type and default by name; a type is one that `readable` knows. Anything else in
-    a spec is a UserError that begins with `where` and lists what is known.
+    `parameters` tells a parameter's type and default by name; a type is one that `readable`
+    knows. Anything else in a spec is a UserError that begins with `where` and lists what is
+    known.
     """
     match = re.fullmatch(r"([\w.:]+)(?:\((.*)\))?", spec.strip())
     name, arguments = (match[1], match[2] or "") if match else (spec, "")
@@ -55,7 +59,8 @@ def parse(
 def readable(kind: Any) -> bool:
     """Whether a value of this type can be written in a spec.
 
-    It is float, bool, int, str, one of the whole numbers above, a tuple of widths (as 64x32), or a Literal of words.
+    It is float, bool, int, str, one of the whole numbers above, a tuple of widths (as 64x32), or
+    a Literal of words.
     """
     origin = get_origin(kind)
     if origin is Annotated:
@@ -71,7 +76,9 @@ def _value(kind: Any, text: str) -> Any:
     """The value that `text` means; ValueError with the words for what it should have been."""
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
-            raise ValueError(f"one of {', '.join(get_args(kind))}{nearest(text, list(get_args(kind)))}")
+            raise ValueError(
+                f"one of {', '.join(get_args(kind))}{nearest(text, list(get_args(kind)))}"
+            )
         return text
     if kind is str:
         return text

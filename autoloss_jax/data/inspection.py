@@ -1,4 +1,6 @@
-"""What a prepared dataset, or that of a run, holds: sizes, rates of labels, vocabularies, commonest values."""
+"""What a prepared dataset, or that of a run, holds: sizes, rates of labels, vocabularies,
+commonest values.
+"""
 
 import dataclasses
 import json
@@ -23,8 +25,12 @@ BLOCK = 1 << 18  # rows in memory at a time
 class Totals:
     """Sums over the rows of train."""
 
-    rows: np.ndarray  # int64[rows of the embedding table]: how often each id occurs, padding left out
-    low: np.ndarray  # float64[F]: of numbers as they are fed, where a field is fed as values and not blank
+    rows: (
+        np.ndarray
+    )  # int64[rows of the embedding table]: how often each id occurs, padding left out
+    low: (
+        np.ndarray
+    )  # float64[F]: of numbers as they are fed, where a field is fed as values and not blank
     high: np.ndarray
 
     @classmethod
@@ -58,9 +64,13 @@ class Totals:
 
 
 def find(folder: Path) -> Store:
-    """The prepared dataset in a folder, or that of the run in it; UserError if it is neither, or the dataset is gone."""
+    """The prepared dataset in a folder, or that of the run in it; UserError if it is neither, or
+    the dataset is gone.
+    """
     if not (folder / store.SCHEMA).is_file():
-        raise UserError(f"{folder}: no prepared dataset and no run: there is no {store.SCHEMA} in it")
+        raise UserError(
+            f"{folder}: no prepared dataset and no run: there is no {store.SCHEMA} in it"
+        )
     path = folder / "config.json"
     if not path.exists():
         return store.open_store(folder)
@@ -78,9 +88,14 @@ def find(folder: Path) -> Store:
 
 
 def describe(data: Store, top: int = 3) -> dict[str, Any]:
-    """What is there to know before training, as plain values: sizes, shares of labels, and per field its `top` values."""
+    """What is there to know before training, as plain values: sizes, shares of labels, and per
+    field its `top` values.
+    """
     schema, vocabulary = store.load_vocabulary(data.path)
-    words = {str(name): part["value"] for (name,), part in vocabulary.group_by("field", maintain_order=True)}
+    words = {
+        str(name): part["value"]
+        for (name,), part in vocabulary.group_by("field", maintain_order=True)
+    }
     sums = Totals.of(data)
     return {
         "path": str(data.path),
@@ -91,12 +106,18 @@ def describe(data: Store, top: int = 3) -> dict[str, Any]:
         "skipped": schema.num_skipped,
         "values": schema.num_rows,
         "labels": {split: _labels(data, split) for split in SPLITS},
-        "fields": [_field(schema, f, words.get(name), sums, top) for f, name in enumerate(schema.fields)],
+        "fields": [
+            _field(schema, f, words.get(name), sums, top) for f, name in enumerate(schema.fields)
+        ],
     }
 
 
-def _field(schema: Schema, f: int, words: pl.Series | None, sums: Totals, top: int) -> dict[str, Any]:
-    """The same of one field; `words` are its values in the order of ids, which leave out the first; None: no one knows."""
+def _field(
+    schema: Schema, f: int, words: pl.Series | None, sums: Totals, top: int
+) -> dict[str, Any]:
+    """The same of one field; `words` are its values in the order of ids, which leave out the
+    first; None: no one knows.
+    """
     name, begin = schema.fields[f], int(schema.offsets[f])
     counts = sums.rows[begin : begin + schema.vocab_sizes[f]]
     seen = max(int(counts.sum()), 1)
@@ -149,6 +170,8 @@ def _labels(data: Store, split: str) -> list[float]:
     for begin in range(0, len(labels), BLOCK):
         block = labels[begin : begin + BLOCK]
         if block.min() < 0 or block.max() >= classes:
-            raise UserError(f"{data.path}: {split} holds labels outside 0..{classes - 1}; delete the folder")
+            raise UserError(
+                f"{data.path}: {split} holds labels outside 0..{classes - 1}; delete the folder"
+            )
         counts += np.bincount(block, minlength=classes)
     return (counts / max(counts.sum(), 1)).tolist()

@@ -14,8 +14,8 @@ VERSION = 2  # of the layout on disk and of the rules that lead to it
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-    """Fields and their vocabularies. Ids are global: a field's rows begin at its offset, and the first of them is its
-    out-of-vocabulary row, for values that are rare or absent in train.
+    """Fields and their vocabularies. Ids are global: a field's rows begin at its offset, and the
+    first of them is its out-of-vocabulary row, for values that are rare or absent in train.
     """
 
     name: str
@@ -25,12 +25,16 @@ class Schema:
     num_classes: int
     num_examples: dict[str, int]  # train, val, test
     num_skipped: int  # malformed rows left out
-    oov_rate: dict[str, list[float]]  # split -> share of rows with an out-of-vocabulary id, per field
+    oov_rate: dict[
+        str, list[float]
+    ]  # split -> share of rows with an out-of-vocabulary id, per field
     buckets: dict[str, list[float]]  # numeric column -> inner cut points
     fingerprint: str  # of the source's content and the settings
     slots: tuple[int, ...]  # ids of an example per field: 1, or the most values of a bag
     scales: dict[str, list[float]]  # column fed as values -> its mean and standard deviation
-    hashed: dict[str, int]  # hashed field -> into how many rows, after the first, which no value has
+    hashed: dict[
+        str, int
+    ]  # hashed field -> into how many rows, after the first, which no value has
 
     @property
     def num_fields(self) -> int:
@@ -54,19 +58,26 @@ class Schema:
 
     @property
     def weighted(self) -> bool:
-        """Whether an example has v float32[S] beside x int32[S]: what the rows of these ids are multiplied by."""
+        """Whether an example has v float32[S] beside x int32[S]: what the rows of these ids are
+        multiplied by.
+        """
         return sum(self.slots) > self.num_fields or bool(self.scales)
 
     def place(self, name: str, where: str) -> tuple[int, int, int]:
-        """(Slot, first id, number of rows) of a field of one value; UserError, which names `where`, for another."""
+        """(Slot, first id, number of rows) of a field of one value; UserError, which names
+        `where`, for another.
+        """
         if name not in self.fields:
             raise UserError(
-                f"{where}: {name!r} is not a field: {', '.join(self.fields)}{settings.nearest(name, list(self.fields))}"
+                f"{where}: {name!r} is not a field: "
+                f"{', '.join(self.fields)}{settings.nearest(name, list(self.fields))}"
             )
         field = self.fields.index(name)
         if self.slots[field] > 1 or name in self.scales:
             kind = "a number fed as a value" if name in self.scales else "a bag of values"
-            raise UserError(f"{where}: {name!r} is {kind}; name a field that has one value of a vocabulary")
+            raise UserError(
+                f"{where}: {name!r} is {kind}; name a field that has one value of a vocabulary"
+            )
         return sum(self.slots[:field]), int(self.offsets[field]), self.vocab_sizes[field]
 
     def to_json(self) -> str:

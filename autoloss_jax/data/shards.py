@@ -1,4 +1,6 @@
-"""Rows of arrays on the disk, without a copy until they are read: of several, one after another, and some of those of one."""
+"""Rows of arrays on the disk, without a copy until they are read: of several, one after another,
+and some of those of one.
+"""
 
 import dataclasses
 import functools
@@ -41,7 +43,9 @@ class Shards:
         return np.concatenate(self.arrays, dtype=dtype)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Rows of a slice, of a mask bool[n], or of numbers int[k] in 0..n-1, in the order asked for."""
+        """Rows of a slice, of a mask bool[n], or of numbers int[k] in 0..n-1, in the order asked
+        for.
+        """
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
         rows = np.asarray(rows)

@@ -1,4 +1,6 @@
-"""Who gets which rows, and what is done to the labels of train where a study wants them worse than they are."""
+"""Who gets which rows, and what is done to the labels of train where a study wants them worse
+than they are.
+"""
 
 import numpy as np
 
@@ -18,7 +20,8 @@ def fold(num_rows: int, number: int, count: int, seed: int) -> np.ndarray:
 
 
 def moments(times: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
-    """The times at which val and test begin, float64[2], so that the oldest rows are train and the newest test.
+    """The times at which val and test begin, float64[2], so that the oldest rows are train and
+    the newest test.
 
     Rows of one moment stay together.
     """
@@ -26,7 +29,8 @@ def moments(times: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
 
 
 def shares(mean: float, values: int, seed: int) -> np.ndarray:
-    """float64[values]: the chance of noise by the value of a field, the first of which is unknown.
+    """float64[values]: the chance of noise by the value of a field, the first of which is
+    unknown.
 
     Evenly spaced from 0 to twice `mean`, in a random order; 1 at the most.
     """
@@ -41,7 +45,8 @@ def corrupted(
     num_classes: int,
     seed: int,
 ) -> np.ndarray:
-    """int32[n]: labels of which a share `missing` of those above 0 read 0, and then a share `flipped` another class.
+    """int32[n]: labels of which a share `missing` of those above 0 read 0, and then a share
+    `flipped` another class.
 
     Both may be [n], a chance for each.
     """

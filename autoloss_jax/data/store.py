@@ -1,4 +1,6 @@
-"""A prepared dataset on disk: schema.json, vocabulary.parquet, and shards of rows, each as x int32[n, S], y int32[n] and, where some field needs it, v float32[n, S], memory-mapped."""
+"""A prepared dataset on disk: schema.json, vocabulary.parquet, and shards of rows, each as x
+int32[n, S], y int32[n] and, where some field needs it, v float32[n, S], memory-mapped.
+"""
 
 import contextlib
 import dataclasses
@@ -28,9 +30,11 @@ class Store:
     schema: Schema
 
     def split(self, name: str) -> dict[str, np.ndarray]:
-        """{"x": int32[n, S], "y": int32[n]} of "train", "val" or "test", x global ids; "v" too if the schema is weighted.
+        """{"x": int32[n, S], "y": int32[n]} of "train", "val" or "test", x global ids; "v" too
+        if the schema is weighted.
 
-        What has several shards is a `Shards`, which does what is asked of a split: its length, its rows, np.asarray.
+        What has several shards is a `Shards`, which does what is asked of a split: its length,
+        its rows, np.asarray.
         """
         return {part: self._array(name, part) for part in _layout(self.schema)}
 
@@ -63,7 +67,9 @@ def open_store(path: Path) -> Store:
         rows = store.schema.num_examples[name]
         wanted = {p: (kind, (rows, *shape)) for p, (kind, shape) in _layout(store.schema).items()}
         if found != wanted:
-            raise UserError(f"{path}: {name} is not what {SCHEMA} says; delete the folder and run again")
+            raise UserError(
+                f"{path}: {name} is not what {SCHEMA} says; delete the folder and run again"
+            )
     return store
 
 
@@ -76,19 +82,25 @@ def read_schema(folder: Path) -> Schema:
 
 
 def load_vocabulary(folder: Path) -> tuple[Schema, pl.DataFrame]:
-    """(Schema, vocabulary with the columns field, value) of a store or of a run's workdir; values in the order of ids."""
+    """(Schema, vocabulary with the columns field, value) of a store or of a run's workdir;
+    values in the order of ids.
+    """
     schema = read_schema(folder)
     try:
         vocabulary = pl.read_parquet(folder / VOCABULARY, columns=["field", "value"])
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{folder / VOCABULARY}: cannot be read ({str(error).splitlines()[0]})") from error
+        raise UserError(
+            f"{folder / VOCABULARY}: cannot be read ({str(error).splitlines()[0]})"
+        ) from error
     if vocabulary.height + schema.num_fields + sum(schema.hashed.values()) != schema.num_rows:
         raise UserError(f"{folder}: {VOCABULARY} and {SCHEMA} do not belong together")
     return schema, vocabulary
 
 
 def words(folder: Path, field: str) -> list[str]:
-    """What a field's values are called, in the order of its rows after the first; nothing of a hashed one."""
+    """What a field's values are called, in the order of its rows after the first; nothing of a
+    hashed one.
+    """
     _, vocabulary = load_vocabulary(folder)
     return vocabulary.filter(pl.col("field") == field)["value"].cast(pl.String).to_list()
 
@@ -100,7 +112,9 @@ def _layout(schema: Schema) -> dict[str, tuple[str, tuple[int, ...]]]:
     return layout | ({"v": ("<f4", slots)} if schema.weighted else {})
 
 
-def write_shard(folder: Path, split: str, number: int, rows: dict[str, np.ndarray]) -> dict[str, str]:
+def write_shard(
+    folder: Path, split: str, number: int, rows: dict[str, np.ndarray]
+) -> dict[str, str]:
     """Put rows into a shard of a split, whole or not at all; {file: its SHA-256}.
 
     Plain writes: through a memory map, a full disk would end the process without a word.
@@ -122,7 +136,9 @@ def write_shard(folder: Path, split: str, number: int, rows: dict[str, np.ndarra
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Where to write what becomes `path` once it is all there; what a kill left there is written over."""
+    """Where to write what becomes `path` once it is all there; what a kill left there is written
+    over.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     yield temporary
     temporary.replace(path)
@@ -141,4 +157,6 @@ def _mapped(path: Path) -> np.ndarray:
     try:
         return np.asarray(np.load(path, mmap_mode="r"))  # not as a memmap, which is slow to index
     except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete the folder and run again") from error
+        raise UserError(
+            f"{path}: cannot be read ({error}); delete the folder and run again"
+        ) from error

@@ -1,4 +1,6 @@
-"""A made-up file in Criteo's format, with something to learn: for the quickstart, tests and benchmarks."""
+"""A made-up file in Criteo's format, with something to learn: for the quickstart, tests and
+benchmarks.
+"""
 
 import os
 from collections.abc import Callable
@@ -43,7 +45,9 @@ LATENT = 4
 
 
 def generated(cfg: config.Config, folder: Path, say: Callable[[str], None]) -> config.Config:
-    """`cfg` with its data on disk, made up now if it asks for that: in `folder`, unless it names a path."""
+    """`cfg` with its data on disk, made up now if it asks for that: in `folder`, unless it names
+    a path.
+    """
     if not cfg.data.generate:
         return cfg
     path = Path(cfg.data.path or folder / "raw" / "criteo.txt")
@@ -54,11 +58,13 @@ def generated(cfg: config.Config, folder: Path, say: Callable[[str], None]) -> c
 
 
 def write_criteo(path: Path, rows: int, seed: int) -> None:
-    """Write `rows` lines: label, 13 integers with blanks, 26 hashed categories with blanks; tab, no header.
+    """Write `rows` lines: label, 13 integers with blanks, 26 hashed categories with blanks; tab,
+    no header.
 
-    Vocabularies are heavy-tailed (Zipf 1.1). Labels are draws of a planted teacher: effects of single values, inner
-    products of latent factors of pairs of fields, and noise; about a quarter are positive. The same seed gives the
-    same bytes. The file appears whole or not at all.
+    Vocabularies are heavy-tailed (Zipf 1.1). Labels are draws of a planted teacher: effects of
+    single values, inner products of latent factors of pairs of fields, and noise; about a
+    quarter are positive. The same seed gives the same bytes. The file appears whole or not at
+    all.
     """
     random = np.random.Generator(np.random.Philox(seed))
     score = 0.6 * random.standard_normal(rows)
@@ -66,17 +72,25 @@ def write_criteo(path: Path, rows: int, seed: int) -> None:
     total = np.zeros((rows, LATENT))
     squares = np.zeros(rows)
     for i in range(13):
-        value = np.floor(np.exp(random.normal(0.4 + 0.35 * i, 1.3, rows))).astype(np.int64) - (i % 3 == 1)
+        value = np.floor(np.exp(random.normal(0.4 + 0.35 * i, 1.3, rows))).astype(np.int64) - (
+            i % 3 == 1
+        )
         blank = random.random(rows) < 0.04 * i
-        bucket = np.where(blank, 0, 1 + np.clip(np.log1p(np.maximum(value, 0)), 0, 9).astype(np.int64))
+        bucket = np.where(
+            blank, 0, 1 + np.clip(np.log1p(np.maximum(value, 0)), 0, 9).astype(np.int64)
+        )
         score += (0.25 * random.standard_normal(11))[bucket]
-        total, squares = _interact(total, squares, (0.12 * random.standard_normal((11, LATENT)))[bucket])
+        total, squares = _interact(
+            total, squares, (0.12 * random.standard_normal((11, LATENT)))[bucket]
+        )
         columns[f"I{i + 1}"] = pl.select(
             pl.when(pl.Series(blank)).then(pl.lit("")).otherwise(pl.Series(value).cast(pl.String))
         ).to_series()
     for i, size in enumerate(VOCAB_SIZES):
         weights = 1.0 / np.arange(1, size + 1) ** 1.1
-        place = np.searchsorted(np.cumsum(weights) / weights.sum(), random.random(rows)).clip(0, size - 1)
+        place = np.searchsorted(np.cumsum(weights) / weights.sum(), random.random(rows)).clip(
+            0, size - 1
+        )
         words = (
             random.choice(2**32, size, replace=False)
             if size > 2**16
@@ -104,6 +118,10 @@ def write_criteo(path: Path, rows: int, seed: int) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _interact(total: np.ndarray, squares: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Running sums of latent factors [n, LATENT] and of their squared norms [n]: pairs as in `interactions.fm`."""
+def _interact(
+    total: np.ndarray, squares: np.ndarray, factors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Running sums of latent factors [n, LATENT] and of their squared norms [n]: pairs as in
+    `interactions.fm`.
+    """
     return total + factors, squares + np.square(factors).sum(axis=1)

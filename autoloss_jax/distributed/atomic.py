@@ -20,7 +20,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: it is old or new, never half. Of several processes the chief writes."""
+    """Write a file atomically: it is old or new, never half. Of several processes the chief
+    writes.
+    """
     if not processes.is_chief():
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

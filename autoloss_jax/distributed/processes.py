@@ -1,7 +1,9 @@
-"""One run in several processes: who they are, who speaks and writes for all, where they wait, and how they end together.
+"""One run in several processes: who they are, who speaks and writes for all, where they wait,
+and how they end together.
 
-`jax.distributed` makes one mesh of their devices. Slurm's `srun` tells each process who it is; elsewhere these do:
-JAX_COORDINATOR_ADDRESS=HOST:PORT, of process 0, JAX_NUM_PROCESSES and JAX_PROCESS_ID. Without them a run is one process.
+`jax.distributed` makes one mesh of their devices. Slurm's `srun` tells each process who it is;
+elsewhere these do: JAX_COORDINATOR_ADDRESS=HOST:PORT, of process 0, JAX_NUM_PROCESSES and
+JAX_PROCESS_ID. Without them a run is one process.
 """
 
 import atexit
@@ -26,7 +28,9 @@ HEARTBEAT = 30  # seconds of silence after which a process counts as dead
 POLL = 1.0  # seconds between looks at whether another has failed
 PATIENCE = 7 * 24 * 3600 * 1000  # milliseconds: a dataset may take long to prepare
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-AGAIN = "start all of them again with the same command, and the run goes on from its last checkpoint"
+AGAIN = (
+    "start all of them again with the same command, and the run goes on from its last checkpoint"
+)
 GONE = "another process is gone, or cannot be reached"
 
 T = TypeVar("T")
@@ -48,7 +52,9 @@ def join() -> None:
 
 
 def told() -> dict[str, Any]:
-    """The arguments of jax.distributed.initialize; none for a run of one process. UserError for half of them."""
+    """The arguments of jax.distributed.initialize; none for a run of one process. UserError for
+    half of them.
+    """
     given = {name: os.environ.get(name, "") for name in VARIABLES}
     address, number, which = given.values()
     if not any(given.values()):
@@ -56,7 +62,9 @@ def told() -> dict[str, Any]:
         return {"cluster_detection_method": "slurm"} if several else {}
     if not (":" in address and number.isdigit() and which.isdigit() and int(which) < int(number)):
         raise UserError(
-            f"{', '.join(f'{k}={v}' for k, v in given.items())}: wanted are HOST:PORT, the number of processes, and which of "
+            f"{', '.join(f'{k}={v}' for k, v in given.items())}: wanted are HOST:PORT, the "
+            "number "
+            "of processes, and which of "
             "them this one is, from 0"
         )
     named = {"coordinator_address": address, "num_processes": int(number), "process_id": int(which)}
@@ -77,12 +85,16 @@ def alone(what: str) -> None:
     """UserError in a run of several processes."""
     if count() > 1:
         raise UserError(
-            f"{what}: works in one process only; start it without {' and '.join(VARIABLES[1:])}, or srun"
+            f"{what}: works in one process only; start it without "
+            f"{' and '.join(VARIABLES[1:])}, "
+            "or srun"
         )
 
 
 def _coordinator() -> Any:
-    """The connection to process 0 by which the processes tell each other words, without their devices."""
+    """The connection to process 0 by which the processes tell each other words, without their
+    devices.
+    """
     return distributed.global_state.client
 
 
@@ -93,7 +105,9 @@ def wait() -> None:
 
 
 def chief_first(make: Callable[[], T]) -> T:
-    """What each process makes, or finds already made: the others after the chief, none goes on before the last."""
+    """What each process makes, or finds already made: the others after the chief, none goes on
+    before the last.
+    """
     if not is_chief():
         wait()
     made = make()
@@ -119,7 +133,9 @@ def greatest(number: int) -> int:
 
 
 def end(code: int, text: str = "") -> NoReturn:
-    """End this process, and with it all others, by this exit code; only the first to fail says why."""
+    """End this process, and with it all others, by this exit code; only the first to fail says
+    why.
+    """
     if count() == 1:
         if text:
             print(f"error: {text}", file=sys.stderr)
@@ -140,7 +156,13 @@ def end(code: int, text: str = "") -> NoReturn:
 def lost(error: BaseException) -> str | None:
     """A line for an error that comes of another process's death; None for any other."""
     said = str(error).strip().split("\n")[0]
-    signs = ("gloo", "nccl", "coordinationservice", "connection closed by peer", "connection reset by peer")
+    signs = (
+        "gloo",
+        "nccl",
+        "coordinationservice",
+        "connection closed by peer",
+        "connection reset by peer",
+    )
     if count() == 1 or not any(sign in said.lower() for sign in signs):
         return None
     return f"{GONE} ({said[:200]}); {AGAIN}"
@@ -154,7 +176,9 @@ def _watch(over: threading.Event) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """At once, as at a usual exit the processes wait for each other; the chief, who keeps the news, last."""
+    """At once, as at a usual exit the processes wait for each other; the chief, who keeps the
+    news, last.
+    """
     if is_chief():
         time.sleep(3 * POLL)
     sys.stdout.flush()
@@ -163,11 +187,12 @@ def _leave(code: int) -> NoReturn:
 
 
 def _filter_native(process: str) -> None:
-    """Let Python alone write to stdout and stderr; what the runtime's C++ writes goes through `sed` to stderr.
+    """Let Python alone write to stdout and stderr; what the runtime's C++ writes goes through
+    `sed` to stderr.
 
-    When process 0 dies, or a process is silent, the runtime ends the others from C++, with a page of addresses, and no
-    Python runs any more: `sed` says it in one line, and once, if Python has been quicker. It also leaves out what is no
-    news.
+    When process 0 dies, or a process is silent, the runtime ends the others from C++, with a
+    page of addresses, and no Python runs any more: `sed` says it in one line, and once, if
+    Python has been quicker. It also leaves out what is no news.
     """
     gone = f"error: process {process}: {GONE}; {AGAIN}"
     script = rf"""

@@ -1,7 +1,8 @@
 """Where arrays live: one mesh, one table of rules, first match wins.
 
-`jax.jit` with shardings is what pjit has become. A batch is divided along "data", the rows of the table and what their
-optimiser keeps beside them along "model"; everything else is on every device.
+`jax.jit` with shardings is what pjit has become. A batch is divided along "data", the rows of
+the table and what their optimiser keeps beside them along "model"; everything else is on every
+device.
 """
 
 import dataclasses
@@ -14,7 +15,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from autoloss_jax.config.errors import UserError
 
 RULES = (
-    (r"^batch/", PartitionSpec("data")),  # x [B, S], v [B, S], y [B], seen [B, K], and slots in their shapes
+    (
+        r"^batch/",
+        PartitionSpec("data"),
+    ),  # x [B, S], v [B, S], y [B], seen [B, K], and slots in their shapes
     (
         r"^source/.*/(x|v|y|seen)$",
         PartitionSpec(None, "data"),
@@ -25,12 +29,15 @@ RULES = (
 
 
 def make_mesh(data: int = 0, model: int = 1) -> Mesh:
-    """All devices, as "data" x "model"; UserError unless they make such a grid. data=0: as many as are left."""
+    """All devices, as "data" x "model"; UserError unless they make such a grid. data=0: as many
+    as are left.
+    """
     devices, asked = jax.device_count(), data
     data = data or max(devices // model, 1)
     if data * model != devices:
         raise UserError(
-            f"--config.mesh.data={asked}, --config.mesh.model={model}: {data} x {model} is not the {devices} devices that "
+            f"--config.mesh.data={asked}, --config.mesh.model={model}: {data} x {model} is not "
+            f"the {devices} devices that "
             f"are here; their product must be {devices}, or leave data at 0"
         )
     return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
@@ -45,7 +52,9 @@ def shardings(mesh: Mesh, name: str, tree: Any) -> Any:
     """A NamedSharding for every leaf of `tree`, whose path begins with `name`."""
 
     def leaf(path, _):
-        return NamedSharding(mesh, spec(f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}"))
+        return NamedSharding(
+            mesh, spec(f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}")
+        )
 
     return jax.tree_util.tree_map_with_path(leaf, tree)
 
@@ -90,4 +99,6 @@ def check_batch_size(mesh: Mesh, batch_size: int, key: str) -> None:
     parts = mesh.shape["data"]
     if batch_size % parts:
         fix = -(-batch_size // parts) * parts
-        raise UserError(f"--config.{key}={batch_size}: {parts} devices cannot share it evenly; try {fix}")
+        raise UserError(
+            f"--config.{key}={batch_size}: {parts} devices cannot share it evenly; try {fix}"
+        )

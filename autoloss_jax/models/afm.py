@@ -11,10 +11,11 @@ from autoloss_jax.models.recommender import Recommender
 
 
 class AFM(Recommender):
-    """First-order terms + a dense layer over the pairs e_i * e_j, pooled by attention; Eq. (5)-(7).
+    """First-order terms + a dense layer over the pairs e_i * e_j, pooled by attention; Eq.
+    (5)-(7).
 
-    Dropout acts on the attention and on what it pools, in training alone (torchfm's acts in evaluation too). The scores
-    have no bias: softmax would cancel it.
+    Dropout acts on the attention and on what it pools, in training alone (torchfm's acts in
+    evaluation too). The scores have no bias: softmax would cancel it.
     """
 
     width: Count = 16  # of the attention

@@ -11,11 +11,13 @@ from autoloss_jax.models.recommender import Recommender
 
 
 class AFN(Recommender):
-    """MLP over `neurons` products of powers of the embeddings, exp(sum_i w_i ln |e_i|), Eq. (5)-(7).
+    """MLP over `neurons` products of powers of the embeddings, exp(sum_i w_i ln |e_i|), Eq.
+    (5)-(7).
 
-    `form=paper`, the default: |e| is at least 1e-5, and the logarithms and the products are normalised, each field and
-    each neuron over batch and D. `form=shifted`, torchfm's: exp(sum_i w_i ln(1 + |e_i|)) - 1 and a ReLU, without either
-    normalisation. `deep=true` is AFN+: an MLP over embeddings of its own beside. `wide=true` adds first-order terms.
+    `form=paper`, the default: |e| is at least 1e-5, and the logarithms and the products are
+    normalised, each field and each neuron over batch and D. `form=shifted`, torchfm's: exp(sum_i
+    w_i ln(1 + |e_i|)) - 1 and a ReLU, without either normalisation. `deep=true` is AFN+: an MLP
+    over embeddings of its own beside. `wide=true` adds first-order terms.
     """
 
     neurons: Count = 256

@@ -12,11 +12,13 @@ from autoloss_jax.models.recommender import Recommender
 
 
 class AutoInt(Recommender):
-    """Self-attention among fields; with an MLP beside it (`deep`: AutoInt+) and first-order terms (`wide`).
+    """Self-attention among fields; with an MLP beside it (`deep`: AutoInt+) and first-order
+    terms (`wide`).
 
-    `form=paper`, the default, is Eq. (5)-(8): no biases, no scale, and a residual and a ReLU in every layer.
-    `form=plain`, torchfm's: a projection, then layers of plain multi-head attention (biases, scores over the root of
-    their width, an output projection), and one residual from the embeddings and one ReLU after the last.
+    `form=paper`, the default, is Eq. (5)-(8): no biases, no scale, and a residual and a ReLU in
+    every layer. `form=plain`, torchfm's: a projection, then layers of plain multi-head attention
+    (biases, scores over the root of their width, an output projection), and one residual from
+    the embeddings and one ReLU after the last.
     """
 
     heads: Count = 2
@@ -34,7 +36,9 @@ class AutoInt(Recommender):
         """The heads share the width evenly."""
         if self.width % self.heads:
             raise UserError(
-                f"--config.model.name=autoint: heads={self.heads} must divide width={self.width}, as in "
+                f"--config.model.name=autoint: heads={self.heads} must divide "
+                f"width={self.width}, "
+                "as in "
                 f"autoint(heads={self.heads},width={self.heads * max(1, self.width // self.heads)})"
             )
 

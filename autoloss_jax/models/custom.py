@@ -1,9 +1,11 @@
 """A recommender of the user's own: any Flax module from rows [B, F, R] to logits [B, C].
 
-Linen: `__call__(rows, *, train)`, with dropout from the stream "dropout". NNX: the same, or `__call__(rows)`, whose
-Dropout and BatchNorm are told the mode as by `train()` and `eval()`. Parameters learn, batch statistics are kept, and
-there may be no other state. Either may define `columns(num_fields)`, as `Recommender` does; else R = embed_dim.
-From Python: `Own(num_outputs=1, module=..., row=(D, 0))`, the module of an NNX class being `bridge.bridged(kind, arguments)`.
+Linen: `__call__(rows, *, train)`, with dropout from the stream "dropout". NNX: the same, or
+`__call__(rows)`, whose Dropout and BatchNorm are told the mode as by `train()` and `eval()`.
+Parameters learn, batch statistics are kept, and there may be no other state. Either may define
+`columns(num_fields)`, as `Recommender` does; else R = embed_dim. From Python:
+`Own(num_outputs=1, module=..., row=(D, 0))`, the module of an NNX class being
+`bridge.bridged(kind, arguments)`.
 """
 
 import inspect
@@ -21,7 +23,9 @@ CARRIED = {"params", "batch_stats"}
 
 
 class Own(Recommender):
-    """A Linen module in the place of ours, parameters and noise as without it. Mistakes in it are told in one line."""
+    """A Linen module in the place of ours, parameters and noise as without it. Mistakes in it
+    are told in one line.
+    """
 
     module: Any = None  # a Linen one
     row: tuple[int, int] = (16, 0)  # its columns
@@ -52,14 +56,16 @@ class Own(Recommender):
         logits = import_string.floats(self.where, logits, (rows.shape[0], self.num_outputs), wanted)
         if others := sorted(set(self.variables) - CARRIED):
             raise UserError(
-                f"{self.where}: keeps state in {', '.join(others)}; only parameters and batch statistics are carried from "
+                f"{self.where}: keeps state in {', '.join(others)}; only parameters and batch "
+                "statistics are carried from "
                 "step to step"
             )
         return logits.astype(rows.dtype)
 
 
 def make(where: str, kind: type, filled: dict[str, Any], options: dict[str, Any]) -> Own:
-    """The module of a user's class: `filled` holds what a config gives to the arguments in FILLED, `options` the rest.
+    """The module of a user's class: `filled` holds what a config gives to the arguments in
+    FILLED, `options` the rest.
 
     UserError if an argument is missing, if the class is not called as it should be, or fails.
     """
@@ -82,21 +88,32 @@ def make(where: str, kind: type, filled: dict[str, Any], options: dict[str, Any]
             from autoloss_jax.models import nnx_module
 
             module = nnx_module.bridged(kind, arguments)
-        row = module.columns(filled["num_fields"]) if hasattr(kind, "columns") else (filled["embed_dim"], 0)
-    pair = isinstance(row, tuple) and len(row) == 2 and all(isinstance(n, int) and n >= 0 for n in row)
+        row = (
+            module.columns(filled["num_fields"])
+            if hasattr(kind, "columns")
+            else (filled["embed_dim"], 0)
+        )
+    pair = (
+        isinstance(row, tuple) and len(row) == 2 and all(isinstance(n, int) and n >= 0 for n in row)
+    )
     if not pair or not sum(row):
         raise UserError(
-            f"{where}: columns({filled['num_fields']}) returned {row!r}; it wants how many numbers of a row are embeddings, and "
+            f"{where}: columns({filled['num_fields']}) returned {row!r}; it wants how many "
+            "numbers of a row are embeddings, and "
             "how many first-order weights, as (embed_dim, 0)"
         )
     return Own(filled["num_outputs"], filled["embed_dim"], module=module, row=row, where=where)
 
 
 def options(where: str, kind: Any) -> dict[str, tuple[Any, Any]]:
-    """(Type, default) of each argument that a spec can give a class; UserError if it is not a Flax module's."""
+    """(Type, default) of each argument that a spec can give a class; UserError if it is not a
+    Flax module's.
+    """
     if not _is_flax(kind):
         raise UserError(
-            f"{where}: {getattr(kind, '__name__', kind)!r} is not a Flax module; it wants a class of flax.linen or flax.nnx"
+            f"{where}: {getattr(kind, '__name__', kind)!r} is not a Flax module; it wants a "
+            "class "
+            "of flax.linen or flax.nnx"
         )
     with import_string.blamed(where):
         takes = _arguments(kind)
@@ -136,7 +153,13 @@ def _check_call(where: str, kind: type, linen: bool) -> None:
         except TypeError:
             continue
         return
-    wanted = "__call__(self, rows, *, train)" if linen else "__call__(self, rows), or (self, rows, *, train)"
+    wanted = (
+        "__call__(self, rows, *, train)"
+        if linen
+        else "__call__(self, rows), or (self, rows, *, train)"
+    )
     raise UserError(
-        f"{where}: {kind.__name__} cannot be called with rows{' and train' if linen else ''}; it wants {wanted}"
+        f"{where}: {kind.__name__} cannot be called with rows{' and train' if linen else ''}; "
+        "it "
+        f"wants {wanted}"
     )

@@ -9,7 +9,9 @@ from autoloss_jax.models.recommender import Recommender
 
 
 class DCN(Recommender):
-    """A dense layer over [cross network; MLP(E)]; a layer of the cross network is x0 (x . w) + b + x, Eq. (3)."""
+    """A dense layer over [cross network; MLP(E)]; a layer of the cross network is x0 (x . w) + b
+    + x, Eq. (3).
+    """
 
     layers: Count = 3
 

@@ -11,10 +11,11 @@ from autoloss_jax.models.recommender import Recommender
 
 
 class DCNv2(Recommender):
-    """Cross network and MLP, in parallel or stacked; a cross layer is x0 * (W x + b) + x, Eq. (1).
+    """Cross network and MLP, in parallel or stacked; a cross layer is x0 * (W x + b) + x, Eq.
+    (1).
 
-    `cross=low_rank`: W = U V', Eq. (3). `cross=mixture`: experts of low rank with tanh between, mixed by a softmax over
-    gates that all layers share, Eq. (4)-(5); as in FuxiCTR.
+    `cross=low_rank`: W = U V', Eq. (3). `cross=mixture`: experts of low rank with tanh between,
+    mixed by a softmax over gates that all layers share, Eq. (4)-(5); as in FuxiCTR.
     """
 
     layers: Count = 3

@@ -11,8 +11,9 @@ from autoloss_jax.models.recommender import Recommender
 class DeepFM(Recommender):
     """First-order terms + factorisation machine + MLP.
 
-    One logit: h_out = l_fm + W_o MLP(E). C logits: a scalar l_fm would shift all of them alike, and softmax would
-    not see it; so the first-order weights are per class, and Eq. (6)'s dense layer takes [FM per dimension; MLP(E)].
+    One logit: h_out = l_fm + W_o MLP(E). C logits: a scalar l_fm would shift all of them alike,
+    and softmax would not see it; so the first-order weights are per class, and Eq. (6)'s dense
+    layer takes [FM per dimension; MLP(E)].
     """
 
     def columns(self, num_fields: int) -> tuple[int, int]:
@@ -25,5 +26,7 @@ class DeepFM(Recommender):
         h = self.mlp(rows, train=train)
         interactions = bi_interaction(rows)[:, : self.embed_dim]
         if self.num_outputs == 1:
-            return self.linear(rows) + jnp.sum(interactions, axis=-1, keepdims=True) + self.output(h)
+            return (
+                self.linear(rows) + jnp.sum(interactions, axis=-1, keepdims=True) + self.output(h)
+            )
         return self.linear(rows) + self.output(interactions, h)

@@ -10,8 +10,8 @@ from autoloss_jax.models.recommender import Recommender
 class DLRM(Recommender):
     """MLP(<e_i, e_j> for i < j): the top of DLRM.
 
-    Its bottom, an MLP over numeric features whose output is one more field, has nothing to do here: a numeric column
-    comes in buckets, as a field like any other.
+    Its bottom, an MLP over numeric features whose output is one more field, has nothing to do
+    here: a numeric column comes in buckets, as a field like any other.
     """
 
     def least_fields(self) -> int:

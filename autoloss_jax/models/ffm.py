@@ -8,7 +8,9 @@ from autoloss_jax.models.recommender import Recommender
 
 
 class FFM(Recommender):
-    """First-order terms + sum_{i<j} <v_ij, v_ji>, Eq. (4): a feature of field i meets field j with an embedding for j."""
+    """First-order terms + sum_{i<j} <v_ij, v_ji>, Eq. (4): a feature of field i meets field j
+    with an embedding for j.
+    """
 
     def columns(self, num_fields: int) -> tuple[int, int]:
         """An embedding for each field that a feature may meet, and its first-order weights."""

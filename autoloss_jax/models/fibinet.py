@@ -14,8 +14,9 @@ from autoloss_jax.models.recommender import Recommender
 class FiBiNET(Recommender):
     """First-order terms + MLP([bilinear pairs of E; of E weighted by field]), Eq. (3)-(9).
 
-    The weights of the fields squeeze and excite: ReLU(W2 ReLU(W1 mean_D E)), over F // `reduction` hidden numbers. A
-    pair is e_i W * e_j, where W is one for `all`, one for `each` first field, or one an `interaction`.
+    The weights of the fields squeeze and excite: ReLU(W2 ReLU(W1 mean_D E)), over F //
+    `reduction` hidden numbers. A pair is e_i W * e_j, where W is one for `all`, one for `each`
+    first field, or one an `interaction`.
     """
 
     bilinear: Literal["all", "each", "interaction"] = "interaction"
@@ -51,5 +52,7 @@ class FiBiNET(Recommender):
         if self.bilinear == "interaction":
             return bilinear(e, self.param(name, init, (num_fields * (num_fields - 1) // 2, d, d)))
         if self.bilinear == "each":
-            return pairs(jnp.einsum("bfd,fde->bfe", e, self.param(name, init, (num_fields, d, d))), e)
+            return pairs(
+                jnp.einsum("bfd,fde->bfe", e, self.param(name, init, (num_fields, d, d))), e
+            )
         return pairs(e @ self.param(name, init, (d, d)), e)

@@ -11,10 +11,12 @@ from autoloss_jax.models.recommender import Recommender
 
 
 class FinalMLP(Recommender):
-    """Two MLPs o1, o2 over gated embeddings, fused by w1 o1 + w2 o2 + sum_heads o1' W o2, Eq. (3)-(10).
+    """Two MLPs o1, o2 over gated embeddings, fused by w1 o1 + w2 o2 + sum_heads o1' W o2, Eq.
+    (3)-(10).
 
-    Each stream has a gate, 2 sigmoid(MLP(context)), on every number of E. Its context is a field of its own embedding
-    (`context1=0`: another D columns in every row), or, by default, a learned vector: a gate that is the same for all.
+    Each stream has a gate, 2 sigmoid(MLP(context)), on every number of E. Its context is a field
+    of its own embedding (`context1=0`: another D columns in every row), or, by default, a
+    learned vector: a gate that is the same for all.
     """
 
     heads: Count = 1
@@ -34,13 +36,16 @@ class FinalMLP(Recommender):
         last = self.hidden[-1], (self.second or self.hidden)[-1]
         if last[0] % self.heads or last[1] % self.heads:
             raise UserError(
-                f"--config.model.name=finalmlp: heads={self.heads} must divide the last widths of both streams, "
+                f"--config.model.name=finalmlp: heads={self.heads} must divide the last widths "
+                "of "
+                "both streams, "
                 f"{last[0]} and {last[1]}: change heads, --config.model.hidden or second"
             )
         for name, field in (("context1", self.context1), ("context2", self.context2)):
             if field >= num_fields:
                 raise UserError(
-                    f"--config.model.name=finalmlp: {name}={field} must be one of the data's {num_fields} fields, "
+                    f"--config.model.name=finalmlp: {name}={field} must be one of the data's "
+                    f"{num_fields} fields, "
                     f"counted from 0, or -1 for none"
                 )
 
@@ -49,7 +54,10 @@ class FinalMLP(Recommender):
         """[B, F, D] and more columns for contexts -> logits [B, C]."""
         num_rows, d = rows.shape[0], self.embed_dim
         e, column, streams = rows[..., :d].reshape(num_rows, -1), d, []
-        for context, hidden in ((self.context1, self.hidden), (self.context2, self.second or self.hidden)):
+        for context, hidden in (
+            (self.context1, self.hidden),
+            (self.context2, self.second or self.hidden),
+        ):
             x = e
             if self.gates:
                 own = None if context < 0 else rows[:, context, column : column + d]

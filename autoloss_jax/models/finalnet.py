@@ -14,9 +14,10 @@ from autoloss_jax.models.recommender import Recommender
 class FinalNet(Recommender):
     """The mean of the logits of one or two blocks of layers [h2; h1 * h2], (h2, h1) = W x + b.
 
-    k layers hold interactions up to order 2^k. `residual=sum` is h2 + h1 * h2 instead. With `gating` the first block
-    sees [E; E * (W E + b)], W across fields. The paper also teaches each of two blocks by their mean: that is a
-    loss, and no part of this. Biases stay before batch norm: their products with h do not cancel.
+    k layers hold interactions up to order 2^k. `residual=sum` is h2 + h1 * h2 instead. With
+    `gating` the first block sees [E; E * (W E + b)], W across fields. The paper also teaches
+    each of two blocks by their mean: that is a loss, and no part of this. Biases stay before
+    batch norm: their products with h do not cancel.
     """
 
     blocks: Literal["1", "2"] = "2"
@@ -28,7 +29,8 @@ class FinalNet(Recommender):
         """What is concatenated of two halves is even."""
         if self.residual == "concat" and any(width % 2 for width in self.hidden):
             raise UserError(
-                f"--config.model.name=finalnet: residual=concat wants even widths, not --config.model.hidden="
+                "--config.model.name=finalnet: residual=concat wants even widths, not "
+                "--config.model.hidden="
                 f"{self.hidden!r}; or take finalnet(residual=sum)"
             )
 
@@ -60,4 +62,6 @@ class FinalNet(Recommender):
         size = width if self.residual == "concat" else 2 * width
         h = nn.Dense(size, kernel_init=nn.initializers.glorot_normal(), name=name)(x)
         h2, h1 = jnp.split(h, 2, axis=-1)
-        return jnp.concatenate([h2, h1 * h2], axis=-1) if self.residual == "concat" else h2 + h1 * h2
+        return (
+            jnp.concatenate([h2, h1 * h2], axis=-1) if self.residual == "concat" else h2 + h1 * h2
+        )

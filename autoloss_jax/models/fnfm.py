@@ -9,7 +9,9 @@ from autoloss_jax.models.recommender import Recommender
 
 
 class FNFM(Recommender):
-    """First-order terms + MLP(v_ij * v_ji for i < j), normalised and dropped out as its layers are."""
+    """First-order terms + MLP(v_ij * v_ji for i < j), normalised and dropped out as its layers
+    are.
+    """
 
     def columns(self, num_fields: int) -> tuple[int, int]:
         """An embedding for each field that a feature may meet, and its first-order weights."""

@@ -11,8 +11,9 @@ from autoloss_jax.models.recommender import Recommender
 class FNN(Recommender):
     """MLP(E), from embeddings that learn with it from the start.
 
-    The paper starts from a trained FM, hands the first-order weights to the MLP beside the embeddings, and squashes by
-    tanh: `first_order=true` and `activation=tanh`. The defaults are torchfm's, and today's practice.
+    The paper starts from a trained FM, hands the first-order weights to the MLP beside the
+    embeddings, and squashes by tanh: `first_order=true` and `activation=tanh`. The defaults are
+    torchfm's, and today's practice.
     """
 
     activation: Literal["relu", "tanh"] = "relu"

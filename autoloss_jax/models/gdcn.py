@@ -12,7 +12,8 @@ from autoloss_jax.models.recommender import Recommender
 class GDCN(Recommender):
     """Gated cross network and MLP, in parallel (GDCN-P) or stacked (GDCN-S).
 
-    A cross layer is x0 * (W x + b) * sigmoid(W_g x) + x, Eq. (2): the gate decides what of the next order goes on.
+    A cross layer is x0 * (W x + b) * sigmoid(W_g x) + x, Eq. (2): the gate decides what of the
+    next order goes on.
     """
 
     layers: Count = 3

@@ -10,7 +10,9 @@ from autoloss_jax.models.recommender import Recommender
 
 
 class HOFM(Recommender):
-    """First-order terms + the ANOVA kernels of orders 2 to `order`, Eq. (4), each over embeddings of its own."""
+    """First-order terms + the ANOVA kernels of orders 2 to `order`, Eq. (4), each over
+    embeddings of its own.
+    """
 
     order: Order = 3
 
@@ -26,5 +28,8 @@ class HOFM(Recommender):
     def __call__(self, rows: jax.Array, *, train: bool) -> jax.Array:
         """[B, F, (order - 1) D + C] -> logits [B, C]."""
         parts = jnp.split(rows[..., : -self.num_outputs], self.order - 1, axis=-1)
-        kernels = [bi_interaction(parts[0]), *(anova(e, t) for t, e in enumerate(parts[1:], start=3))]
+        kernels = [
+            bi_interaction(parts[0]),
+            *(anova(e, t) for t, e in enumerate(parts[1:], start=3)),
+        ]
         return self.linear(rows) + self.total(jnp.concatenate(kernels, axis=-1))

@@ -19,7 +19,9 @@ def fm(e: jax.Array) -> jax.Array:
 
 
 def inner_products(e: jax.Array) -> jax.Array:
-    """<e_i, e_j> for i < j, Eq. (3), in the order (0, 1), (0, 2), ... (F-2, F-1). [B, F, D] -> [B, P]."""
+    """<e_i, e_j> for i < j, Eq. (3), in the order (0, 1), (0, 2), ... (F-2, F-1). [B, F, D] ->
+    [B, P].
+    """
     i, j = np.triu_indices(e.shape[1], k=1)
     return jnp.einsum("bfd,bgd->bfg", e, e)[:, i, j]
 
@@ -31,7 +33,8 @@ def pairs(e: jax.Array, f: jax.Array | None = None) -> jax.Array:
 
 
 def bilinear(e: jax.Array, kernel: jax.Array) -> jax.Array:
-    """e_i W_ij * e_j for i < j, a matrix a pair (Huang et al., 2019). [B, F, D], [P, D, D] -> [B, P, D].
+    """e_i W_ij * e_j for i < j, a matrix a pair (Huang et al., 2019). [B, F, D], [P, D, D] ->
+    [B, P, D].
 
     Its sum over D is the generalised inner product of Qu et al., 2018.
     """
@@ -40,13 +43,17 @@ def bilinear(e: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def outer_of_sum(e: jax.Array) -> jax.Array:
-    """S s' for s = sum_i e_i, every outer product of two fields superposed (Qu et al., 2016). [B, F, D] -> [B, D D]."""
+    """S s' for s = sum_i e_i, every outer product of two fields superposed (Qu et al., 2016).
+    [B, F, D] -> [B, D D].
+    """
     s = jnp.sum(e, axis=1)
     return (s[:, :, None] * s[:, None]).reshape(s.shape[0], -1)
 
 
 def field_aware_pairs(v: jax.Array) -> jax.Array:
-    """v_ij * v_ji for i < j, v_ij what field i has for field j (Juan et al., 2016). [B, F, F, D] -> [B, P, D]."""
+    """v_ij * v_ji for i < j, v_ij what field i has for field j (Juan et al., 2016). [B, F, F, D]
+    -> [B, P, D].
+    """
     i, j = np.triu_indices(v.shape[1], k=1)
     return v[:, i, j] * v[:, j, i]
 
@@ -54,16 +61,19 @@ def field_aware_pairs(v: jax.Array) -> jax.Array:
 def field_aware(v: jax.Array) -> jax.Array:
     """sum_{i<j} v_ij * v_ji. [B, F, F, D] -> [B, D].
 
-    Masked, in one pass: half of the whole sum less the diagonal takes twice as long, for it moves v around in memory first.
+    Masked, in one pass: half of the whole sum less the diagonal takes twice as long, for it
+    moves v around in memory first.
     """
     before = np.triu(np.ones(v.shape[1:3], bool), k=1)[..., None]
     return jnp.sum(v * jnp.swapaxes(v, 1, 2), axis=(1, 2), where=before)
 
 
 def anova(e: jax.Array, order: int) -> jax.Array:
-    """sum_{i1 < ... < i_order} e_i1 * ... * e_i_order, the ANOVA kernel (Blondel et al., 2016). [B, F, D] -> [B, D].
+    """sum_{i1 < ... < i_order} e_i1 * ... * e_i_order, the ANOVA kernel (Blondel et al., 2016).
+    [B, F, D] -> [B, D].
 
-    By dynamic programming: with a_t,j the kernel of order t over the first j fields, a_t,j = a_t,j-1 + e_j a_t-1,j-1.
+    By dynamic programming: with a_t,j the kernel of order t over the first j fields, a_t,j =
+    a_t,j-1 + e_j a_t-1,j-1.
     """
     a = jnp.cumsum(e, axis=1)
     for _ in range(order - 1):
@@ -73,7 +83,8 @@ def anova(e: jax.Array, order: int) -> jax.Array:
 
 
 def compressed(e: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A layer of xDeepFM's compressed interaction network, Eq. (6) there: sum_hm W_nhm e_h * x_m.
+    """A layer of xDeepFM's compressed interaction network, Eq. (6) there: sum_hm W_nhm e_h *
+    x_m.
 
     [B, F, D], [B, M, D], [N, F, M] -> [B, N, D].
     """
@@ -81,7 +92,8 @@ def compressed(e: jax.Array, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """Softmax over the second field of <q_i, k_j>, times v_j, a head at a time (Vaswani et al., 2017).
+    """Softmax over the second field of <q_i, k_j>, times v_j, a head at a time (Vaswani et al.,
+    2017).
 
     Three [B, F, H, any], H heads -> [B, F, H, any].
     """

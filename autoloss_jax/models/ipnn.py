@@ -1,4 +1,6 @@
-"""IPNN, the inner-product neural network (Qu et al., ICDM 2016), as in Fig. 2 of the AutoLoss paper."""
+"""IPNN, the inner-product neural network (Qu et al., ICDM 2016), as in Fig. 2 of the AutoLoss
+paper.
+"""
 
 import jax
 import jax.numpy as jnp

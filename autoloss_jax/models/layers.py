@@ -13,10 +13,12 @@ from autoloss_jax.data.hashing import mix
 
 
 class Dropout(nn.Module):
-    """Zeroes each element with probability `rate`, in steps of 2^-32, and scales the others to keep the mean.
+    """Zeroes each element with probability `rate`, in steps of 2^-32, and scales the others to
+    keep the mean.
 
-    An element's mask hashes its place with the key: no bits are stored, so that the compiler draws them where they are
-    used. Threefry's, drawn ahead, took a tenth of a training step on a CPU.
+    An element's mask hashes its place with the key: no bits are stored, so that the compiler
+    draws them where they are used. Threefry's, drawn ahead, took a tenth of a training step on a
+    CPU.
     """
 
     rate: float
@@ -36,7 +38,8 @@ class Dropout(nn.Module):
 class RowsDense(nn.Module):
     """A dense layer over the embeddings in rows, without bias: [B, F, R] -> [B, features].
 
-    What else a row holds meets zeros: some products more, and no copy of the batch to cut it out.
+    What else a row holds meets zeros: some products more, and no copy of the batch to cut it
+    out.
     """
 
     features: int
@@ -49,7 +52,9 @@ class RowsDense(nn.Module):
     def __call__(self, rows: jax.Array) -> jax.Array:
         """[B, F, R] -> [B, features]."""
         num_rows, num_fields, row_dim = rows.shape
-        kernel = self.param("kernel", self.kernel_init, (num_fields * self.embed_dim, self.features))
+        kernel = self.param(
+            "kernel", self.kernel_init, (num_fields * self.embed_dim, self.features)
+        )
         kernel = kernel.reshape(num_fields, self.embed_dim, self.features)
         kernel = jnp.pad(kernel, ((0, 0), (0, row_dim - self.embed_dim), (0, 0)))
         kernel = kernel.reshape(num_fields * row_dim, self.features)
@@ -59,17 +64,23 @@ class RowsDense(nn.Module):
 
 
 class MLP(nn.Module):
-    """Eq. (5): dense, batch normalisation (momentum .9, epsilon 1e-5), ReLU and dropout, per hidden layer.
+    """Eq. (5): dense, batch normalisation (momentum .9, epsilon 1e-5), ReLU and dropout, per
+    hidden layer.
 
-    Without an output layer: [B, any] -> [B, hidden[-1]]. Before a batch norm there is no bias: it would cancel, and
-    Adam would make a random walk of its rounding noise, which the running mean follows late.
+    Without an output layer: [B, any] -> [B, hidden[-1]]. Before a batch norm there is no bias:
+    it would cancel, and Adam would make a random walk of its rounding noise, which the running
+    mean follows late.
     """
 
     hidden: tuple[int, ...]
     dropout: float
     batch_norm: bool = True
-    dtype: Any = None  # of the arithmetic; None: that of the parameters. Batch statistics are always float32
-    embed_dim: int = 0  # if not 0, the input is rows [B, F, R], and this many numbers of each are meant
+    dtype: Any = (
+        None  # of the arithmetic; None: that of the parameters. Batch statistics are always float32
+    )
+    embed_dim: int = (
+        0  # if not 0, the input is rows [B, F, R], and this many numbers of each are meant
+    )
     activation: Callable[[jax.Array], jax.Array] = nn.relu
 
     @nn.compact

@@ -1,4 +1,6 @@
-"""LR, logistic regression (as in Richardson et al., WWW 2007): softmax regression for several classes."""
+"""LR, logistic regression (as in Richardson et al., WWW 2007): softmax regression for several
+classes.
+"""
 
 import jax
 from flax import linen as nn

@@ -14,9 +14,10 @@ from autoloss_jax.models.recommender import Recommender
 class MaskNet(Recommender):
     """Blocks whose input is multiplied by a mask made of the embeddings.
 
-    `form=serial`: a block for each width in `hidden`, one after another, Fig. 3. `form=parallel`: `blocks` of `width`
-    side by side over the normalised embeddings, then the MLP, Fig. 4 (in FuxiCTR without batch norm). A mask has
-    `ratio` times its width hidden numbers.
+    `form=serial`: a block for each width in `hidden`, one after another, Fig. 3.
+    `form=parallel`: `blocks` of `width` side by side over the normalised embeddings, then the
+    MLP, Fig. 4 (in FuxiCTR without batch norm). A mask has `ratio` times its width hidden
+    numbers.
     """
 
     form: Literal["serial", "parallel"] = "serial"
@@ -30,11 +31,14 @@ class MaskNet(Recommender):
         num_rows = rows.shape[0]
         e = rows.reshape(num_rows, -1)
         # a scale and a shift of its own for each field
-        norm = nn.LayerNorm(epsilon=1e-5, reduction_axes=-1, feature_axes=(-2, -1), use_fast_variance=False)
+        norm = nn.LayerNorm(
+            epsilon=1e-5, reduction_axes=-1, feature_axes=(-2, -1), use_fast_variance=False
+        )
         x = norm(rows).reshape(num_rows, -1)
         if self.form == "parallel":
             parts = [
-                MaskBlock(self.width, self.ratio, self.dropout)(e, x, train=train) for _ in range(self.blocks)
+                MaskBlock(self.width, self.ratio, self.dropout)(e, x, train=train)
+                for _ in range(self.blocks)
             ]
             return self.output(self.mlp(jnp.concatenate(parts, axis=-1), train=train))
         for width in self.hidden:

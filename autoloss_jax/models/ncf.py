@@ -11,9 +11,10 @@ from autoloss_jax.models.recommender import Recommender
 class NCF(Recommender):
     """A dense layer over [e_user * e_item; MLP], Eq. (12).
 
-    The paper has two fields, and an embedding for the product apart from that for the MLP: `separate=true`, at the cost
-    of a table twice as wide. The default is torchfm's: one embedding serves both. With more than two fields the MLP sees
-    them all, or, with `context=false`, the user and the item alone.
+    The paper has two fields, and an embedding for the product apart from that for the MLP:
+    `separate=true`, at the cost of a table twice as wide. The default is torchfm's: one
+    embedding serves both. With more than two fields the MLP sees them all, or, with
+    `context=false`, the user and the item alone.
     """
 
     user: Index = 0  # the positions of both fields
@@ -29,7 +30,8 @@ class NCF(Recommender):
         """There are two fields, a user's and an item's."""
         if self.user == self.item or max(self.user, self.item) >= num_fields:
             raise UserError(
-                f"--config.model.name=ncf: user={self.user} and item={self.item} must be two of the data's {num_fields} "
+                f"--config.model.name=ncf: user={self.user} and item={self.item} must be two of "
+                f"the data's {num_fields} "
                 f"fields, counted from 0, as in ncf(user=0,item=1)"
             )
 

@@ -9,7 +9,9 @@ from autoloss_jax.models.recommender import Recommender
 
 
 class NFM(Recommender):
-    """First-order terms + MLP(bi-interaction pooling), normalised and dropped out as its layers are; Eq. (2)-(4)."""
+    """First-order terms + MLP(bi-interaction pooling), normalised and dropped out as its layers
+    are; Eq. (2)-(4).
+    """
 
     def columns(self, num_fields: int) -> tuple[int, int]:
         """An embedding and its first-order weights."""

@@ -1,4 +1,6 @@
-"""NNX modules as Linen ones, which the algorithm calls: parameters and batch statistics out, keys in."""
+"""NNX modules as Linen ones, which the algorithm calls: parameters and batch statistics out,
+keys in.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -11,7 +13,9 @@ from flax.nnx.bridge import ToLinen
 
 
 class Bridged(ToLinen):
-    """An NNX class. nnx.Param is the collection "params", nnx.BatchStat "batch_stats", a Dropout's stream "dropout"."""
+    """An NNX class. nnx.Param is the collection "params", nnx.BatchStat "batch_stats", a
+    Dropout's stream "dropout".
+    """
 
     @nn.nowrap
     def columns(self, num_fields: int) -> Any:

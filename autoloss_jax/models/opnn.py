@@ -13,8 +13,9 @@ from autoloss_jax.models.recommender import Recommender
 class OPNN(Recommender):
     """MLP([E; products]).
 
-    `kernel=sum` is the paper of 2016: the outer products of all pairs superposed, D^2 numbers. The others are the paper
-    of 2018: e_i' W_ij e_j a pair, with a matrix (the default, and torchfm's), a vector or a number for W_ij.
+    `kernel=sum` is the paper of 2016: the outer products of all pairs superposed, D^2 numbers.
+    The others are the paper of 2018: e_i' W_ij e_j a pair, with a matrix (the default, and
+    torchfm's), a vector or a number for W_ij.
     """
 
     kernel: Literal["matrix", "vector", "number", "sum"] = "matrix"
@@ -31,11 +32,15 @@ class OPNN(Recommender):
             products = outer_of_sum(rows)
         elif self.kernel == "matrix":
             init = nn.initializers.glorot_normal(batch_axis=0)
-            products = jnp.sum(bilinear(rows, self.param("kernel", init, (num_pairs, d, d))), axis=-1)
+            products = jnp.sum(
+                bilinear(rows, self.param("kernel", init, (num_pairs, d, d))), axis=-1
+            )
         elif self.kernel == "vector":
             kernel = self.param("kernel", nn.initializers.ones, (num_pairs, d))
             products = jnp.sum(pairs(rows) * kernel, axis=-1)
         else:
-            products = inner_products(rows) * self.param("kernel", nn.initializers.ones, (num_pairs,))
+            products = inner_products(rows) * self.param(
+                "kernel", nn.initializers.ones, (num_pairs,)
+            )
         x = jnp.concatenate([rows.reshape(rows.shape[0], -1), products], axis=-1)
         return self.output(self.mlp(x, train=train))

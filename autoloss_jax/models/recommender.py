@@ -1,4 +1,6 @@
-"""What the recommenders share: the common options, the columns of a row, and a few pieces of a forward pass."""
+"""What the recommenders share: the common options, the columns of a row, and a few pieces of a
+forward pass.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +13,9 @@ from autoloss_jax.models.layers import MLP
 
 
 class Recommender(nn.Module):
-    """Rows [B, F, R] to logits [B, C]. A subclass is one paper; its own fields are the options in its spec."""
+    """Rows [B, F, R] to logits [B, C]. A subclass is one paper; its own fields are the options
+    in its spec.
+    """
 
     num_outputs: int
     embed_dim: int = 16
@@ -21,7 +25,9 @@ class Recommender(nn.Module):
     dtype: Any = None  # of the MLP's arithmetic
 
     def columns(self, num_fields: int) -> tuple[int, int]:
-        """How many numbers of a row are embeddings, and how many after them first-order weights; R is the sum."""
+        """How many numbers of a row are embeddings, and how many after them first-order weights;
+        R is the sum.
+        """
         return self.embed_dim, 0
 
     def least_fields(self) -> int:
@@ -42,8 +48,12 @@ class Recommender(nn.Module):
         return nn.BatchNorm(use_running_average=not train, axis=axis, momentum=0.9, epsilon=1e-5)(x)
 
     def mlp(self, x: jax.Array, *, train: bool, activation: Callable = nn.relu) -> jax.Array:
-        """The hidden layers over [B, any], or over the first D numbers of rows. -> [B, hidden[-1]]."""
-        layers = MLP(self.hidden, self.dropout, self.batch_norm, self.dtype, self.embed_dim, activation)
+        """The hidden layers over [B, any], or over the first D numbers of rows. -> [B,
+        hidden[-1]].
+        """
+        layers = MLP(
+            self.hidden, self.dropout, self.batch_norm, self.dtype, self.embed_dim, activation
+        )
         return layers(x, train=train)
 
     def output(self, *parts: jax.Array) -> jax.Array:
@@ -54,8 +64,8 @@ class Recommender(nn.Module):
     def total(self, interactions: jax.Array) -> jax.Array:
         """What a sum of interactions contributes. [B, any] -> [B, C].
 
-        One logit: their sum, and a bias. C logits: a scalar would shift all of them alike, and softmax would not see
-        it; so a dense layer.
+        One logit: their sum, and a bias. C logits: a scalar would shift all of them alike, and
+        softmax would not see it; so a dense layer.
         """
         if self.num_outputs > 1:
             return self.output(interactions)

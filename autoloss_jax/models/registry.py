@@ -38,8 +38,8 @@ from autoloss_jax.models.xdeepfm import XDeepFM
 def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender:
     """The module that `model` names, with `num_outputs` logits.
 
-    A name with a colon is a class of the user's own (models/own.py).
-    UserError for an unknown name or option, and for a model that cannot be built for so many fields.
+    A name with a colon is a class of the user's own (models/own.py). UserError for an unknown
+    name or option, and for a model that cannot be built for so many fields.
     """
     where = f"--config.model.name={model.name!r}"
     kind, options = specs.parse(where, model.name, MODELS, functools.partial(custom.options, where))

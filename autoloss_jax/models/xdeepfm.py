@@ -14,9 +14,10 @@ from autoloss_jax.models.recommender import Recommender
 class XDeepFM(Recommender):
     """First-order terms + the compressed interaction network + MLP(E), Eq. (6)-(9).
 
-    `activation=identity`, the default, is what the paper found best for CIN; torchfm has relu. With `split=true` half of
-    a layer's maps go to the output and the other half to the next layer, as in torchfm and the authors' code; by default
-    all of them go both ways, as in the paper.
+    `activation=identity`, the default, is what the paper found best for CIN; torchfm has relu.
+    With `split=true` half of a layer's maps go to the output and the other half to the next
+    layer, as in torchfm and the authors' code; by default all of them go both ways, as in the
+    paper.
     """
 
     cin: tuple[int, ...] = (64, 64)  # maps of each layer
@@ -31,7 +32,8 @@ class XDeepFM(Recommender):
         """What is split in half is even."""
         if self.split and any(width % 2 for width in self.cin[:-1]):
             raise UserError(
-                f"--config.model.name=xdeepfm: split=true wants even widths before the last, as cin=64x64, not "
+                "--config.model.name=xdeepfm: split=true wants even widths before the last, as "
+                "cin=64x64, not "
                 f"cin={'x'.join(map(str, self.cin))}"
             )
 
@@ -42,7 +44,9 @@ class XDeepFM(Recommender):
         pooled = []
         for i, width in enumerate(self.cin):
             init = nn.initializers.glorot_normal(in_axis=(1, 2), out_axis=0)
-            x = compressed(e, x, self.param(f"cin_kernel_{i}", init, (width, e.shape[1], x.shape[1])))
+            x = compressed(
+                e, x, self.param(f"cin_kernel_{i}", init, (width, e.shape[1], x.shape[1]))
+            )
             x = x + self.param(f"cin_bias_{i}", nn.initializers.zeros, (width, 1))
             x = nn.relu(x) if self.activation == "relu" else x
             last = i == len(self.cin) - 1

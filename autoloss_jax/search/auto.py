@@ -1,9 +1,12 @@
-"""For whom any way of choosing a loss will do: within a budget, several are trained, and the best is the run.
+"""For whom any way of choosing a loss will do: within a budget, several are trained, and the
+best is the run.
 
-The contenders are cross-entropy, the even mixture (`al1`), a controller searched and frozen (`retrain`), and a tuned
-static mixture (`bohb`). Each is a run of its own in `WORKDIR/search/NAME`; the recommender of `retrain`'s search, `autoloss`, is
-there already, and one of them. The figure of `train.monitor` on the early-stopping rows decides, test does not, and a tie
-is the former's. Cross-entropy comes first, so that what is shipped is never worse than it on the rows that decide.
+The contenders are cross-entropy, the even mixture (`al1`), a controller searched and frozen
+(`retrain`), and a tuned static mixture (`bohb`). Each is a run of its own in
+`WORKDIR/search/NAME`; the recommender of `retrain`'s search, `autoloss`, is there already, and
+one of them. The figure of `train.monitor` on the early-stopping rows decides, test does not, and
+a tie is the former's. Cross-entropy comes first, so that what is shipped is never worse than it
+on the rows that decide.
 """
 
 import json
@@ -20,11 +23,18 @@ from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.training import frozen_controllers, loop, report, workdirs
 
 Train = Callable[[Config, Path, Callable[[str], None]], dict[str, Any]]
-COSTS = {"ce": 1, "al1": 1, "retrain": 2, "bohb": 3}  # the fewest trainings; of retrain with one search
+COSTS = {
+    "ce": 1,
+    "al1": 1,
+    "retrain": 2,
+    "bohb": 3,
+}  # the fewest trainings; of retrain with one search
 
 
 def train(train: Train, cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """The result.json of the best contender, each trained by `train`; `workdir` becomes its run, and says why in auto.md."""
+    """The result.json of the best contender, each trained by `train`; `workdir` becomes its run,
+    and says why in auto.md.
+    """
     processes.alone("--config.method.name=auto")
     with workdirs.locked(workdir):
         _claim(cfg, workdir)
@@ -38,7 +48,9 @@ def train(train: Train, cfg: Config, workdir: Path, say: Callable[[str], None]) 
         if (searched := _run(search, "autoloss") / "result.json").exists():
             results["autoloss"] = json.loads(searched.read_text())
         if not results:
-            raise UserError(f"{workdir}: every contender diverged; lower --config.optimizer.learning_rate")
+            raise UserError(
+                f"{workdir}: every contender diverged; lower --config.optimizer.learning_rate"
+            )
         chosen = winner(cfg, {name: result["val"] for name, result in results.items()})
         _ship(_run(search, chosen), workdir, page(cfg, search, results, chosen))
         say(f"auto: {chosen} is the best on validation; why: {workdir / 'auto.md'}")
@@ -51,9 +63,11 @@ def _run(search: Path, name: str) -> Path:
 
 
 def contenders(cfg: Config) -> dict[str, dict[str, Any]]:
-    """Name -> config keys, in the order of training: as many as `cfg.search.trials` trainings in all allow.
+    """Name -> config keys, in the order of training: as many as `cfg.search.trials` trainings in
+    all allow.
 
-    What the others leave of these is bohb's: one is its last, under the weights that its search found.
+    What the others leave of these is bohb's: one is its last, under the weights that its search
+    found.
     """
     left, found = cfg.search.trials, {}
     costs = COSTS | {"retrain": 1 + cfg.method.folds}
@@ -97,11 +111,22 @@ def _ship(run: Path, workdir: Path, text: str) -> None:
 
 
 def page(cfg: Config, search: Path, results: Mapping[str, dict[str, Any]], chosen: str) -> str:
-    """The report, Markdown: what each contender reached on validation, its weights and cost, and what to do next."""
+    """The report, Markdown: what each contender reached on validation, its weights and cost, and
+    what to do next.
+    """
     figure = {"auc": "AUC", "logloss": "logloss"}[cfg.train.monitor]
-    alphas = {name: _alpha(_run(search, name), result["best_step"]) for name, result in results.items()}
+    alphas = {
+        name: _alpha(_run(search, name), result["best_step"]) for name, result in results.items()
+    }
     pool = list(dict.fromkeys(loss for alpha in reversed(alphas.values()) for loss in alpha))
-    heads = ["method", "val AUC", "val logloss", "best epoch", "seconds", *(f"weight of {p}" for p in pool)]
+    heads = [
+        "method",
+        "val AUC",
+        "val logloss",
+        "best epoch",
+        "seconds",
+        *(f"weight of {p}" for p in pool),
+    ]
     rows = [heads, ["---"] * len(heads)]
     for name, result in results.items():
         auc, per_epoch = result["val"]["auc"], result["steps"] / result["epochs"]
@@ -112,13 +137,18 @@ def page(cfg: Config, search: Path, results: Mapping[str, dict[str, Any]], chose
             f"{result['best_step'] / per_epoch:.4g}",
             f"{_seconds(_run(search, name)):.0f}",
         ]
-        rows.append([*cells, *(f"{alphas[name][p]:.3f}" if p in alphas[name] else "" for p in pool)])
+        rows.append(
+            [*cells, *(f"{alphas[name][p]:.3f}" if p in alphas[name] else "" for p in pool)]
+        )
     lines = [
         f"# auto: {results[chosen]['dataset']}, {results[chosen]['model']}",
-        f"**{chosen}** was chosen: its validation {figure} is the best of {len(results)}. Test decided nothing.",
+        f"**{chosen}** was chosen: its validation {figure} is the best of {len(results)}. Test "
+        "decided nothing.",
         "\n".join(f"| {' | '.join(row)} |" for row in rows),
-        "Figures are those of each method's best evaluation, on the rows that decide early stopping; weights are means over "
-        "training examples at that moment. Seconds are of all trainings of a method, searches among them; `autoloss` is retrain's search.",
+        "Figures are those of each method's best evaluation, on the rows that decide early "
+        "stopping; weights are means over "
+        "training examples at that moment. Seconds are of all trainings of a method, searches "
+        "among them; `autoloss` is retrain's search.",
         "\n".join(f"- {line}" for line in _advice(cfg, results, chosen)),
     ]
     return "\n\n".join(lines) + "\n"
@@ -131,24 +161,33 @@ def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> 
     elif "ce" in results:
         gain = loop.monitored(cfg, best["val"]) - loop.monitored(cfg, results["ce"]["val"])
         lines.append(
-            f"It is better than cross-entropy by {gain:.5f}. The best of several looks better on the rows that chose it than "
-            "elsewhere: train it and `ce` with other seeds (`--config.run.seed`) before relying on it."
+            f"It is better than cross-entropy by {gain:.5f}. The best of several looks better "
+            "on "
+            "the rows that chose it than "
+            "elsewhere: train it and `ce` with other seeds (`--config.run.seed`) before relying "
+            "on it."
         )
     if chosen == "autoloss" and cfg.data.fold_in_val:
         lines.append(
-            "It learned from fewer rows than `retrain`, those that taught its controller being none of them."
+            "It learned from fewer rows than `retrain`, those that taught its controller being "
+            "none of them."
         )
-    lines.append("L2 often moves figures more than the loss does: `--mode=tune --config.method.name=ce`.")
+    lines.append(
+        "L2 often moves figures more than the loss does: `--mode=tune --config.method.name=ce`."
+    )
     if best["best_step"] == best["steps"]:
         lines.append("It was still improving at its last step: raise `--config.train.epochs`.")
     if not cfg.data.fold_in_val:
         lines.append(
-            "The controller's share of validation taught no recommender: `--config.data.fold_in_val=true` gives it to all."
+            "The controller's share of validation taught no recommender: "
+            "`--config.data.fold_in_val=true` gives it to all."
         )
     for name in COSTS:
         if name not in results:
             fits = name in contenders(cfg)
-            lines.append(f"`{name}` {'diverged' if fits else 'is not here: raise `--config.search.trials`'}.")
+            lines.append(
+                f"`{name}` {'diverged' if fits else 'is not here: raise `--config.search.trials`'}."
+            )
     return lines
 
 

@@ -1,7 +1,9 @@
-"""BOHB (Falkner et al., ICML 2018) over static weights of the pool, as the paper's baseline of that name.
+"""BOHB (Falkner et al., ICML 2018) over static weights of the pool, as the paper's baseline of
+that name.
 
-The original models densities of good and bad configurations with kernels and gives budgets by Hyperband; here both
-come from Optuna: multivariate TPE, and Hyperband's brackets as a rule for giving up. Budget: epochs; objective: validation logloss.
+The original models densities of good and bad configurations with kernels and gives budgets by
+Hyperband; here both come from Optuna: multivariate TPE, and Hyperband's brackets as a rule for
+giving up. Budget: epochs; objective: validation logloss.
 """
 
 import math
@@ -16,8 +18,12 @@ from autoloss_jax.config import Config, settings
 from autoloss_jax.search import trials
 
 
-def weights(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True) -> dict[str, Any]:
-    """Weights of `cfg.method.pool` that sum to one, as a config key; the first trial's are equal."""
+def weights(
+    cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True
+) -> dict[str, Any]:
+    """Weights of `cfg.method.pool` that sum to one, as a config key; the first trial's are
+    equal.
+    """
     del shown  # a line a trial is all there is
     pool = candidates.parse_pool(cfg.method.pool)
     names = [f"u{i}" for i in range(len(pool))]

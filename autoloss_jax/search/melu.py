@@ -1,4 +1,6 @@
-"""MeLU-style static weights of the pool: one training by `algorithm/melu.py` finds them, another uses them."""
+"""MeLU-style static weights of the pool: one training by `algorithm/melu.py` finds them, another
+uses them.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +12,14 @@ from autoloss_jax.config import Config
 from autoloss_jax.training import checkpoint, loop
 
 
-def weights(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True) -> dict[str, Any]:
-    """Weights of `cfg.method.pool` that sum to one, as a config key: softmax(theta) at the best evaluation of the search.
+def weights(
+    cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True
+) -> dict[str, Any]:
+    """Weights of `cfg.method.pool` that sum to one, as a config key: softmax(theta) at the best
+    evaluation of the search.
 
-    The search is a run of its own, left in `workdir`. It ends as every run ends, by the early-stopping rows; nothing in
-    it is learnt from them.
+    The search is a run of its own, left in `workdir`. It ends as every run ends, by the
+    early-stopping rows; nothing in it is learnt from them.
     """
     loop.train(cfg, workdir, say, shown=shown)
     searched = checkpoint.load(checkpoint.newest(workdir / "best")).state

@@ -1,4 +1,6 @@
-"""Search, freeze, retrain: what AutoLoss is for in practice, where no row of the data should be lost to the search."""
+"""Search, freeze, retrain: what AutoLoss is for in practice, where no row of the data should be
+lost to the search.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +10,15 @@ from autoloss_jax.config import Config, settings
 from autoloss_jax.training import frozen_controllers, loop
 
 
-def controller(cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True) -> dict[str, Any]:
+def controller(
+    cfg: Config, workdir: Path, say: Callable[[str], None], shown: bool = True
+) -> dict[str, Any]:
     """A controller searched on train and its share of val, left in `workdir`; as config keys.
 
-    The recommender is then trained from its start under the frozen controller, its snapshots replayed in turn, with
-    `data.fold_in_val` on the rows that taught it too. With `method.folds` there are several controllers, cross-fitted: each
-    has learned from another part of these rows, whose recommender learned from the rest.
+    The recommender is then trained from its start under the frozen controller, its snapshots
+    replayed in turn, with `data.fold_in_val` on the rows that taught it too. With `method.folds`
+    there are several controllers, cross-fitted: each has learned from another part of these
+    rows, whose recommender learned from the rest.
     """
     folds = cfg.method.folds
     for k, source in enumerate(frozen_controllers.sources(workdir, folds)):

@@ -1,8 +1,9 @@
-"""A search over trainings: Optuna's TPE proposes config keys, Hyperband gives up early, SQLite remembers.
+"""A search over trainings: Optuna's TPE proposes config keys, Hyperband gives up early, SQLite
+remembers.
 
-A trial is a run of its own in `workdir/trials/NNN`, judged by the logloss of the early-stopping rows; test decides
-nothing. Proposals are a function of the seed and of the trials before, and a trial that was killed goes on, so
-that a search that was killed ends where it would have ended.
+A trial is a run of its own in `workdir/trials/NNN`, judged by the logloss of the early-stopping
+rows; test decides nothing. Proposals are a function of the seed and of the trials before, and a
+trial that was killed goes on, so that a search that was killed ends where it would have ended.
 """
 
 import contextlib
@@ -31,12 +32,13 @@ def search(
     first: dict[str, Any] | None = None,
     least: int = 1,
 ) -> dict[str, Any]:
-    """The best of `cfg.search.trials` proposals, as config keys; the budget of a training is `cfg.train.epochs`.
+    """The best of `cfg.search.trials` proposals, as config keys; the budget of a training is
+    `cfg.train.epochs`.
 
-    `first` holds the parameters of the first trial, so that what is found is no worse; none is given up before `least`
-    evaluations. The outcome is left in
-    `workdir/best.json` and each trial in `workdir/trials.json`; where the former is there, nothing is run. UserError
-    if the search that was begun in `workdir` is another.
+    `first` holds the parameters of the first trial, so that what is found is no worse; none is
+    given up before `least` evaluations. The outcome is left in `workdir/best.json` and each
+    trial in `workdir/trials.json`; where the former is there, nothing is run. UserError if the
+    search that was begun in `workdir` is another.
     """
     processes.alone("a search over trainings (tune, bohb)")
     workdir.mkdir(parents=True, exist_ok=True)
@@ -55,20 +57,30 @@ def search(
         raise loop.Diverged(f"{workdir}: every trial was given up; raise --config.search.trials")
     best = study.best_trial
     atomic.write_json(workdir / "trials.json", [_record(t) for t in study.trials])
-    atomic.write_json(chosen, {"trial": best.number, "logloss": best.value, "keys": best.user_attrs["keys"]})
+    atomic.write_json(
+        chosen, {"trial": best.number, "logloss": best.value, "keys": best.user_attrs["keys"]}
+    )
     return _tuples(best.user_attrs["keys"])
 
 
-DONE = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL)
+DONE = (
+    optuna.trial.TrialState.COMPLETE,
+    optuna.trial.TrialState.PRUNED,
+    optuna.trial.TrialState.FAIL,
+)
 
 
 def _study(cfg: Config, workdir: Path, least: int) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     most = max(cfg.train.epochs, least)
-    pruner = optuna.pruners.HyperbandPruner(min_resource=least, max_resource=most, reduction_factor=3)
+    pruner = optuna.pruners.HyperbandPruner(
+        min_resource=least, max_resource=most, reduction_factor=3
+    )
     storage = f"sqlite:///{(workdir / 'trials.db').absolute()}"
     # Hyperband draws a trial's bracket from the study's name
-    return optuna.create_study(storage=storage, study_name="trials", pruner=pruner, load_if_exists=True)
+    return optuna.create_study(
+        storage=storage, study_name="trials", pruner=pruner, load_if_exists=True
+    )
 
 
 def _trial(study: optuna.Study, seed: int, number: int) -> optuna.Trial:
@@ -87,7 +99,9 @@ def _run(study, trial, cfg, workdir, suggest, say) -> None:
     keys = suggest(trial)
     trial.set_user_attr("keys", keys)
     here = workdir / "trials" / f"{trial.number:03d}"
-    seen: dict[int, float] = {int(k): v for k, v in study.trials[trial.number].intermediate_values.items()}
+    seen: dict[int, float] = {
+        int(k): v for k, v in study.trials[trial.number].intermediate_values.items()
+    }
 
     def watch(evaluations: int, val: dict[str, Any]) -> None:
         if evaluations not in seen:

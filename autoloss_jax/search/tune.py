@@ -1,4 +1,6 @@
-"""Tuning a config's own keys: the same small search for every method, so that no table compares unequal effort."""
+"""Tuning a config's own keys: the same small search for every method, so that no table compares
+unequal effort.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,22 +25,29 @@ LEAST = 5  # evaluations of a trial: what learns slowly, at a low rate or a high
 
 
 def tune(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """The best values of `cfg.search.over`, as config keys. The first trial is the config as it is given."""
+    """The best values of `cfg.search.over`, as config keys. The first trial is the config as it
+    is given.
+    """
     if cfg.method.name == "auto":
         raise UserError(
-            "--config.method.name=auto: tune one method, as ce, and give auto the flags that are found"
+            "--config.method.name=auto: tune one method, as ce, and give auto the flags that "
+            "are "
+            "found"
         )
     for name in cfg.search.over:
         if name not in SPACES:
             known = list(SPACES)
             raise UserError(
-                f"--config.search.over: {name!r} is not one of {', '.join(known)}{settings.nearest(name, known)}"
+                f"--config.search.over: {name!r} is not one of "
+                f"{', '.join(known)}{settings.nearest(name, known)}"
             )
     given = {name: value for name, value, _ in settings.keys(cfg)}
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         spaces = {name: SPACES[name] for name in cfg.search.over}
-        return {k: trial.suggest_float(k, low, high, log=log) for k, (low, high, log) in spaces.items()}
+        return {
+            k: trial.suggest_float(k, low, high, log=log) for k, (low, high, log) in spaces.items()
+        }
 
     first = {k: min(max(given[k], SPACES[k][0]), SPACES[k][1]) for k in cfg.search.over}
     return trials.search(cfg, workdir, suggest, say, first, least=LEAST)

@@ -1,1 +1,3 @@
-"""Experiments as grids of trainings: those of the paper's Section 3, and those that decide whether a search is worth having."""
+"""Experiments as grids of trainings: those of the paper's Section 3, and those that decide
+whether a search is worth having.
+"""

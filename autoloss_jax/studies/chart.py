@@ -1,4 +1,6 @@
-"""A study's table as a picture: for each dataset and model, the methods below one another, with their deviations."""
+"""A study's table as a picture: for each dataset and model, the methods below one another, with
+their deviations.
+"""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -19,10 +21,11 @@ FAR = 5  # widths of the middle half of the means, beyond which a mean is not dr
 
 
 def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
-    """A line of three panels for each (dataset, model); `ours` stands out, the bar is one standard deviation.
+    """A line of three panels for each (dataset, model); `ours` stands out, the bar is one
+    standard deviation.
 
-    A mean far worse than the others is an arrow at the edge, with its figure: else the others would fall together. One that is
-    far better is what the picture is for.
+    A mean far worse than the others is an arrow at the edge, with its figure: else the others
+    would fall together. One that is far better is what the picture is for.
     """
     pairs = list(dict.fromkeys((row.dataset, row.model) for row in table))
     heights = [1.1 + 0.26 * sum((r.dataset, r.model) == pair for r in table) for pair in pairs]
@@ -30,7 +33,9 @@ def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
     grid = figure.subplots(len(pairs), len(FIGURES), squeeze=False, height_ratios=heights)
     for axes, pair in zip(grid, pairs, strict=True):
         rows = [row for row in table if (row.dataset, row.model) == pair][::-1]
-        middle = axes[len(axes) // 2]  # over an outer panel a long title would push the panels apart
+        middle = axes[
+            len(axes) // 2
+        ]  # over an outer panel a long title would push the panels apart
         middle.set_title(f"{short(pair[0])}, {pair[1]}", fontsize=10, fontweight="bold")
         for axis, (name, figures) in zip(axes, FIGURES.items(), strict=True):
             _panel(axis, rows, name, figures, ours)
@@ -48,7 +53,9 @@ def _panel(axis: Axes, rows: Sequence[Row], name: str, figures, ours: Sequence[s
         color = "tab:red" if row.method in ours else "tab:blue"
         edge = min(max(mean, low), high)
         if edge == mean:
-            axis.errorbar(mean, place, xerr=deviation, fmt="o", color=color, markersize=5, capsize=2)
+            axis.errorbar(
+                mean, place, xerr=deviation, fmt="o", color=color, markersize=5, capsize=2
+            )
         else:
             axis.plot(edge, place, "<" if mean < low else ">", color=color, markersize=5)
             aside, align = ((6, 0), "left") if mean < low else ((-6, 0), "right")
@@ -70,10 +77,14 @@ def _panel(axis: Axes, rows: Sequence[Row], name: str, figures, ours: Sequence[s
 
 
 def _span(means: Sequence[float], best: Callable) -> tuple[float, float]:
-    """The least and the greatest of the means, but for those worse than the middle half by FAR times its width."""
+    """The least and the greatest of the means, but for those worse than the middle half by FAR
+    times its width.
+    """
     if not means:
         return 0.0, 0.0
     first, third = np.quantile(means, (0.25, 0.75))
     reach = FAR * (third - first)
-    near = [mean for mean in means if (mean >= first - reach if best is max else mean <= third + reach)]
+    near = [
+        mean for mean in means if (mean >= first - reach if best is max else mean <= third + reach)
+    ]
     return min(near), max(near)

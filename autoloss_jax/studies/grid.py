@@ -1,7 +1,8 @@
 """A study is a grid of trainings, (dataset, model, method, seed), and a table of what they gave.
 
-A dataset is a file of configs/ with :variant, a method a name; either may be followed by config keys, as
-"frappe:paper data.missing=0.4" or "autoloss method.every=3". Several processes may work on one study at the same time.
+A dataset is a file of configs/ with :variant, a method a name; either may be followed by config
+keys, as "frappe:paper data.missing=0.4" or "autoloss method.every=3". Several processes may work
+on one study at the same time.
 """
 
 import contextlib
@@ -33,18 +34,27 @@ class Study:
 
     name: str = key("", "what its files are called")
     datasets: tuple[str, ...] = key(
-        (), "files of configs/, with :variant; without, in the variant of the model's name if there is one"
+        (),
+        "files of configs/, with :variant; without, in the variant of the model's name if there "
+        "is one",
     )
     models: tuple[str, ...] = key((), "recommenders")
     methods: tuple[str, ...] = key((), "ways of choosing a loss")
-    ours: tuple[str, ...] = key(("autoloss",), "the methods that are tested against the best of the others")
+    ours: tuple[str, ...] = key(
+        ("autoloss",), "the methods that are tested against the best of the others"
+    )
     seeds: int = key(10, "seeds 0, 1, ... of every row", low=1)
-    fold_in_val: bool = key(False, "methods that do not search train on the controller's share of val too")
+    fold_in_val: bool = key(
+        False, "methods that do not search train on the controller's share of val too"
+    )
     searched_on: str = key(
         "",
-        "dataset and model; there method.transfer_from=METHOD takes the controller of METHOD's run of the same seed",
+        "dataset and model; there method.transfer_from=METHOD takes the controller of METHOD's "
+        "run of the same seed",
     )
-    over: tuple[str, ...] = key((), "config keys that are tuned for every row, as search.over of a training")
+    over: tuple[str, ...] = key(
+        (), "config keys that are tuned for every row, as search.over of a training"
+    )
     trials: int = key(10, "trainings for that, by validation logloss, with seed 0", low=1)
     raw: str = key("", "the folder of the raw data, a file or folder in it for each dataset")
     cache: str = key("", "folder of prepared datasets, as data.cache of a training")
@@ -65,7 +75,9 @@ class Cell:
     @property
     def folder(self) -> str:
         """Its name among the runs."""
-        return re.sub(r"[^A-Za-z0-9_.=-]+", "_", f"{self.dataset}-{self.model}-{self.method}-{self.seed}")
+        return re.sub(
+            r"[^A-Za-z0-9_.=-]+", "_", f"{self.dataset}-{self.model}-{self.method}-{self.seed}"
+        )
 
 
 Results = list[tuple[Cell, dict[str, Any]]]
@@ -85,11 +97,15 @@ def run(
 ) -> Results:
     """The result of every cell. Finished ones are read, a killed one goes on where it was.
 
-    One that another process is training is left to it, and waited for at the end. `watch` sees the results so far
-    after each training.
+    One that another process is training is left to it, and waited for at the end. `watch` sees
+    the results so far after each training.
     """
     order = list(cells(study))
-    known = {Cell(*key): result for path in study.known for key, result in record.read(Path(path)).items()}
+    known = {
+        Cell(*key): result
+        for path in study.known
+        for key, result in record.read(Path(path)).items()
+    }
     found = {cell: known[cell] for cell in order if cell in known}
     for cell in order[: len(order) // study.seeds]:
         described(study, cell)  # a slip in the last row is said before the first is trained
@@ -108,23 +124,31 @@ def run(
 
 
 def _result(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
-    """Of one cell, and before it whatever belongs to all seeds, or to another cell that it builds upon."""
+    """Of one cell, and before it whatever belongs to all seeds, or to another cell that it
+    builds upon.
+    """
     cfg, first = config_of(study, cell, workdir, say), dataclasses.replace(cell, seed=0)
     if study.over:
         cfg = settings.with_keys(cfg, _tuned(study, cell, workdir, say))
     if cfg.method.transfer_from:
         source = _source(study, cell, cfg.method.transfer_from)
         _result(study, source, workdir, say)
-        cfg = settings.with_keys(cfg, {"method.transfer_from": str(workdir / "runs" / source.folder)})
+        cfg = settings.with_keys(
+            cfg, {"method.transfer_from": str(workdir / "runs" / source.folder)}
+        )
     folder = workdir / "runs" / cell.folder
     searched = folder / "search"
     if cfg.method.name in train.SHARED:  # the search of the first seed serves all
         searched = workdir / "search" / first.folder
         with workdirs.locked(searched):
-            given = train.found(settings.with_keys(cfg, {"run.seed": 0}), searched, say, shown=False)
+            given = train.found(
+                settings.with_keys(cfg, {"run.seed": 0}), searched, say, shown=False
+            )
         cfg = dataclasses.replace(cfg, method=given.method)
     result = train.train(cfg, folder, lambda _: None, shown=False)
-    return result | {"seconds": _seconds(result, result["best_step"]) + _search_seconds(result, searched)}
+    return result | {
+        "seconds": _seconds(result, result["best_step"]) + _search_seconds(result, searched)
+    }
 
 
 def _seconds(result: dict[str, Any], steps: int) -> float:
@@ -138,13 +162,17 @@ def _search_seconds(result: dict[str, Any], folder: Path) -> float:
         searches = [json.loads((run / "result.json").read_text()) for run in ended]
         return sum(_seconds(searched, searched["steps"]) for searched in searches)
     if (folder / "trials.json").exists():
-        evaluations = sum(t["evaluations"] for t in json.loads((folder / "trials.json").read_text()))
+        evaluations = sum(
+            t["evaluations"] for t in json.loads((folder / "trials.json").read_text())
+        )
         return evaluations * _seconds(result, result["steps"]) / result["epochs"]
     return 0.0
 
 
 def _tuned(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
-    """The best of `study.over`, for the method's training itself where it wraps one: its static or searched loss."""
+    """The best of `study.over`, for the method's training itself where it wraps one: its static
+    or searched loss.
+    """
     first = dataclasses.replace(cell, seed=0)
     cfg = config_of(study, first, workdir, say)
     if cfg.method.name == "retrain":
@@ -162,7 +190,8 @@ def _source(study: Study, cell: Cell, method: str) -> Cell:
     dataset, _, model = study.searched_on.rpartition(" ")
     if not dataset:
         raise UserError(
-            f"--config.searched_on={study.searched_on!r}: {cell.method} takes the controller of {method} from a dataset "
+            f"--config.searched_on={study.searched_on!r}: {cell.method} takes the controller of "
+            f"{method} from a dataset "
             "and a model; name them, as 'frappe:paper deepfm'"
         )
     return Cell(dataset, model, method, cell.seed)
@@ -177,7 +206,9 @@ def config_of(study: Study, cell: Cell, workdir: Path, say: Say) -> Config:
 
 
 def described(study: Study, cell: Cell) -> Config:
-    """The same but for the data; UserError for a config, a key, a method or a loss that is not there."""
+    """The same but for the data; UserError for a config, a key, a method or a loss that is not
+    there.
+    """
     dataset, data_keys = _spec(cell.dataset)
     method, method_keys = _spec(cell.method)
     name, _, variant = dataset.partition(":")
@@ -204,12 +235,15 @@ def _spec(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _load(name: str, variant: str, model: str) -> Config:
-    """The config of a file of configs/, without a variant in the model's if it has one; UserError for no such file."""
+    """The config of a file of configs/, without a variant in the model's if it has one;
+    UserError for no such file.
+    """
     path = CONFIGS / f"{name}.py"
     known = sorted(p.stem for p in CONFIGS.glob("*.py"))
     if name not in known:
         raise UserError(
-            f"--config.datasets: {name!r} is not one of {', '.join(known)}{settings.nearest(name, known)}"
+            f"--config.datasets: {name!r} is not one of "
+            f"{', '.join(known)}{settings.nearest(name, known)}"
         )
     values = runpy.run_path(str(path))
     return values["get_config"](variant or (model if model in values["VARIANTS"] else ""))

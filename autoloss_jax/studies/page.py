@@ -1,4 +1,6 @@
-"""A study's results as files: CSV, Markdown, a picture, and one page that opens without a network."""
+"""A study's results as files: CSV, Markdown, a picture, and one page that opens without a
+network.
+"""
 
 import base64
 import html
@@ -16,7 +18,9 @@ from autoloss_jax.training import report
 
 
 def write(folder: Path, name: str, rows: Sequence[Row], command: str) -> None:
-    """`name`.csv and `name`.md: the table, the command that made it and the versions it ran with."""
+    """`name`.csv and `name`.md: the table, the command that made it and the versions it ran
+    with.
+    """
     versions = ", ".join(f"{package} {version}" for package, version in report.versions().items())
     head = f"# {name}\n\n    {command}\n\n{versions}; seeds 0, 1, ... of each row; {NOTE}\n\n"
     atomic.write_text(folder / f"{name}.csv", table.to_csv(rows))
@@ -24,8 +28,10 @@ def write(folder: Path, name: str, rows: Sequence[Row], command: str) -> None:
 
 
 NOTE = (
-    "mean ± standard deviation over seeds of test figures at the best validation step; best in bold; * where a tested method "
-    "is above the best of the others in AUC at p < .05 in a paired t-test, ** where it is so after Holm's correction too; p of "
+    "mean ± standard deviation over seeds of test figures at the best validation step; best in "
+    "bold; * where a tested method "
+    "is above the best of the others in AUC at p < .05 in a paired t-test, ** where it is so "
+    "after Holm's correction too; p of "
     "calibrated: the same against the best of the others in calibrated logloss; s: "
     "seconds of training up to the best step, and of the search before it"
 )
@@ -40,7 +46,9 @@ def write_pictures(
     more: Mapping[str, Figure],
 ) -> None:
     """`name`.png, and report.html with the table, this picture, and more of them by title."""
-    pictures = {title: plots.png(figure) for title, figure in {name: chart.draw(rows, ours), **more}.items()}
+    pictures = {
+        title: plots.png(figure) for title, figure in {name: chart.draw(rows, ours), **more}.items()
+    }
     atomic.write_bytes(folder / f"{name}.png", pictures[name])
     atomic.write_text(folder / "report.html", _page(name, rows, command, pictures))
 
@@ -48,7 +56,8 @@ def write_pictures(
 def _page(name: str, rows: Sequence[Row], command: str, pictures: Mapping[str, bytes]) -> str:
     lines = [_line("th", table.HEAD), *(_line("td", cells) for cells in table.to_text(rows))]
     figures = "\n".join(
-        f'<h2>{html.escape(title)}</h2>\n<img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        f'<h2>{html.escape(title)}</h2>\n<img alt="{html.escape(title)}" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
         for title, png in pictures.items()
     )
     return PAGE.format(

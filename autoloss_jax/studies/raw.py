@@ -12,26 +12,33 @@ from autoloss_jax.distributed import atomic
 
 
 def path(folder: str, dataset: str, workdir: Path, say: Callable[[str], None]) -> Path:
-    """The file or folder of a dataset (as "frappe:paper") in the folder of raw data; UserError if it is not there."""
+    """The file or folder of a dataset (as "frappe:paper") in the folder of raw data; UserError
+    if it is not there.
+    """
     name = dataset.partition(":")[0]
     found = Path(folder) / RAW.get(name, name)
     found = next((p for p in (found, found.with_name(found.name + ".gz")) if p.exists()), found)
     if not folder or not found.exists():
-        raise UserError(f"--config.raw={folder}: {found} is not there; name the folder that holds it")
+        raise UserError(
+            f"--config.raw={folder}: {found} is not there; name the folder that holds it"
+        )
     return MADE[dataset](found, workdir, say) if dataset in MADE else found
 
 
 def of_dated_users(ratings: Path, workdir: Path, say: Callable[[str], None]) -> Path:
     """The ratings of users of whom every rating has a time, in a file of their own.
 
-    In MovieLens 1M as it is at hand other users' ratings have a time now and then, and not at random.
+    In MovieLens 1M as it is at hand other users' ratings have a time now and then, and not at
+    random.
     """
     target = workdir / "raw" / "ratings.dat"
     if not target.exists():
         say(f"writing the ratings whose users have all their times to {target}")
         layout = Layout(("user", "movie", "rating", "timestamp"), "::")
         with text.opened(ratings) as lines:
-            frame = pl.concat(text.table(block, line, layout)[0] for line, block, _ in lines.blocks())
+            frame = pl.concat(
+                text.table(block, line, layout)[0] for line, block, _ in lines.blocks()
+            )
         dated = (pl.col("timestamp").cast(pl.Int64) >= 0).all().over("user")
         lines = frame.filter(dated).select(pl.concat_str(*layout.columns, separator="::"))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,5 +46,8 @@ def of_dated_users(ratings: Path, workdir: Path, say: Callable[[str], None]) -> 
     return target
 
 
-RAW = {"frappe": "frappe_x1", "movielens1m": "movielens1m/ratings.dat"}  # where a dataset is in the folder
+RAW = {
+    "frappe": "frappe_x1",
+    "movielens1m": "movielens1m/ratings.dat",
+}  # where a dataset is in the folder
 MADE = {"movielens1m:time": of_dated_users}

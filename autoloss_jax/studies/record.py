@@ -1,4 +1,6 @@
-"""The figures of every training of a study as CSV: what its means are made of, and what a later one may begin with."""
+"""The figures of every training of a study as CSV: what its means are made of, and what a later
+one may begin with.
+"""
 
 import csv
 import io
@@ -14,7 +16,9 @@ Key = tuple[str, str, str, int]
 
 
 def to_csv(results: Iterable[tuple[Key, dict[str, Any]]]) -> str:
-    """One line a training: what it is, its test figures, and the seconds up to its best step and of its search."""
+    """One line a training: what it is, its test figures, and the seconds up to its best step and
+    of its search.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((*KEY, *FIGURES, "seconds"))

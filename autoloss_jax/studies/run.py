@@ -1,4 +1,5 @@
-"""python -m autoloss_jax.studies.run --config=configs/studies/table2.py[:quick] --config.raw=DIR [--workdir=DIR]
+"""python -m autoloss_jax.studies.run --config=configs/studies/table2.py[:quick] --config.raw=DIR
+[--workdir=DIR]
 
 Begun several times with the same --workdir, the processes share the trainings.
 """
@@ -22,7 +23,9 @@ from autoloss_jax.training import frozen_controllers
 
 
 def main() -> None:
-    """Train what is not trained yet, and write the table after each training; pictures and the page at the end."""
+    """Train what is not trained yet, and write the table after each training; pictures and the
+    page at the end.
+    """
     processes.alone("a study")
     workdir, study = app.folder(), app.CONFIG.value
     if not isinstance(study, grid.Study):
@@ -48,7 +51,9 @@ def _learned(study: grid.Study, workdir: Path) -> dict[str, Figure]:
     found = {}
     for cell in grid.cells(study):
         run = workdir / "runs" / cell.folder
-        run = next(iter(frozen_controllers.finished(run / "search")), run)  # where the controller learned
+        run = next(
+            iter(frozen_controllers.finished(run / "search")), run
+        )  # where the controller learned
         if (cell.model, cell.method, cell.seed) == (study.models[0], study.ours[-1], 0):
             with contextlib.suppress(UserError):  # a method without a controller
                 for name, figure in pictures.of(run).items():
@@ -59,7 +64,8 @@ def _learned(study: grid.Study, workdir: Path) -> dict[str, Figure]:
 def command() -> str:
     """The command line as another would give it."""
     flags = [
-        re.sub(r"^(--(?:config\.raw|config\.cache|workdir))=.*", r"\1=DIR", flag) for flag in sys.argv[1:]
+        re.sub(r"^(--(?:config\.raw|config\.cache|workdir))=.*", r"\1=DIR", flag)
+        for flag in sys.argv[1:]
     ]
     return shlex.join(["python", "-m", "autoloss_jax.studies.run", *flags])
 

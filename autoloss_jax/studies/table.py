@@ -1,4 +1,6 @@
-"""What a study found: a row for each (dataset, model, method), as CSV, and as text with the best in bold."""
+"""What a study found: a row for each (dataset, model, method), as CSV, and as text with the best
+in bold.
+"""
 
 import csv
 import dataclasses
@@ -15,7 +17,9 @@ ALPHA = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Means and deviations over seeds of the test figures, and p against the best of the other methods."""
+    """Means and deviations over seeds of the test figures, and p against the best of the other
+    methods.
+    """
 
     dataset: str
     model: str
@@ -26,23 +30,37 @@ class Row:
     logloss_mean: float
     logloss_std: float | None
     logloss_calibrated_mean: float
-    p_value: float | None = None  # of AUC against the best of the others, paired by seed; of `ours` alone
+    p_value: float | None = (
+        None  # of AUC against the best of the others, paired by seed; of `ours` alone
+    )
     p_holm: float | None = None  # corrected for how many were tested
-    p_calibrated: float | None = None  # of calibrated logloss against the best of the others in that
-    seconds_mean: float | None = None  # of training up to the best validation, and of the search before it
+    p_calibrated: float | None = (
+        None  # of calibrated logloss against the best of the others in that
+    )
+    seconds_mean: float | None = (
+        None  # of training up to the best validation, and of the search before it
+    )
 
 
-def rows(results: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]], ours: Sequence[str]) -> list[Row]:
+def rows(
+    results: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]], ours: Sequence[str]
+) -> list[Row]:
     """The rows of a study's table, from results seed by seed; the methods in `ours` are tested."""
     found = {key: _row(key, runs) for key, runs in results.items()}
     auc, calibrated = {}, {}
     for key in found:
-        rivals = [row for (*pair, method), row in found.items() if (*pair,) == key[:2] and method not in ours]
+        rivals = [
+            row
+            for (*pair, method), row in found.items()
+            if (*pair,) == key[:2] and method not in ours
+        ]
         if key[2] in ours and rivals:
             best = max(rivals, key=lambda row: row.auc_mean)
             auc[key] = _p_value("auc", results[key], results[*key[:2], best.method])
             best = min(rivals, key=lambda row: row.logloss_calibrated_mean)
-            calibrated[key] = _p_value("logloss_calibrated", results[key], results[*key[:2], best.method])
+            calibrated[key] = _p_value(
+                "logloss_calibrated", results[key], results[*key[:2], best.method]
+            )
     corrected = significance.holm({key: p for key, p in auc.items() if p is not None})
     return [
         dataclasses.replace(
@@ -52,7 +70,9 @@ def rows(results: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]], ours:
     ]
 
 
-def _p_value(figure: str, ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> float | None:
+def _p_value(
+    figure: str, ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]
+) -> float | None:
     """Paired by the seeds that both have: while a study runs a row may be ahead of another."""
     a, b = ({run["seed"]: run["test"][figure] for run in runs} for runs in (ours, theirs))
     both = sorted(a.keys() & b.keys())
@@ -83,7 +103,9 @@ def to_csv(table: Sequence[Row]) -> str:
     names = [field.name for field in dataclasses.fields(Row)]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in dataclasses.asdict(row).items()} for row in table)
+    writer.writerows(
+        {k: "" if v is None else v for k, v in dataclasses.asdict(row).items()} for row in table
+    )
     return text.getvalue()
 
 
@@ -102,7 +124,8 @@ HEAD = (
 
 
 def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
-    """The cells under `HEAD`: best means between **; a star where ours is above the best of the others at p < .05.
+    """The cells under `HEAD`: best means between **; a star where ours is above the best of the
+    others at p < .05.
 
     Two stars where Holm's p is below it too.
     """
@@ -111,7 +134,8 @@ def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
         rivals = [r for r in table if (r.dataset, r.model) == (row.dataset, row.model)]
         best_auc = max(r.auc_mean for r in rivals)
         stars = sum(
-            row.auc_mean == best_auc and p is not None and p < ALPHA for p in (row.p_value, row.p_holm)
+            row.auc_mean == best_auc and p is not None and p < ALPHA
+            for p in (row.p_value, row.p_holm)
         )
         lines.append(
             (
@@ -121,7 +145,12 @@ def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
                 str(row.seeds),
                 _cell(row.auc_mean, row.auc_std, 5, best_auc) + stars * "*",
                 _cell(row.logloss_mean, row.logloss_std, 4, min(r.logloss_mean for r in rivals)),
-                _cell(row.logloss_calibrated_mean, None, 4, min(r.logloss_calibrated_mean for r in rivals)),
+                _cell(
+                    row.logloss_calibrated_mean,
+                    None,
+                    4,
+                    min(r.logloss_calibrated_mean for r in rivals),
+                ),
                 "" if row.p_value is None else f"{row.p_value:.3g} ({row.p_holm:.3g})",
                 "" if row.p_calibrated is None else f"{row.p_calibrated:.3g}",
                 "" if row.seconds_mean is None else f"{row.seconds_mean:.0f}",

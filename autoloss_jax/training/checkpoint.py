@@ -1,7 +1,8 @@
 """Checkpoints: Orbax writes and finds them, a manifest of SHA-256 sums proves them whole.
 
-Orbax has no checksum of array contents: one flipped bit restores in silence. So a step counts only with its
-manifest, written last; a step without one was interrupted, and a step that does not match it is damaged.
+Orbax has no checksum of array contents: one flipped bit restores in silence. So a step counts
+only with its manifest, written last; a step without one was interrupted, and a step that does
+not match it is damaged.
 """
 
 import dataclasses
@@ -59,10 +60,13 @@ class Folder:
             if processes.is_chief():
                 write_json(self.path / str(step) / MANIFEST, _sums(self.path / str(step)))
         except (OSError, ValueError) as error:
-            for half in self.path.glob(f"{step}.orbax-checkpoint-tmp*"):  # it may be what fills the disk
+            for half in self.path.glob(
+                f"{step}.orbax-checkpoint-tmp*"
+            ):  # it may be what fills the disk
                 shutil.rmtree(half, ignore_errors=True)
             raise UserError(
-                f"{self.path}: the checkpoint of step {step} could not be written: {_first_line(error)}"
+                f"{self.path}: the checkpoint of step {step} could not be written: "
+                f"{_first_line(error)}"
             ) from error
         processes.wait()  # none reads it before its manifest is there
 
@@ -79,7 +83,9 @@ class Folder:
 
 
 def newest(path: Path) -> Path:
-    """The checkpoint that `path` means: itself, or the newest whole one in it; read only. UserError if there is none."""
+    """The checkpoint that `path` means: itself, or the newest whole one in it; read only.
+    UserError if there is none.
+    """
     return Path(processes.of_chief(lambda: str(_newest(path))))
 
 
@@ -89,11 +95,14 @@ def _newest(path: Path) -> Path:
     else:
         found = [p.parent for p in path.glob(f"*/{MANIFEST}") if p.parent.name.isdigit()]
     if not found:
-        raise UserError(f"{path}: no checkpoint here; give a run's workdir, or --checkpoint=DIR/best")
+        raise UserError(
+            f"{path}: no checkpoint here; give a run's workdir, or --checkpoint=DIR/best"
+        )
     whole = [p for p in found if is_whole(p)]
     if not whole:
         raise UserError(
-            f"{path}: the checkpoint is damaged (its contents do not match {MANIFEST}); use another one"
+            f"{path}: the checkpoint is damaged (its contents do not match {MANIFEST}); use "
+            "another one"
         )
     return max(whole, key=lambda p: int(p.name) if p.name.isdigit() else -1)
 
@@ -116,7 +125,8 @@ def read_meta(step: Path) -> dict[str, Any]:
 
 
 def restore(step: Path, template: Any) -> Any:
-    """The state of a checkpoint, in the template's shapes, dtypes and shardings; UserError naming what differs.
+    """The state of a checkpoint, in the template's shapes, dtypes and shardings; UserError
+    naming what differs.
 
     Padding of the table is not a difference: it was as many devices wanted as wrote it.
     """
@@ -125,7 +135,8 @@ def restore(step: Path, template: Any) -> Any:
     for name in [*wanted, *saved]:
         if saved.get(name) != wanted.get(name):
             raise UserError(
-                f"{step}: {name} is {saved.get(name)} in the checkpoint, and {wanted.get(name)} in this run"
+                f"{step}: {name} is {saved.get(name)} in the checkpoint, and {wanted.get(name)} "
+                "in this run"
             )
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
     try:
@@ -148,9 +159,11 @@ class Loaded:
 
 
 def load(step: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> Loaded:
-    """Build what a checkpoint's metadata describes, but for the overrides, and restore its state, every row up to date.
+    """Build what a checkpoint's metadata describes, but for the overrides, and restore its
+    state, every row up to date.
 
-    On all devices that are here; they share the table as they did in training, as far as their number allows.
+    On all devices that are here; they share the table as they did in training, as far as their
+    number allows.
     """
     meta = read_meta(step)
     try:
@@ -159,7 +172,9 @@ def load(step: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> Loa
         cfg = config.check(settings.with_keys(cfg, {**here, **overrides}))
         schema = Schema.from_json(json.dumps(meta["schema"]))
     except KeyError as error:
-        raise UserError(f"{step}: its metadata lacks {error}; it was written by something else") from error
+        raise UserError(
+            f"{step}: its metadata lacks {error}; it was written by something else"
+        ) from error
     mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
     al = states.build_for(cfg, schema, mesh, total_steps=1)
     state = restore(step, states.initial(al, cfg))
@@ -168,7 +183,8 @@ def load(step: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> Loa
 
 
 def signature(tree: Any, num_rows: int | None = None) -> dict[str, str]:
-    """Path -> dtype[shape] of every array: Orbax itself would cast another dtype, or cut another shape, in silence.
+    """Path -> dtype[shape] of every array: Orbax itself would cast another dtype, or cut another
+    shape, in silence.
 
     A table is said to have `num_rows`, if that is given and it has them: more are padding.
     """

@@ -1,7 +1,9 @@
-"""Snapshots of a controller along its training: one small file an evaluation, which numpy alone can read.
+"""Snapshots of a controller along its training: one small file an evaluation, which numpy alone
+can read.
 
-`WORKDIR/controllers/<step>.npz` holds V's parameters and batch statistics under their paths, as "params/Dense_0/bias".
-A run that goes on from a checkpoint writes those after it again, with equal bits.
+`WORKDIR/controllers/<step>.npz` holds V's parameters and batch statistics under their paths, as
+"params/Dense_0/bias". A run that goes on from a checkpoint writes those after it again, with
+equal bits.
 """
 
 import io
@@ -33,7 +35,9 @@ def write(workdir: Path, step: int, controller: Network) -> None:
 
 
 def read(workdir: Path) -> dict[int, Snapshot]:
-    """Step -> snapshot, in the order of the steps; empty if the run left none. UserError for a damaged file."""
+    """Step -> snapshot, in the order of the steps; empty if the run left none. UserError for a
+    damaged file.
+    """
     files = sorted((workdir / "controllers").glob("*.npz"), key=lambda path: int(path.stem))
     return {int(path.stem): _read(path) for path in files}
 

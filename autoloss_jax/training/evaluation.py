@@ -1,7 +1,7 @@
 """Figures of a state on a split: exact AUC and logloss from logits in one pass.
 
-Where processes share the batches, each reads and forwards its share, and all get all logits: 16 bytes a row, for figures
-that are exact.
+Where processes share the batches, each reads and forwards its share, and all get all logits: 16
+bytes a row, for figures that are exact.
 """
 
 import functools
@@ -23,7 +23,9 @@ Evaluate = Callable[[TrainState, dict[str, jax.Array]], tuple[jax.Array, jax.Arr
 
 
 def step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha, without noise or L2."""
+    """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha,
+    without noise or L2.
+    """
     logits, _ = autoloss.forward(al, state.drs.params, state.drs.stats, batch)
     candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
     alpha = autoloss.mean_policy(al, state.controller.params, state.controller.stats, logits, batch)
@@ -36,21 +38,31 @@ def program(al: AutoLoss, mesh: jax.sharding.Mesh) -> Evaluate:
 
 
 def predictions(
-    evaluate_step: Evaluate, mesh: jax.sharding.Mesh, state: TrainState, split: host.Split, batch_size: int
+    evaluate_step: Evaluate,
+    mesh: jax.sharding.Mesh,
+    state: TrainState,
+    split: host.Split,
+    batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(Logits float64[n, C], mixed losses float64[n]) of a split, in its order."""
-    parts = list(_forward(evaluate_step, mesh, state, split, batch_size))  # dispatched ahead of being fetched
+    parts = list(
+        _forward(evaluate_step, mesh, state, split, batch_size)
+    )  # dispatched ahead of being fetched
     logits = np.concatenate([np.asarray(z, np.float64)[:n] for z, _, n in parts])
     return logits, np.concatenate([np.asarray(loss, np.float64)[:n] for _, loss, n in parts])
 
 
-def _forward(evaluate_step, mesh, state, split, batch_size) -> Iterator[tuple[jax.Array, jax.Array, int]]:
+def _forward(
+    evaluate_step, mesh, state, split, batch_size
+) -> Iterator[tuple[jax.Array, jax.Array, int]]:
     for batch, real in host.padded(split, batch_size, sharding.share(mesh, batch_size)):
         yield *evaluate_step(state, sharding.put(mesh, "batch", batch)), real
 
 
 def figures(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
-    """{"auc", "logloss"}; AUC is one-vs-rest, macro, for several classes, and None where it is undefined."""
+    """{"auc", "logloss"}; AUC is one-vs-rest, macro, for several classes, and None where it is
+    undefined.
+    """
     labels, num_classes = np.asarray(labels), max(logits.shape[-1], 2)
     undefined = metrics.undefined_reason(labels, num_classes)
     if undefined:

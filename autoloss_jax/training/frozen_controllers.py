@@ -1,4 +1,6 @@
-"""The frozen controller of another run: its best one for good, or its snapshots in turn as its own training made them."""
+"""The frozen controller of another run: its best one for good, or its snapshots in turn as its
+own training made them.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,19 +25,24 @@ InForce = Callable[
 
 
 def sources(folder: Path, folds: int) -> list[Path]:
-    """The runs whose controllers are taken together: that of the folder, or one of each fold in it."""
+    """The runs whose controllers are taken together: that of the folder, or one of each fold in
+    it.
+    """
     return [folder] if folds == 1 else [folder / f"fold-{k}" for k in range(folds)]
 
 
 def finished(folder: Path) -> list[Path]:
     """Those of them that are there and have ended."""
     return [
-        result.parent for result in (*folder.glob("result.json"), *sorted(folder.glob("fold-*/result.json")))
+        result.parent
+        for result in (*folder.glob("result.json"), *sorted(folder.glob("fold-*/result.json")))
     ]
 
 
 def start(session: Session, state: TrainState) -> TrainState:
-    """The state of a first step, with the controller of the source's best checkpoint; UserError if it does not fit."""
+    """The state of a first step, with the controller of the source's best checkpoint; UserError
+    if it does not fit.
+    """
     best = []
     for source in _sources(session):
         loaded = checkpoint.load(checkpoint.newest(source / "best"))
@@ -46,10 +53,12 @@ def start(session: Session, state: TrainState) -> TrainState:
 
 
 def in_force(session: Session, state: TrainState) -> InForce:
-    """Which controller weighs the losses from a step on: the state's, unless the policy is to replay the source.
+    """Which controller weighs the losses from a step on: the state's, unless the policy is to
+    replay the source.
 
-    Then it is, in the e-th period between evaluations, the source's snapshot of its e-th evaluation, and the last one
-    after that: a function of the step alone. UserError if the source is unfinished, left none, or they do not fit.
+    Then it is, in the e-th period between evaluations, the source's snapshot of its e-th
+    evaluation, and the last one after that: a function of the step alone. UserError if the
+    source is unfinished, left none, or they do not fit.
     """
     method = session.cfg.method
     if method.name not in methods.FROZEN or methods.policy(method) != "replay":
@@ -66,11 +75,16 @@ def in_force(session: Session, state: TrainState) -> InForce:
 def _history(session: Session, state: TrainState, source: Path) -> list[Snapshot]:
     """The snapshots of a finished source that fits; UserError for another."""
     rows = _rows(session, source)
-    left = [(_translated(V, rows), stats) for V, stats in controller_checkpoints.read(source).values()]
+    left = [
+        (_translated(V, rows), stats) for V, stats in controller_checkpoints.read(source).values()
+    ]
     if not left or not (source / "result.json").exists():
         raise UserError(
-            f"--config.method.transfer_from={source}: replay wants a finished run with snapshots in {source / 'controllers'}; "
-            "train it (to its end, or again in a new workdir), or set --config.method.policy=mean"
+            f"--config.method.transfer_from={source}: replay wants a finished run with "
+            "snapshots "
+            f"in {source / 'controllers'}; "
+            "train it (to its end, or again in a new workdir), or set "
+            "--config.method.policy=mean"
         )
     loaded = checkpoint.read_meta(checkpoint.newest(source / "best"))
     theirs, classes = config.from_dict(loaded["config"]), loaded["schema"]["num_classes"]
@@ -79,9 +93,11 @@ def _history(session: Session, state: TrainState, source: Path) -> list[Snapshot
 
 
 def _rows(session: Session, source: Path) -> dict[str, np.ndarray]:
-    """Of each field that the controller sees, int[values here]: the source's row of a value, 0 where it knows none.
+    """Of each field that the controller sees, int[values here]: the source's row of a value, 0
+    where it knows none.
 
-    The source had a vocabulary of its own. Rows of hashed fields are the same everywhere, and left out.
+    The source had a vocabulary of its own. Rows of hashed fields are the same everywhere, and
+    left out.
     """
     found = {}
     for k, name in enumerate(session.cfg.method.sees if session.al.seen else ()):
@@ -94,7 +110,9 @@ def _rows(session: Session, source: Path) -> dict[str, np.ndarray]:
 
 def _translated(V: Params, rows: dict[str, np.ndarray]) -> Params:
     """V with what it learnt of values in the rows that they have here."""
-    return V | {name: {"embedding": V[name]["embedding"][here]} for name, here in rows.items() if name in V}
+    return V | {
+        name: {"embedding": V[name]["embedding"][here]} for name, here in rows.items() if name in V
+    }
 
 
 def _with(session: Session, state: TrainState, controllers: list[Snapshot]) -> TrainState:
@@ -117,6 +135,8 @@ def _refuse_misfit(
     fitting = checkpoint.signature(ensemble([V] * session.cfg.method.folds))
     if fitting != checkpoint.signature(state.controller.params) or pool != session.pool:
         raise UserError(
-            f"--config.method.transfer_from={source}: its controller ({pool}, {theirs.method.hidden}, "
-            f"{classes} classes) does not fit this run's pool, method.hidden or number of classes"
+            f"--config.method.transfer_from={source}: its controller ({pool}, "
+            f"{theirs.method.hidden}, "
+            f"{classes} classes) does not fit this run's pool, method.hidden or number of "
+            "classes"
         )

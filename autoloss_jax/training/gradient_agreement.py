@@ -1,4 +1,6 @@
-"""The signal in what teaches V: how far two batches of validation agree on where the controller should go."""
+"""The signal in what teaches V: how far two batches of validation agree on where the controller
+should go.
+"""
 
 import functools
 from collections.abc import Callable
@@ -17,9 +19,11 @@ from autoloss_jax.distributed import sharding
 
 
 def cosine(al: AutoLoss, state: TrainState, batch: Batch, first: Batch, second: Batch) -> jax.Array:
-    """Cosine between V's hypergradients on two batches of val at one train batch, in [-1, 1]; NaN if one is zero.
+    """Cosine between V's hypergradients on two batches of val at one train batch, in [-1, 1];
+    NaN if one is zero.
 
-    1 is a direction that any batch would give, 0 is noise. Each batch of val has dropout of its own.
+    1 is a direction that any batch would give, 0 is noise. Each batch of val has dropout of its
+    own.
     """
 
     def measure(W, opt_state, x, *val_x):
@@ -29,7 +33,9 @@ def cosine(al: AutoLoss, state: TrainState, batch: Batch, first: Batch, second: 
             number, val = of
             own = state.replace(key=autoloss.stream(state.key, number, "signal"))
             V = state.controller.params
-            return ravel_pytree(autoloss.hypergradient(V, al, W, own, opt_state, train_pass, val))[0]
+            return ravel_pytree(autoloss.hypergradient(V, al, W, own, opt_state, train_pass, val))[
+                0
+            ]
 
         vals = ({**val, "x": x} for val, x in zip((first, second), val_x, strict=True))
         pair = jax.tree.map(lambda *a: jnp.stack(a), *vals)
@@ -37,7 +43,13 @@ def cosine(al: AutoLoss, state: TrainState, batch: Batch, first: Batch, second: 
         return jax.tree.map(jnp.zeros_like, W), agreement
 
     *_, agreement = al.drs_tx.step(  # for its rows alone: what it moves is not looked at
-        state.drs.params, state.drs.opt_state, state.lr_scale, measure, batch["x"], first["x"], second["x"]
+        state.drs.params,
+        state.drs.opt_state,
+        state.lr_scale,
+        measure,
+        batch["x"],
+        first["x"],
+        second["x"],
     )
     return agreement
 
@@ -52,8 +64,12 @@ def meter(
     controller: tuple[host.Split, ...],
     batch_size: int,
 ) -> Callable[[TrainState], float]:
-    """State -> the mean of `cosine` over pairs that its key and step draw; the two batches of val of a pair share no row."""
-    half = min(batch_size, host.num_rows(controller) // 2) // mesh.shape["data"] * mesh.shape["data"]
+    """State -> the mean of `cosine` over pairs that its key and step draw; the two batches of
+    val of a pair share no row.
+    """
+    half = (
+        min(batch_size, host.num_rows(controller) // 2) // mesh.shape["data"] * mesh.shape["data"]
+    )
     orders = (
         Order("signal train", host.num_rows(train), batch_size),
         Order("signal val", host.num_rows(controller), 2 * half),

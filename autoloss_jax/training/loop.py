@@ -39,7 +39,9 @@ class Diverged(UserError):
     """A loss is not finite any more."""
 
 
-Watch = Callable[[int, dict[str, Any]], None]  # (how many evaluations so far, the figures of the latest)
+Watch = Callable[
+    [int, dict[str, Any]], None
+]  # (how many evaluations so far, the figures of the latest)
 
 
 def train(
@@ -50,9 +52,11 @@ def train(
     *,
     shown: bool = True,
 ) -> dict[str, Any]:
-    """Train one config in `workdir`, or go on where an earlier call was stopped, and return its result.json.
+    """Train one config in `workdir`, or go on where an earlier call was stopped, and return its
+    result.json.
 
-    `watch` sees every evaluation, before its state is saved; what it raises ends the run. `shown`: with a bar.
+    `watch` sees every evaluation, before its state is saved; what it raises ends the run.
+    `shown`: with a bar.
     """
     config.check(cfg)
     methods.resolve(cfg.method)
@@ -68,9 +72,13 @@ def train(
         with contextlib.closing(newest), contextlib.closing(best):
             state, progress = _start(session, newest, say)
             clock = Clock(progress, started)
-            state, progress = _loop(session, state, progress, newest, best, clock, interrupted, watch, shown)
+            state, progress = _loop(
+                session, state, progress, newest, best, clock, interrupted, watch, shown
+            )
             clock.restart()
-            result = _result(session, progress, checkpoint.newest(workdir / "best"), int(state.step))
+            result = _result(
+                session, progress, checkpoint.newest(workdir / "best"), int(state.step)
+            )
         atomic.write_json(workdir / "result.json", result)
         processes.wait()  # whatever comes next may read the run
         return result
@@ -125,7 +133,11 @@ def _loop(
                 state = in_force(state, begin)
             given = (source, np.int32(done), _searched(session, progress))
             train_block = train_block or clock.compile(session.train_block, state, *given)
-            run = _traced(train_block, session.workdir / "profile") if done == profiled else train_block
+            run = (
+                _traced(train_block, session.workdir / "profile")
+                if done == profiled
+                else train_block
+            )
             state = run(state, *given)
             bar.step(done)
             evaluating = done % session.evaluate_every == 0 or done == session.total_steps
@@ -164,10 +176,17 @@ def _traced(run: Callable[..., TrainState], folder: Path) -> Callable[..., Train
 
 
 def _bounds(session: Session, start: int) -> list[int]:
-    """The steps, from `start` on, at which the host has a say: a block ends, or something is due."""
+    """The steps, from `start` on, at which the host has a say: a block ends, or something is
+    due.
+    """
     train, total = session.cfg.train, session.total_steps
     periods = (train.block, train.log_every, session.evaluate_every, train.checkpoint_every)
-    due = {step for period in periods if period for step in range(start - start % period, total, period)}
+    due = {
+        step
+        for period in periods
+        if period
+        for step in range(start - start % period, total, period)
+    }
     return sorted(step for step in due | {start, total} if start <= step <= total)
 
 
@@ -197,7 +216,9 @@ def _flush(
 def _evaluate(
     session: Session, state: TrainState, progress: Progress, best: checkpoint.Folder
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Figures on the early-stopping rows; keeps the best state, lowers the rate, decides whether to stop."""
+    """Figures on the early-stopping rows; keeps the best state, lowers the rate, decides whether
+    to stop.
+    """
     cfg, step = session.cfg, int(state.step)
     state = session.settle(state)
     logits, losses = evaluation.predictions(
@@ -206,7 +227,9 @@ def _evaluate(
     val = evaluation.figures(session.splits.val["y"], logits) | {"loss": float(losses.mean())}
     _require_finite(val["logloss"], "validation", step)
     value = monitored(cfg, val)
-    share = {name: s / progress.share_steps for name, s in zip(session.pool, progress.share, strict=True)}
+    share = {
+        name: s / progress.share_steps for name, s in zip(session.pool, progress.share, strict=True)
+    }
     progress.share, progress.share_steps = [0.0] * len(session.pool), 0.0
     if progress.best_value is None or value > progress.best_value + 1e-6:
         progress.best_step, progress.best_value, progress.stalled = step, value, 0
@@ -220,7 +243,9 @@ def _evaluate(
 
 
 def _heed(progress: Progress, signal: float, least: float, step: int) -> None:
-    """Where V's signal is below `least` for the second time in a row, V stands still from this step on."""
+    """Where V's signal is below `least` for the second time in a row, V stands still from this
+    step on.
+    """
     if least and progress.searched is None:
         progress.faint = 0 if signal >= least else progress.faint + 1
         if progress.faint == 2:
@@ -239,7 +264,8 @@ def monitored(cfg: Config, val: Mapping[str, Any]) -> float:
         return -val["logloss"]
     if val["auc"] is None:
         raise UserError(
-            f"validation AUC is undefined ({val['auc_undefined']}); set --config.train.monitor=logloss"
+            f"validation AUC is undefined ({val['auc_undefined']}); set "
+            "--config.train.monitor=logloss"
         )
     return val["auc"]
 
@@ -248,7 +274,8 @@ def _require_finite(loss: float, which: str, step: int) -> None:
     """The last checkpoint stays: nothing is saved of a run that has diverged."""
     if not np.isfinite(loss):
         raise Diverged(
-            f"the {which} loss is not finite by step {step}; lower --config.optimizer.learning_rate, or clip "
+            f"the {which} loss is not finite by step {step}; lower "
+            "--config.optimizer.learning_rate, or clip "
             "with --config.optimizer.clip_norm=10"
         )
 
@@ -286,7 +313,8 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
             "epochs": round(steps / session.epoch_steps, 4),
             "best_step": progress.best_step,
             "val": progress.best["val"],
-            "test": evaluation.figures(test_labels, test_logits) | {"logloss_calibrated": calibrated},
+            "test": evaluation.figures(test_labels, test_logits)
+            | {"logloss_calibrated": calibrated},
             "calibration": dataclasses.asdict(calibration),
             "examples_per_second": progress.timed_steps
             * cfg.train.batch_size
@@ -307,7 +335,9 @@ def _result(session: Session, progress: Progress, best: Path, steps: int) -> dic
 
 def _summary(record: dict[str, Any], progress: Progress) -> str:
     """One line for people: where training is, and its latest or best validation figures."""
-    val, which = (record["val"], "val") if "val" in record else (progress.best.get("val"), "best val")
+    val, which = (
+        (record["val"], "val") if "val" in record else (progress.best.get("val"), "best val")
+    )
     parts = [f"epoch {record['epoch']:.4g}", f"loss {record['loss']:.4f}"]
     if val:
         auc = "-" if val["auc"] is None else f"{val['auc']:.5f}"

@@ -6,9 +6,11 @@ import numpy as np
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """P(positive scores above negative) + half of P(equal): rank AUC, exact with ties. [n], [n] -> float.
+    """P(positive scores above negative) + half of P(equal): rank AUC, exact with ties. [n], [n]
+    -> float.
 
-    NaN if there is no positive or no negative (`undefined_reason` says so in words), or if a score is NaN.
+    NaN if there is no positive or no negative (`undefined_reason` says so in words), or if a
+    score is NaN.
     """
     positive, scores = np.asarray(labels) > 0, np.asarray(scores, np.float64)
     low, high = (
@@ -22,7 +24,9 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def ovr_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """One-vs-rest AUC, the mean over classes (macro). int[n], [n, C] -> float; NaN if a class is absent."""
+    """One-vs-rest AUC, the mean over classes (macro). int[n], [n, C] -> float; NaN if a class is
+    absent.
+    """
     num_classes = probabilities.shape[-1]
     return float(np.mean([auc(labels == c, probabilities[:, c]) for c in range(num_classes)]))
 
@@ -30,7 +34,11 @@ def ovr_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def undefined_reason(labels: np.ndarray, num_classes: int) -> str | None:
     """Why AUC is undefined on these labels, or None."""
     absent = sorted(set(range(num_classes)) - set(np.unique(labels).tolist()))
-    return f"no example of class {', '.join(map(str, absent))} among {len(labels)} rows" if absent else None
+    return (
+        f"no example of class {', '.join(map(str, absent))} among {len(labels)} rows"
+        if absent
+        else None
+    )
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:
@@ -51,7 +59,9 @@ def logloss(labels: np.ndarray, logits: np.ndarray) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """logits -> scale * logits + shift: Platt scaling of one logit, temperature (shift 0) of several."""
+    """logits -> scale * logits + shift: Platt scaling of one logit, temperature (shift 0) of
+    several.
+    """
 
     scale: float
     shift: float
@@ -65,16 +75,19 @@ def apply(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
 def calibrate(logits: np.ndarray, labels: np.ndarray, iterations: int = 50) -> Calibration:
     """The Calibration that minimises logloss, by damped Newton steps on a convex function.
 
-    float[n, 1] or [n, C], int[n]. logits' = sum_k theta_k phi_k with phi = (z, 1) for one logit, in the class
-    of label 1, and phi = (z) for several. z is standardised, so that the scale of the logits does not matter
-    (softmax ignores the shift); a tiny ridge keeps separable data finite.
+    float[n, 1] or [n, C], int[n]. logits' = sum_k theta_k phi_k with phi = (z, 1) for one logit,
+    in the class of label 1, and phi = (z) for several. z is standardised, so that the scale of
+    the logits does not matter (softmax ignores the shift); a tiny ridge keeps separable data
+    finite.
     """
     z = np.asarray(logits, np.float64)
     mean, std = z.mean(), z.std()
     std = std if std > 1e-12 * np.abs(z).max() else 1.0  # constant logits
     z = (z - mean) / std
     if z.shape[-1] == 1:
-        phi = np.stack([np.pad(f, ((0, 0), (1, 0))) for f in (z, np.ones_like(z))], axis=-1)  # [n, 2, 2]
+        phi = np.stack(
+            [np.pad(f, ((0, 0), (1, 0))) for f in (z, np.ones_like(z))], axis=-1
+        )  # [n, 2, 2]
     else:
         phi = z[:, :, None]
     y, ridge = np.eye(phi.shape[1])[labels], 1e-8

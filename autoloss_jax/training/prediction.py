@@ -1,4 +1,6 @@
-"""Using a trained run: its figures again, in a new process or on another file, and scores for new rows."""
+"""Using a trained run: its figures again, in a new process or on another file, and scores for
+new rows.
+"""
 
 import functools
 import json
@@ -35,23 +37,30 @@ AS_IT_IS = Calibration(scale=1.0, shift=0.0)
 
 
 def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Loaded:
-    """The checkpoint at `path`, or the best one of `workdir`, with the overrides that may change after training."""
+    """The checkpoint at `path`, or the best one of `workdir`, with the overrides that may change
+    after training.
+    """
     for name in overrides:
         if name not in MAY_CHANGE:
             raise UserError(
-                f"--config.{name}: fixed by the checkpoint; only {', '.join(MAY_CHANGE)} may change after training"
+                f"--config.{name}: fixed by the checkpoint; only {', '.join(MAY_CHANGE)} may "
+                "change after training"
             )
     return checkpoint.load(checkpoint.newest(path or workdir / "best"), overrides)
 
 
 def calibration(workdir: Path) -> Calibration:
-    """What a finished run's early-stopping rows say of its best logits (Platt; a temperature for several classes)."""
+    """What a finished run's early-stopping rows say of its best logits (Platt; a temperature for
+    several classes).
+    """
     path = workdir / "result.json"
     try:
         return Calibration(**json.loads(path.read_text())["calibration"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"--calibrated: {path} holds no calibration ({error}); train the run to its end with this version"
+            f"--calibrated: {path} holds no calibration ({error}); train the run to its end "
+            "with "
+            "this version"
         ) from error
 
 
@@ -62,30 +71,42 @@ def evaluate_run(
     say: Callable[[str], None],
     calibration: Calibration = AS_IT_IS,
 ) -> dict[str, Any]:
-    """{"auc", "logloss", "num_examples", "data"} of the test split, or of all rows of another labelled file."""
+    """{"auc", "logloss", "num_examples", "data"} of the test split, or of all rows of another
+    labelled file.
+    """
     data = loaded.cfg.data
     if other_file:
         blocks = list(_encode(loaded, workdir, labelled=True))
         if not blocks:
-            raise UserError(f"--config.data.path={data.path}: no rows to evaluate on; name another file")
+            raise UserError(
+                f"--config.data.path={data.path}: no rows to evaluate on; name another file"
+            )
         split = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     else:
         prepared = processes.chief_first(lambda: pipeline.prepare(session.data_of(loaded.cfg), say))
         if prepared.schema.fingerprint != loaded.schema.fingerprint:
             raise UserError(
-                f"{data.path}: not the data this checkpoint was trained on; name it as --config.data.path to evaluate another file"
+                f"{data.path}: not the data this checkpoint was trained on; name it as "
+                "--config.data.path to evaluate another file"
             )
         split = session.with_seen(loaded.cfg, loaded.schema, prepared.split("test"))
     logits, _ = evaluation.predictions(*_forward(loaded), split, loaded.cfg.train.eval_batch_size)
-    what = {"data": data.path, "split": "all" if other_file else "test", "num_examples": len(split["y"])}
+    what = {
+        "data": data.path,
+        "split": "all" if other_file else "test",
+        "num_examples": len(split["y"]),
+    }
     return what | evaluation.figures(split["y"], metrics.apply(calibration, logits))
 
 
-def predict(loaded: Loaded, workdir: Path, output: Path, calibration: Calibration = AS_IT_IS) -> int:
-    """Write scores of the unlabelled rows of data.path, streaming and in the file's order, to a Parquet file.
+def predict(
+    loaded: Loaded, workdir: Path, output: Path, calibration: Calibration = AS_IT_IS
+) -> int:
+    """Write scores of the unlabelled rows of data.path, streaming and in the file's order, to a
+    Parquet file.
 
-    One column `score` (the probability of label 1) for a binary task, `score_0` .. `score_{C-1}` for C classes.
-    Returns the number of rows. The file appears whole or not at all.
+    One column `score` (the probability of label 1) for a binary task, `score_0` .. `score_{C-1}`
+    for C classes. Returns the number of rows. The file appears whole or not at all.
     """
     num_classes = loaded.schema.num_classes
     names = ["score"] if num_classes == 2 else [f"score_{c}" for c in range(num_classes)]
@@ -107,14 +128,18 @@ def predict(loaded: Loaded, workdir: Path, output: Path, calibration: Calibratio
         register_io_source(frames, schema=dict.fromkeys(names, pl.Float32)).sink_parquet(temporary)
         temporary.replace(output)
     except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error}); choose another --output") from error
+        raise UserError(
+            f"{output}: cannot be written ({error}); choose another --output"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return rows
 
 
 def _forward(loaded: Loaded) -> tuple[evaluation.Evaluate, jax.sharding.Mesh, autoloss.TrainState]:
-    sharding.check_batch_size(loaded.mesh, loaded.cfg.train.eval_batch_size, "train.eval_batch_size")
+    sharding.check_batch_size(
+        loaded.mesh, loaded.cfg.train.eval_batch_size, "train.eval_batch_size"
+    )
     return (
         evaluation.program(loaded.al, loaded.mesh),
         loaded.mesh,

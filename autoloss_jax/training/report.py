@@ -1,4 +1,6 @@
-"""What a run writes for people and programs: metrics.jsonl, TensorBoard events, a table of results."""
+"""What a run writes for people and programs: metrics.jsonl, TensorBoard events, a table of
+results.
+"""
 
 import contextlib
 import importlib.metadata
@@ -29,8 +31,9 @@ def versions() -> dict[str, str]:
 class Log:
     """metrics.jsonl, and TensorBoard events of the same.
 
-    A resumed run drops the lines after the step it resumes from and writes the events anew from what is left,
-    so that a run that was killed leaves the same record as one that was not. Of several processes the chief writes.
+    A resumed run drops the lines after the step it resumes from and writes the events anew from
+    what is left, so that a run that was killed leaves the same record as one that was not. Of
+    several processes the chief writes.
     """
 
     def __init__(self, workdir: Path, step: int):
@@ -58,7 +61,9 @@ class Log:
     def _event(self, record: dict[str, Any]) -> None:
         for name, value in record.items():
             scalars = (
-                {f"{name}/{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+                {f"{name}/{k}": v for k, v in value.items()}
+                if isinstance(value, dict)
+                else {name: value}
             )
             for tag, scalar in scalars.items():
                 if tag != "step" and isinstance(scalar, int | float):
@@ -82,12 +87,26 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def table(results: list[dict[str, Any]]) -> rich.table.Table:
     """One row per run: what a reader wants to compare."""
     view = rich.table.Table(
-        title=f"{results[0]['dataset']}, {results[0]['model']}: test figures of the best validation step"
+        title=f"{results[0]['dataset']}, {results[0]['model']}: test figures of the best "
+        "validation step"
     )
-    for name in ("method", "test AUC", "test logloss", "calibrated", "val AUC", "epochs", "examples/s"):
+    for name in (
+        "method",
+        "test AUC",
+        "test logloss",
+        "calibrated",
+        "val AUC",
+        "epochs",
+        "examples/s",
+    ):
         view.add_column(name, justify="left" if name == "method" else "right")
     for r in results:
-        figures = (r["test"]["auc"], r["test"]["logloss"], r["test"]["logloss_calibrated"], r["val"]["auc"])
+        figures = (
+            r["test"]["auc"],
+            r["test"]["logloss"],
+            r["test"]["logloss_calibrated"],
+            r["val"]["auc"],
+        )
         cells = ["-" if f is None else f"{f:.5f}" for f in figures]
         view.add_row(r["method"], *cells, str(r["epochs"]), f"{r['examples_per_second']:,.0f}")
     return view

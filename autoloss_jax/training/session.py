@@ -78,7 +78,9 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
     sharding.check_batch_size(mesh, cfg.train.batch_size, "train.batch_size")
     sharding.check_batch_size(mesh, cfg.train.eval_batch_size, "train.eval_batch_size")
     for part in splits.controller:
-        sharding.check_batch_size(mesh, min(cfg.train.batch_size, len(part["y"])), "train.batch_size")
+        sharding.check_batch_size(
+            mesh, min(cfg.train.batch_size, len(part["y"])), "train.batch_size"
+        )
     feed = _feed(cfg, schema.bounds, splits, mesh)
     return Session(
         cfg=cfg,
@@ -93,7 +95,9 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         train_block=scan.train_block(al, feed, cfg.method.every, method.step),
         settle=jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0),
         evaluate_step=evaluation.program(al, mesh),
-        signal=gradient_agreement.meter(al, mesh, splits.train, splits.controller, cfg.train.batch_size)
+        signal=gradient_agreement.meter(
+            al, mesh, splits.train, splits.controller, cfg.train.batch_size
+        )
         if (cfg.run.signal or cfg.method.signal) and method.searches
         else None,
     )
@@ -106,7 +110,9 @@ def with_seen(cfg: Config, schema: Schema, split: host.Split) -> host.Split:
 
 
 def data_of(cfg: Config) -> config.Data:
-    """The data as this method takes them: one that searches has its controller's share of val for that, and not for W."""
+    """The data as this method takes them: one that searches has its controller's share of val
+    for that, and not for W.
+    """
     searches = methods.resolve(cfg.method)[0].searches
     return dataclasses.replace(
         cfg.data, fold_in_val=cfg.data.fold_in_val and (not searches or bool(cfg.data.fold))
@@ -128,16 +134,27 @@ def _feed(
         for split in parts.values():
             for part in split:
                 host.check(part, bounds)
-        return device.Resident(mesh, orders, {name: device.put(mesh, split) for name, split in parts.items()})
+        return device.Resident(
+            mesh, orders, {name: device.put(mesh, split) for name, split in parts.items()}
+        )
     root = np.asarray(jax.random.key_data(jax.random.key(cfg.run.seed)))
     return host.Stream(
-        mesh, splits.train, splits.controller, orders, root, cfg.method.every, cfg.train.block, bounds
+        mesh,
+        splits.train,
+        splits.controller,
+        orders,
+        root,
+        cfg.method.every,
+        cfg.train.block,
+        bounds,
     )
 
 
 def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
     """The rows that teach W, those that teach V, and those that decide; test is nobody's."""
-    train, val, test = (with_seen(cfg, data.schema, data.split(name)) for name in ("train", "val", "test"))
+    train, val, test = (
+        with_seen(cfg, data.schema, data.split(name)) for name in ("train", "val", "test")
+    )
     taught, val = host.halve(val, cfg.data.controller_share, cfg.data.split_seed)
     if cfg.data.missing or cfg.data.flipped:
         train["y"] = corrupted(
@@ -155,14 +172,17 @@ def divide(cfg: Config, data: store.Store, method: methods.Method) -> Splits:
         controller, parts = zip(*held_out, strict=True)
     if method.searches and not host.num_rows(controller):
         raise UserError(
-            "--config.data.controller_share=0: a method that searches needs rows of val for its controller, or a part of "
+            "--config.data.controller_share=0: a method that searches needs rows of val for its "
+            "controller, or a part of "
             "train, as --config.data.fold=0,5"
         )
     return Splits(train=parts, controller=controller, val=val, test=test)
 
 
 def _chance(cfg: Config, schema: Schema, train: host.Split, noise: str) -> float | np.ndarray:
-    """Of a label to be `missing` or `flipped`, of all rows alike or of each by the value of a field."""
+    """Of a label to be `missing` or `flipped`, of all rows alike or of each by the value of a
+    field.
+    """
     rate, by = getattr(cfg.data, noise), getattr(cfg.data, f"{noise}_by")
     if not by:
         return rate

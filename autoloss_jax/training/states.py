@@ -1,4 +1,6 @@
-"""From a config and a dataset's shape to what is closed over (AutoLoss) and what changes (TrainState)."""
+"""From a config and a dataset's shape to what is closed over (AutoLoss) and what changes
+(TrainState).
+"""
 
 import functools
 
@@ -25,7 +27,9 @@ def build(
     method, pool = methods.resolve(cfg.method)
     l2 = tuple(candidate.l2 for candidate in pool.values())
     return AutoLoss(
-        drs=registry.make(cfg.model, 1 if num_classes == 2 else num_classes, len(table.vocab_sizes)),
+        drs=registry.make(
+            cfg.model, 1 if num_classes == 2 else num_classes, len(table.vocab_sizes)
+        ),
         pooled=functools.partial(pooling.pooled, slots=table.slots),
         controller=methods.controller(cfg.method, method, len(pool), sees),
         seen=sees,
@@ -47,7 +51,9 @@ def build(
     )
 
 
-def build_for(cfg: config.Config, schema: Schema, mesh: jax.sharding.Mesh, total_steps: int) -> AutoLoss:
+def build_for(
+    cfg: config.Config, schema: Schema, mesh: jax.sharding.Mesh, total_steps: int
+) -> AutoLoss:
     """`build` for a prepared dataset, on these devices."""
     table = Table(schema.vocab_sizes, schema.slots, sharding.Placement(mesh))
     sees = tuple(size for *_, size in methods.seen(cfg.method, schema))
@@ -66,7 +72,8 @@ def initial(al: AutoLoss, cfg: config.Config) -> TrainState:
 
 
 def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainState:
-    """The state before the first step; embeddings ~ N(0, embed_init_std^2), first-order weights zero.
+    """The state before the first step; embeddings ~ N(0, embed_init_std^2), first-order weights
+    zero.
 
     Devices that share the table make their own parts of it: none ever holds more.
     """
@@ -80,7 +87,11 @@ def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainSta
         drs = al.drs.init(key("drs"), rows, train=False)
         seen = [jnp.zeros((2, len(al.seen)), jnp.int32)] if al.seen else []
         controller = al.controller.init(
-            key("controller"), jnp.zeros(2, jnp.int32), jnp.zeros((2, num_outputs)), *seen, train=False
+            key("controller"),
+            jnp.zeros(2, jnp.int32),
+            jnp.zeros((2, num_outputs)),
+            *seen,
+            train=False,
         )
         table = embed_init_std * jax.random.normal(key("embeddings"), (num_rows, embedding))
         table = jnp.pad(table, ((0, whole.num_rows - num_rows), (0, first_order)))

@@ -15,7 +15,8 @@ from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import processes
 
-MOVABLE = (  # may differ when a run goes on: the dataset's fingerprint decides, the others change no bit
+# may differ when a run goes on: the dataset's fingerprint decides, the others change no bit
+MOVABLE = (
     "data.path",
     "data.cache",
     "data.generate",
@@ -40,7 +41,9 @@ class Busy(UserError):
 
 
 def finished_result(cfg: Config, workdir: Path) -> dict[str, Any] | None:
-    """The result.json of a complete run of the same config, or None; UserError if the workdir holds another run."""
+    """The result.json of a complete run of the same config, or None; UserError if the workdir
+    holds another run.
+    """
     for name in ("result.json", "config.json"):
         path = workdir / name
         if path.exists():
@@ -63,20 +66,24 @@ def refuse_other_config(cfg: Config, saved: Config, workdir: Path) -> None:
     for (name, new, _), (_, old, _) in zip(settings.keys(cfg), settings.keys(saved), strict=True):
         if new != old and name not in MOVABLE:
             raise UserError(
-                f"{workdir} holds a run with --config.{name}={old!r}, not {new!r}; use another --workdir"
+                f"{workdir} holds a run with --config.{name}={old!r}, not {new!r}; use another "
+                "--workdir"
             )
 
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Hold the workdir; Busy if another run does, UserError if it cannot be written. The kernel frees it after a kill.
+    """Hold the workdir; Busy if another run does, UserError if it cannot be written. The kernel
+    frees it after a kill.
 
     Of several processes the chief holds it for all; UserError where it is not the same folder.
     """
     if not processes.is_chief():
         processes.wait()
         if not (workdir / ".lock").exists():
-            raise UserError(f"{workdir}: not what process 0 sees; name a folder of a shared file system")
+            raise UserError(
+                f"{workdir}: not what process 0 sees; name a folder of a shared file system"
+            )
         yield
         return
     try:
@@ -87,7 +94,8 @@ def locked(workdir: Path) -> Iterator[None]:
             except BlockingIOError:
                 file.seek(0)
                 raise Busy(
-                    f"{workdir}: process {file.read().strip()} is training here; wait, or use another --workdir"
+                    f"{workdir}: process {file.read().strip()} is training here; wait, or use "
+                    "another --workdir"
                 ) from None
             file.seek(0)
             file.truncate()
@@ -103,9 +111,13 @@ def locked(workdir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals() -> Iterator[Callable[[], int]]:
-    """A function giving the first SIGTERM or SIGINT that came (0: none); a second one ends the process at once."""
+    """A function giving the first SIGTERM or SIGINT that came (0: none); a second one ends the
+    process at once.
+    """
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's alone
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # signals are the main thread's alone
         yield lambda: 0
         return
 

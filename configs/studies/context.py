@@ -1,17 +1,19 @@
-"""Labels lost, or wrong, more in some places than in others: does a controller that sees the place find out?
+"""Labels lost, or wrong, more in some places than in others: does a controller that sees the
+place find out?
 
-    python -m autoloss_jax.studies.run --config=configs/studies/context.py --config.raw=DIR --workdir=runs/context
+    python -m autoloss_jax.studies.run --config=configs/studies/context.py --config.raw=DIR \\
+        --workdir=runs/context
 
-Of train's positives 20 or 40 % are missing, but not evenly: by the time of day (`field_2`, 7 values) or by the country
-(`field_8`, 80), from none to twice as many, in a random order, as where one platform reports conversions and another does not.
-A tenth of validation, with true labels, teaches the controller, which sees that field beside label and prediction; `retrain
-method.sees=[]` does not; `method.epochs=6` is one that learns for six epochs, `method.epochs=0` one that learns to the end,
-`method.signal=0.5` one that learns until its signal is lost.
-CE, the even mixture and static weights found by trials train on all rows, these included.
-`:flipped` is the same with 20 % of all labels flipped, from none to 40 % by the time of day, as where some of those who
-label are careless.
-Data: a folder with frappe_x1/.
-Result: WORKDIR/context.md (or flipped_by.md), .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
+Of train's positives 20 or 40 % are missing, but not evenly: by the time of day (`field_2`, 7
+values) or by the country (`field_8`, 80), from none to twice as many, in a random order, as
+where one platform reports conversions and another does not. A tenth of validation, with true
+labels, teaches the controller, which sees that field beside label and prediction; `retrain
+method.sees=[]` does not; `method.epochs=6` is one that learns for six epochs, `method.epochs=0`
+one that learns to the end, `method.signal=0.5` one that learns until its signal is lost. CE, the
+even mixture and static weights found by trials train on all rows, these included. `:flipped` is
+the same with 20 % of all labels flipped, from none to 40 % by the time of day, as where some of
+those who label are careless. Data: a folder with frappe_x1/. Result: WORKDIR/context.md (or
+flipped_by.md), .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
 """
 
 from autoloss_jax.config import settings
@@ -32,7 +34,8 @@ VARIANTS = {
         "methods": ("ce", "autoloss method.sees=[]", "autoloss"),
         "ours": ("autoloss",),
     },
-    # by validation: a search that sees begins near cross-entropy and learns at the usual rate, a blind one slowly
+    # by validation: a search that sees begins near cross-entropy and learns at the usual rate, a
+    # blind one slowly
     "flipped": {
         "name": "flipped_by",
         "datasets": (
@@ -57,7 +60,8 @@ def get_config(variant: str = "") -> Study:
         Study(
             name="context",
             datasets=tuple(
-                f'frappe:missing data.missing={rate} data.missing_by={field} method.sees=["{field}"]'
+                f"frappe:missing data.missing={rate} data.missing_by={field} "
+                f'method.sees=["{field}"]'
                 for field, rate in (("field_2", 0.2), ("field_2", 0.4), ("field_8", 0.4))
             ),
             models=("deepfm",),

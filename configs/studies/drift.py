@@ -1,10 +1,13 @@
-"""Train on the old, teach the controller on the recent, test on the newest: ratings divided by time.
+"""Train on the old, teach the controller on the recent, test on the newest: ratings divided by
+time.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/drift.py --config.raw=DIR --workdir=runs/drift
+    python -m autoloss_jax.studies.run --config=configs/studies/drift.py --config.raw=DIR \\
+        --workdir=runs/drift
 
-CE and the even mixture train on all rows, the recent ones that teach the controller included: the baseline to beat.
-Data: a folder with movielens1m/ratings.dat, whose users with a time for every rating are used.
-Result: WORKDIR/drift.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data, where time is I1.
+CE and the even mixture train on all rows, the recent ones that teach the controller included:
+the baseline to beat. Data: a folder with movielens1m/ratings.dat, whose users with a time for
+every rating are used. Result: WORKDIR/drift.md, .csv, .png, report.html. `:quick` is a grid of
+minutes on made-up data, where time is I1.
 """
 
 from autoloss_jax.config import settings

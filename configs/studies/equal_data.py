@@ -1,13 +1,15 @@
-"""The table that decides: every method ends on the same rows, train and the controller's share of val.
+"""The table that decides: every method ends on the same rows, train and the controller's share
+of val.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/equal_data.py --config.raw=DIR --workdir=runs/equal_data
+    python -m autoloss_jax.studies.run --config=configs/studies/equal_data.py \\
+        --config.raw=DIR --workdir=runs/equal_data
 
-AutoLoss searches its controller on train and its share of val, freezes it, and trains anew on both (`retrain`). L2,
-dropout and learning rate are tuned for every row, by ten trainings of seed 0 judged by validation logloss; of `bohb`
-they are those of the even mixture, of `retrain` those of its search. The candidates are those that validation preferred among a
-few tried one by one (docs/research.md).
-Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
-Result: WORKDIR/equal_data.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
+AutoLoss searches its controller on train and its share of val, freezes it, and trains anew on
+both (`retrain`). L2, dropout and learning rate are tuned for every row, by ten trainings of seed
+0 judged by validation logloss; of `bohb` they are those of the even mixture, of `retrain` those
+of its search. The candidates are those that validation preferred among a few tried one by one
+(docs/research.md). Data: a folder with frappe_x1/ and movielens1m/ratings.dat. Result:
+WORKDIR/equal_data.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
 """
 
 from autoloss_jax.config import settings

@@ -1,12 +1,14 @@
-"""Figure 4: what each search costs in time, and what f, the recommender's updates per controller update, is worth.
+"""Figure 4: what each search costs in time, and what f, the recommender's updates per controller
+update, is worth.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/figure4.py --config.raw=DIR --workdir=runs/figure4
+    python -m autoloss_jax.studies.run --config=configs/studies/figure4.py --config.raw=DIR \\
+        --workdir=runs/figure4
 
-f is swept as the paper writes V's objective, and with cross-entropy at W*(V), as DARTS has it too here.
-Seconds are of training up to the best validation, with the search before it where there is one; run it alone on a
-machine for them to mean something.
-Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
-Result: WORKDIR/figure4.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
+f is swept as the paper writes V's objective, and with cross-entropy at W*(V), as DARTS has it
+too here. Seconds are of training up to the best validation, with the search before it where
+there is one; run it alone on a machine for them to mean something. Data: a folder with
+frappe_x1/ and movielens1m/ratings.dat. Result: WORKDIR/figure4.md, .csv, .png, report.html.
+`:quick` is a grid of minutes on made-up data.
 """
 
 from autoloss_jax.config import settings

@@ -1,12 +1,14 @@
-"""Labels of train worse than those of validation: positives that have not arrived yet, or labels that are wrong.
+"""Labels of train worse than those of validation: positives that have not arrived yet, or labels
+that are wrong.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/noisy_labels.py --config.raw=DIR --workdir=runs/noisy_labels
+    python -m autoloss_jax.studies.run --config=configs/studies/noisy_labels.py \\
+        --config.raw=DIR --workdir=runs/noisy_labels
 
-Positives of train are missing at 10 to 60 %, or its labels flipped at 10 to 40 %; a tenth of validation, with true
-labels, teaches the controller. CE, the even mixture and static weights found by trials train on all rows, these
-included: the baselines to beat.
-Data: a folder with frappe_x1/.
-Result: WORKDIR/noisy_labels.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
+Positives of train are missing at 10 to 60 %, or its labels flipped at 10 to 40 %; a tenth of
+validation, with true labels, teaches the controller. CE, the even mixture and static weights
+found by trials train on all rows, these included: the baselines to beat. Data: a folder with
+frappe_x1/. Result: WORKDIR/noisy_labels.md, .csv, .png, report.html. `:quick` is a grid of
+minutes on made-up data.
 """
 
 from autoloss_jax.config import settings

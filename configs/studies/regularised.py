@@ -1,13 +1,16 @@
-"""Regularisation among the candidates: does a search find how much L2 an example wants, in one training?
+"""Regularisation among the candidates: does a search find how much L2 an example wants, in one
+training?
 
-    python -m autoloss_jax.studies.run --config=configs/studies/regularised.py --config.raw=DIR --workdir=runs/regularised
+    python -m autoloss_jax.studies.run --config=configs/studies/regularised.py \\
+        --config.raw=DIR --workdir=runs/regularised
 
-The paper's settings, which have no L2, and two candidates: cross-entropy, and cross-entropy with L2 on the rows of the
-batch. AutoLoss weighs them by example, its V minimising cross-entropy at W*(V); or it searches from near cross-entropy, and
-a second training has the mean policy of that controller from its start. Beside them is either candidate alone, their even
-mixture, and static weights found by trials, which is tuning L2.
-Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
-Result: WORKDIR/regularised.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
+The paper's settings, which have no L2, and two candidates: cross-entropy, and cross-entropy with
+L2 on the rows of the batch. AutoLoss weighs them by example, its V minimising cross-entropy at
+W*(V); or it searches from near cross-entropy, and a second training has the mean policy of that
+controller from its start. Beside them is either candidate alone, their even mixture, and static
+weights found by trials, which is tuning L2. Data: a folder with frappe_x1/ and
+movielens1m/ratings.dat. Result: WORKDIR/regularised.md, .csv, .png, report.html. `:quick` is a
+grid of minutes on made-up data.
 """
 
 from autoloss_jax.config import settings

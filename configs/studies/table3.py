@@ -1,10 +1,12 @@
-"""Table 3: what the controller and the Gumbel-softmax add to the even mixture, under the paper's settings.
+"""Table 3: what the controller and the Gumbel-softmax add to the even mixture, under the paper's
+settings.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/table3.py --config.raw=DIR --workdir=runs/table3
+    python -m autoloss_jax.studies.run --config=configs/studies/table3.py --config.raw=DIR \\
+        --workdir=runs/table3
 
-AL-2 and AutoLoss are there twice, as in table2: as the paper writes V's objective, and with cross-entropy at W*(V).
-Data: a folder with frappe_x1/ and movielens1m/ratings.dat.
-Result: WORKDIR/table3.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
+AL-2 and AutoLoss are there twice, as in table2: as the paper writes V's objective, and with
+cross-entropy at W*(V). Data: a folder with frappe_x1/ and movielens1m/ratings.dat. Result:
+WORKDIR/table3.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
 """
 
 from autoloss_jax.config import settings

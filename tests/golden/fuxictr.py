@@ -1,7 +1,9 @@
 """What FuxiCTR computes, for tests/test_parity.py.
 
-python -m tests.golden.fuxictr MODEL_ZOO        writes NAME.npz beside itself; MODEL_ZOO is that folder of FuxiCTR's
-repository (its models are no part of the package), and the package with what it needs must be importable
+    python -m tests.golden.fuxictr MODEL_ZOO
+
+writes NAME.npz beside itself. MODEL_ZOO is that folder of FuxiCTR's repository (its models are
+no part of the package); the package, with what it needs, must be importable.
 """
 
 import importlib.util
@@ -84,23 +86,31 @@ CASES = {
             "reduction_ratio": 2,
         },
     ),
-    "fibinet": Case("fibinet", "FiBiNET.FiBiNET", {"hidden_units": list(HIDDEN), "batch_norm": True}),
+    "fibinet": Case(
+        "fibinet", "FiBiNET.FiBiNET", {"hidden_units": list(HIDDEN), "batch_norm": True}
+    ),
     "finalmlp": Case("finalmlp(second=10x4,heads=2,gate_width=5)", "FinalMLP.FinalMLP", TWO_MLPS),
     "finalmlp_context": Case(
         "finalmlp(second=10x4,heads=2,gate_width=5,context1=2,context2=0)",
         "FinalMLP.FinalMLP",
         TWO_MLPS | {"fs1_context": ["f2"], "fs2_context": ["f0"]},
     ),
-    "finalnet": Case("finalnet(gating=true)", "FinalNet.FinalNet", BLOCKS | {"use_feature_gating": True}),
+    "finalnet": Case(
+        "finalnet(gating=true)", "FinalNet.FinalNet", BLOCKS | {"use_feature_gating": True}
+    ),
     "finalnet_sum": Case(
         "finalnet(blocks=1,residual=sum,activation=relu)",
         "FinalNet.FinalNet",
         BLOCKS | {"block_type": "1B", "residual_type": "sum", "block1_hidden_activations": "ReLU"},
     ),
     "gdcn": Case("gdcn(layers=2)", "GDCN.GDCNP", DNN | {"num_cross_layers": 2}),
-    "gdcn_stacked": Case("gdcn(layers=2,structure=stacked)", "GDCN.GDCN", DNN | {"num_cross_layers": 2}),
+    "gdcn_stacked": Case(
+        "gdcn(layers=2,structure=stacked)", "GDCN.GDCN", DNN | {"num_cross_layers": 2}
+    ),
     "masknet": Case(
-        "masknet(ratio=2)", "MaskNet.MaskNet", {"dnn_hidden_units": list(HIDDEN), "reduction_ratio": 2}
+        "masknet(ratio=2)",
+        "MaskNet.MaskNet",
+        {"dnn_hidden_units": list(HIDDEN), "reduction_ratio": 2},
     ),
     "masknet_parallel": Case(
         "masknet(form=parallel,blocks=2,width=5)",
@@ -125,12 +135,21 @@ def compute(name: str, model_zoo: Path, seed: int = 0, batch: int = 16) -> dict[
     features = FeatureMap("golden", ".")
     for i, size in enumerate(FIELD_DIMS):
         features.features[f"f{i}"] = {"source": "", "type": "categorical", "vocab_size": size}
-    features.num_fields, features.default_emb_dim, features.labels = len(FIELD_DIMS), EMBED_DIM, ["label"]
+    features.num_fields, features.default_emb_dim, features.labels = (
+        len(FIELD_DIMS),
+        EMBED_DIM,
+        ["label"],
+    )
     file, kind = CASES[name].kind.split(".")
     spec = importlib.util.spec_from_file_location(file, model_zoo / file / "src" / f"{file}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    settings = {"optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["AUC"], "verbose": 0}
+    settings = {
+        "optimizer": "adam",
+        "loss": "binary_crossentropy",
+        "metrics": ["AUC"],
+        "verbose": 0,
+    }
     model = getattr(module, kind)(
         features, embedding_dim=EMBED_DIM, model_root=".", **settings, **CASES[name].arguments
     )
@@ -138,7 +157,9 @@ def compute(name: str, model_zoo: Path, seed: int = 0, batch: int = 16) -> dict[
     rng = np.random.default_rng(seed)
     x = np.stack([rng.integers(0, d, (1, batch)) for d in FIELD_DIMS], axis=-1)
     out = {"x": x, "field_dims": np.asarray(FIELD_DIMS), "hidden": np.asarray(HIDDEN)}
-    out |= {f"start/{k}": v.numpy().copy() for k, v in model.state_dict().items() if "triu" not in k}
+    out |= {
+        f"start/{k}": v.numpy().copy() for k, v in model.state_dict().items() if "triu" not in k
+    }
     ids = {f"f{i}": torch.tensor(x[0, :, i]) for i in range(len(FIELD_DIMS))}
     return out | reference.both_modes(lambda: model(ids)["y_pred"], model)
 

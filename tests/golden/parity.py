@@ -13,9 +13,13 @@ from tests.golden.transplant import transplant
 
 
 def ours(name, spec, data, embed_dim=4, batch_norm=True):
-    """An AutoLoss of the same shape with CE, its state with the other's weights, and the ids that it is given."""
+    """An AutoLoss of the same shape with CE, its state with the other's weights, and the ids
+    that it is given.
+    """
     hidden, field_dims = tuple(int(h) for h in data["hidden"]), data["field_dims"]
-    model = config.Model(name=spec, embed_dim=embed_dim, hidden=hidden, dropout=0.0, batch_norm=batch_norm)
+    model = config.Model(
+        name=spec, embed_dim=embed_dim, hidden=hidden, dropout=0.0, batch_norm=batch_norm
+    )
     cfg = config.Config(model=model, method=config.Method(name="ce"))
     vocab_sizes = tuple(field_dims.tolist())
     al = states.build(cfg, 2, Table(vocab_sizes), total_steps=1)
@@ -28,11 +32,15 @@ def ours(name, spec, data, embed_dim=4, batch_norm=True):
 
 
 def error(name, data=None):
-    """The largest difference of logits, in evaluation and in training, over 1 + the size of the logit, of a case.
+    """The largest difference of logits, in evaluation and in training, over 1 + the size of the
+    logit, of a case.
 
     Its data are those of its golden file, or given.
     """
-    case, data = {**reference.CASES, **fuxictr.CASES}[name], reference.load(name) if data is None else data
+    case, data = (
+        {**reference.CASES, **fuxictr.CASES}[name],
+        reference.load(name) if data is None else data,
+    )
     al, state, ids = ours(name, case.spec, data, batch_norm=getattr(case, "batch_norm", True))
     W, stats = state.drs.params, state.drs.stats
 

@@ -1,4 +1,5 @@
-"""What torchfm (PyPI) computes, for tests/test_parity.py: live where torch is installed, else from the files here.
+"""What torchfm (PyPI) computes, for tests/test_parity.py: live where torch is installed, else
+from the files here.
 
 python -m tests.golden.reference        writes NAME.npz beside itself; needs torch and torchfm
 """
@@ -24,7 +25,9 @@ class Case(NamedTuple):
 
 CASES = {
     "afm": Case(
-        "afm(width=5)", "afm.AttentionalFactorizationMachineModel", lambda d, hidden: (d, 5, (0.0, 0.0))
+        "afm(width=5)",
+        "afm.AttentionalFactorizationMachineModel",
+        lambda d, hidden: (d, 5, (0.0, 0.0)),
     ),
     "afn": Case(
         "afn(neurons=5,form=shifted,wide=true)",
@@ -36,8 +39,12 @@ CASES = {
         "afi.AutomaticFeatureInteractionModel",
         lambda d, hidden: (d, 6, 2, 2, hidden, (0.0, 0.0, 0.0)),
     ),
-    "dcn": Case("dcn(layers=2)", "dcn.DeepCrossNetworkModel", lambda d, hidden: (d, 2, hidden, 0.0)),
-    "deepfm": Case("deepfm", "dfm.DeepFactorizationMachineModel", lambda d, hidden: (d, hidden, 0.0)),
+    "dcn": Case(
+        "dcn(layers=2)", "dcn.DeepCrossNetworkModel", lambda d, hidden: (d, 2, hidden, 0.0)
+    ),
+    "deepfm": Case(
+        "deepfm", "dfm.DeepFactorizationMachineModel", lambda d, hidden: (d, hidden, 0.0)
+    ),
     "ffm": Case("ffm", "ffm.FieldAwareFactorizationMachineModel", lambda d, hidden: (d,)),
     "fm": Case("fm", "fm.FactorizationMachineModel", lambda d, hidden: (d,)),
     "fnfm": Case(
@@ -45,14 +52,22 @@ CASES = {
         "fnfm.FieldAwareNeuralFactorizationMachineModel",
         lambda d, hidden: (d, hidden, (0.0, 0.0)),
     ),
-    "fnn": Case("fnn", "fnn.FactorizationSupportedNeuralNetworkModel", lambda d, hidden: (d, hidden, 0.0)),
+    "fnn": Case(
+        "fnn", "fnn.FactorizationSupportedNeuralNetworkModel", lambda d, hidden: (d, hidden, 0.0)
+    ),
     "ipnn": Case("ipnn", "pnn.ProductNeuralNetworkModel", lambda d, hidden: (d, hidden, 0.0)),
     "lr": Case("lr", "lr.LogisticRegressionModel", lambda d, hidden: ()),
     "ncf": Case(
-        "ncf(user=2,item=0)", "ncf.NeuralCollaborativeFiltering", lambda d, hidden: (2, 0, d, hidden, 0.0)
+        "ncf(user=2,item=0)",
+        "ncf.NeuralCollaborativeFiltering",
+        lambda d, hidden: (2, 0, d, hidden, 0.0),
     ),
-    "nfm": Case("nfm", "nfm.NeuralFactorizationMachineModel", lambda d, hidden: (d, hidden, (0.0, 0.0))),
-    "opnn": Case("opnn", "pnn.ProductNeuralNetworkModel", lambda d, hidden: (d, hidden, 0.0, "outer")),
+    "nfm": Case(
+        "nfm", "nfm.NeuralFactorizationMachineModel", lambda d, hidden: (d, hidden, (0.0, 0.0))
+    ),
+    "opnn": Case(
+        "opnn", "pnn.ProductNeuralNetworkModel", lambda d, hidden: (d, hidden, 0.0, "outer")
+    ),
     "wide_deep": Case("wide_deep", "wd.WideAndDeepModel", lambda d, hidden: (d, hidden, 0.0)),
     "xdeepfm": Case(
         "xdeepfm(cin=4x6,activation=relu)",
@@ -71,7 +86,9 @@ TRAINED = "deepfm"
 def compute(
     name: str, seed: int = 0, field_dims=(7, 5, 9, 4), embed_dim=4, hidden=(8, 6), batch=64, steps=1
 ) -> dict[str, np.ndarray]:
-    """Weights and logits in both modes (dropout off) of a torchfm model; then `steps` steps of Adam on cross-entropy."""
+    """Weights and logits in both modes (dropout off) of a torchfm model; then `steps` steps of
+    Adam on cross-entropy.
+    """
     import torch
 
     torch.manual_seed(seed)
@@ -93,7 +110,9 @@ def compute(
 
 
 def save(name: str, data: dict[str, np.ndarray]) -> None:
-    """Write NAME.npz; its weights are one array, since as many files in a zip would be four times as large."""
+    """Write NAME.npz; its weights are one array, since as many files in a zip would be four
+    times as large.
+    """
     weights = {k: v for k, v in data.items() if "/" in k and not k.endswith("num_batches_tracked")}
     layout = json.dumps({k: v.shape for k, v in weights.items()})
     flat = np.concatenate([v.astype(np.float32).ravel() for v in weights.values()])
@@ -130,7 +149,9 @@ def shake(model) -> None:
 
 
 def both_modes(probabilities, model) -> dict[str, np.ndarray]:
-    """The logits of probabilities() with the model in evaluation and in training; it stays as it was."""
+    """The logits of probabilities() with the model in evaluation and in training; it stays as it
+    was.
+    """
     import torch
 
     def logits():

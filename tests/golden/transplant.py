@@ -1,4 +1,6 @@
-"""Other implementations' weights as ours, a function a model: state_dict -> (rows, dense, batch statistics)."""
+"""Other implementations' weights as ours, a function a model: state_dict -> (rows, dense, batch
+statistics).
+"""
 
 import re
 
@@ -11,7 +13,9 @@ def transplant(name, weights, prefix=""):
     """({"rows", "dense"}, batch statistics) of the weights that begin with `prefix`."""
     w = {k.removeprefix(prefix): np.asarray(v) for k, v in weights.items() if k.startswith(prefix)}
     rows, dense, stats = MODELS[name](w)
-    return jax.tree.map(jnp.asarray, ({"rows": np.concatenate(rows, axis=1), "dense": dense}, stats))
+    return jax.tree.map(
+        jnp.asarray, ({"rows": np.concatenate(rows, axis=1), "dense": dense}, stats)
+    )
 
 
 def linear(w, name, more_bias=0.0):
@@ -37,14 +41,18 @@ def running(w, name, shift=0.0):
 
 def mlp(w, name):
     """(Hidden layers, their batch statistics, the output layer or None) of a torch Sequential."""
-    indices = sorted({int(m[1]) for k in w if (m := re.match(rf"{re.escape(name)}\.(\d+)\.weight$", k))})
+    indices = sorted(
+        {int(m[1]) for k in w if (m := re.match(rf"{re.escape(name)}\.(\d+)\.weight$", k))}
+    )
     dense = [f"{name}.{i}" for i in indices if w[f"{name}.{i}.weight"].ndim == 2]
     norms = [f"{name}.{i}" for i in indices if w[f"{name}.{i}.weight"].ndim == 1]
     hidden, stats = {}, {}
     for i, layer in enumerate(dense[: len(norms)]):
         hidden[f"Dense_{i}"] = {"kernel": w[f"{layer}.weight"].T}
         hidden[f"BatchNorm_{i}"] = norm(w, norms[i])
-        stats[f"BatchNorm_{i}"] = running(w, norms[i], w[f"{layer}.bias"])  # the bias, which ours leaves out
+        stats[f"BatchNorm_{i}"] = running(
+            w, norms[i], w[f"{layer}.bias"]
+        )  # the bias, which ours leaves out
     return hidden, stats, linear(w, dense[-1]) if len(dense) > len(norms) else None
 
 
@@ -129,7 +137,9 @@ def xdeepfm(w):
 
 
 def tables(w, name):
-    """FuxiCTR's embeddings of one layer, a table a field, one below the other. -> [all rows, any]."""
+    """FuxiCTR's embeddings of one layer, a table a field, one below the other. -> [all rows,
+    any].
+    """
     return np.concatenate(
         [w[k] for k in sorted(w) if k.startswith(f"{name}.embedding_layer.embedding_layers.")]
     )
@@ -137,25 +147,40 @@ def tables(w, name):
 
 def fuxictr_rows(w):
     wide = "lr_layer.embedding_layer.embedding_layer.embedding_layers.f0.weight" in w
-    return [tables(w, "embedding_layer"), *([tables(w, "lr_layer.embedding_layer")] if wide else [])]
+    return [
+        tables(w, "embedding_layer"),
+        *([tables(w, "lr_layer.embedding_layer")] if wide else []),
+    ]
 
 
 def fuxictr(w, name="dnn.mlp", beside=(), **more):
     """A model of FuxiCTR's that ends in dense layers: an MLP, and those over `beside`, added up."""
     hidden, stats, output = mlp(w, name)
     output = side_by_side(*(linear(w, layer) for layer in beside), *([output] if output else []))
-    return fuxictr_rows(w), more | {"MLP_0": hidden, "Dense_0": output}, {"MLP_0": stats} if stats else {}
+    return (
+        fuxictr_rows(w),
+        more | {"MLP_0": hidden, "Dense_0": output},
+        {"MLP_0": stats} if stats else {},
+    )
 
 
 def fuxictr_afn(w):
     rows = [tables(w, "embedding_layer"), tables(w, "embedding_layer2")]
     (first, stats, a), (second, more_stats, b) = mlp(w, "dense_layer.mlp"), mlp(w, "dnn.mlp")
-    scale, kernels = w["fc.weight"][0], [a["kernel"], b["kernel"]]  # of two numbers that we do not hold apart
+    scale, kernels = (
+        w["fc.weight"][0],
+        [a["kernel"], b["kernel"]],
+    )  # of two numbers that we do not hold apart
     output = {
         "kernel": np.concatenate([k * s for k, s in zip(kernels, scale, strict=True)]),
         "bias": a["bias"] * scale[0] + b["bias"] * scale[1] + w["fc.bias"],
     }
-    dense = {"kernel": w["coefficient_W.weight"].T, "MLP_0": first, "MLP_1": second, "Dense_0": output}
+    dense = {
+        "kernel": w["coefficient_W.weight"].T,
+        "MLP_0": first,
+        "MLP_1": second,
+        "Dense_0": output,
+    }
     norms = {"BatchNorm_0": "log_batch_norm", "BatchNorm_1": "exp_batch_norm"}
     dense |= {ours: norm(w, theirs) for ours, theirs in norms.items()}
     stats = {"MLP_0": stats, "MLP_1": more_stats}
@@ -167,7 +192,9 @@ def fuxictr_autoint(w):
     for i in range(2):
         layer = f"self_attention.{i}"
         names = {"query": "W_q", "key": "W_k", "value": "W_v"}
-        more[f"Attention_{i}"] = {ours: linear(w, f"{layer}.{theirs}") for ours, theirs in names.items()}
+        more[f"Attention_{i}"] = {
+            ours: linear(w, f"{layer}.{theirs}") for ours, theirs in names.items()
+        }
         own = f"{layer}.W_res.weight"  # where the width stays, the residual is the input itself
         more[f"residual_{i}"] = {"kernel": w[own].T if own in w else np.eye(6, dtype=np.float32)}
     return fuxictr(w, beside=["fc"], **more)
@@ -191,7 +218,9 @@ def dcnv2(w, name="parallel_dnn.mlp"):
                 **{letter: w[f"crossnet.{letter}_list.{i}"] for letter in "UVC"},
                 "bias": w[f"crossnet.bias.{i}"][:, 0],
             }
-            more["gate"] = {"kernel": np.concatenate([w[f"crossnet.gating.{e}.weight"] for e in range(2)]).T}
+            more["gate"] = {
+                "kernel": np.concatenate([w[f"crossnet.gating.{e}.weight"] for e in range(2)]).T
+            }
         else:
             more[f"cross_{i}"] = linear(w, f"crossnet.cross_layers.{i}")
     return fuxictr(w, name, beside=["fc"], **more)
@@ -264,7 +293,11 @@ def masknet(w):
     if "mask_net.fc.0.weight" in w:
         return fuxictr_rows(w), dense | {"Dense_0": linear(w, "mask_net.fc.0")}, {}
     layers = {f"Dense_{i}": linear(w, f"mask_net.dnn.mlp.{2 * i}") for i in range(2)}
-    return fuxictr_rows(w), dense | {"MLP_0": layers, "Dense_0": linear(w, "mask_net.dnn.mlp.4")}, {}
+    return (
+        fuxictr_rows(w),
+        dense | {"MLP_0": layers, "Dense_0": linear(w, "mask_net.dnn.mlp.4")},
+        {},
+    )
 
 
 MODELS = {

@@ -1,12 +1,14 @@
-"""python -m tests.support.record OUT.json [--devices=4]: trains a matrix of small runs and writes what each gave, to the bit.
+"""python -m tests.support.record OUT.json [--devices=4]: trains a matrix of small runs and
+writes what each gave, to the bit.
 
-For each run OUT.json has the SHA-256 of its best and its last parameters and its test figures. A change of the program that
-is meant to change no figure is checked so: record before it and after it on one machine, and compare the two files with
-`cmp`. Another machine rounds differently, and its record is another one.
+For each run OUT.json has the SHA-256 of its best and its last parameters and its test figures. A
+change of the program that is meant to change no figure is checked so: record before it and after
+it on one machine, and compare the two files with `cmp`. Another machine rounds differently, and
+its record is another one.
 
-The matrix: every method, with DeepFM on sparse Adam and with IPNN on dense Adam, on four kinds of data (two classes, five
-classes, bags and numbers, fields that the controller sees). With --devices the first kind and the last, on that many
-simulated devices.
+The matrix: every method, with DeepFM on sparse Adam and with IPNN on dense Adam, on four kinds
+of data (two classes, five classes, bags and numbers, fields that the controller sees). With
+--devices the first kind and the last, on that many simulated devices.
 """
 
 import argparse
@@ -39,7 +41,11 @@ COMMON = {
 }
 TASKS = {
     "two classes": {"data.label": "click", "data.categorical": ("a", "b", "c")},
-    "five classes": {"data.label": "stars", "data.categorical": ("a", "b", "c"), "data.num_classes": 5},
+    "five classes": {
+        "data.label": "stars",
+        "data.categorical": ("a", "b", "c"),
+        "data.num_classes": 5,
+    },
     "bags and values": {
         "data.label": "click",
         "data.categorical": ("a",),
@@ -65,7 +71,11 @@ METHODS = {
         "method.virtual_step": "sgd",
         "method.detach": False,
     },
-    "autoloss, L2 and an end": {"method.epochs": 1, "method.start": 0.5, "method.pool": ("ce", "ce(l2=0.1)")},
+    "autoloss, L2 and an end": {
+        "method.epochs": 1,
+        "method.start": 0.5,
+        "method.pool": ("ce", "ce(l2=0.1)"),
+    },
     "melu": {},
     "bohb": {},
     "static": {"method.static": (0.1, 0.2, 0.3, 0.4)},
@@ -84,12 +94,20 @@ def write_table(path, rows=600):
     a, b, c = random.integers(0, (9, 7, 4), (rows, 3)).T
     tags = [random.choice(12, random.integers(0, 5), replace=False) for _ in range(rows)]
     price, age = random.lognormal(0, 1, rows), random.integers(18, 80, rows)
-    score = np.sin(a) + np.cos(2 * b) + 0.3 * np.sin(a * b) + 0.2 * np.log(price) + random.normal(0, 1, rows)
+    score = (
+        np.sin(a)
+        + np.cos(2 * b)
+        + 0.3 * np.sin(a * b)
+        + 0.2 * np.log(price)
+        + random.normal(0, 1, rows)
+    )
     click, stars = (score > 0.4).astype(int), np.digitize(score, (-1.5, -0.5, 0.5, 1.5))
     lines = ["click,stars,a,b,c,tags,price,age"]
     for i in range(rows):
         words = "|".join(f"t{tag}" for tag in tags[i])
-        lines.append(f"{click[i]},{stars[i]},a{a[i]},b{b[i]},c{c[i]},{words},{price[i]:.4f},{age[i]}")
+        lines.append(
+            f"{click[i]},{stars[i]},a{a[i]},b{b[i]},c{c[i]},{words},{price[i]:.4f},{age[i]}"
+        )
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -105,9 +123,13 @@ def digest(folder):
     sum_ = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
         array = np.asarray(
-            jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+            jax.random.key_data(leaf)
+            if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            else leaf
         )
-        sum_.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode() + array.tobytes())
+        sum_.update(
+            f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode() + array.tobytes()
+        )
     return sum_.hexdigest()
 
 
@@ -118,7 +140,10 @@ def runs(devices):
         tasks.items(), MODELS.items(), METHODS.items()
     ):
         name = method.partition(",")[0]
-        if devices > 1 and name in ("auto", "bohb"):  # searches over trainings take the same steps again
+        if devices > 1 and name in (
+            "auto",
+            "bohb",
+        ):  # searches over trainings take the same steps again
             continue
         yield f"{task}/{model}/{method}", COMMON | data | keys | {"method.name": name} | more
 
@@ -158,7 +183,9 @@ def main():
             workdir = base / "runs" / _folder(name)
             if source := keys.get("method.transfer_from"):
                 keys |= {
-                    "method.transfer_from": str(workdir.with_name(_folder(name.replace("transfer", source))))
+                    "method.transfer_from": str(
+                        workdir.with_name(_folder(name.replace("transfer", source)))
+                    )
                 }
             result = train(keys | where, workdir)
             record[name] = {

@@ -1,4 +1,6 @@
-"""Files of an archive (zip, tar, tar.gz) into a folder: no name in the archive is ever a path on the disk."""
+"""Files of an archive (zip, tar, tar.gz) into a folder: no name in the archive is ever a path on
+the disk.
+"""
 
 import contextlib
 import dataclasses
@@ -14,7 +16,14 @@ from typing import IO
 from autoloss_jax.config.errors import UserError
 
 CHUNK = 1 << 20
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +39,9 @@ class Member:
 def unpack(archive: Path, folder: Path, wanted: tuple[str, ...], limit: int) -> None:
     """Write the members called `wanted`, each once, into an existing folder.
 
-    UserError, whatever else is in the archive, for one with a name outside it, with a link or a device, with more than
-    `limit` bytes by its own account (which is all that is ever read), or without a wanted name, or with it twice.
+    UserError, whatever else is in the archive, for one with a name outside it, with a link or a
+    device, with more than `limit` bytes by its own account (which is all that is ever read), or
+    without a wanted name, or with it twice.
     """
     found: set[str] = set()
     total = 0
@@ -42,7 +52,8 @@ def unpack(archive: Path, folder: Path, wanted: tuple[str, ...], limit: int) -> 
                 total += member.size
                 if total > limit:
                     raise UserError(
-                        f"{archive}: more than {limit:,} bytes unpacked; that is not what was expected"
+                        f"{archive}: more than {limit:,} bytes unpacked; that is not what was "
+                        "expected"
                     )
                 if member.kind == "folder" or base not in wanted:
                     continue
@@ -59,7 +70,12 @@ def unpack(archive: Path, folder: Path, wanted: tuple[str, ...], limit: int) -> 
 def _checked(archive: Path, member: Member) -> str:
     """The last part of a member's name; UserError if the member is not safe."""
     path = PurePosixPath(member.name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in member.name or not member.name.isprintable():
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or ":" in member.name
+        or not member.name.isprintable()
+    ):
         raise UserError(f"{archive}: {member.name!r} would leave the folder")
     if member.kind not in ("file", "folder"):
         raise UserError(f"{archive}: {member.name!r} is a {member.kind}")
@@ -89,12 +105,20 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
 
 def _of_zip(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
     mode = stat.S_IFMT(info.external_attr >> 16)
-    kind = {0: "file", stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}.get(mode, "device")
+    kind = {0: "file", stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}.get(
+        mode, "device"
+    )
     name = getattr(info, "orig_filename", info.filename)  # not yet cut at a NUL
-    return Member(name, info.file_size, "folder" if info.is_dir() else kind, lambda: file.open(info))
+    return Member(
+        name, info.file_size, "folder" if info.is_dir() else kind, lambda: file.open(info)
+    )
 
 
 def _of_tar(file: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
-    kinds = ((info.isfile(), "file"), (info.isdir(), "folder"), (info.islnk() or info.issym(), "link"))
+    kinds = (
+        (info.isfile(), "file"),
+        (info.isdir(), "folder"),
+        (info.islnk() or info.issym(), "link"),
+    )
     kind = next((kind for holds, kind in kinds if holds), "device")
     return Member(info.name, info.size, kind, lambda: file.extractfile(info))  # type: ignore[arg-type]

@@ -40,9 +40,22 @@ class Source:
 
 RECZOO = "https://huggingface.co/datasets/reczoo"
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
-FRAPPE = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
+FRAPPE = (
+    "user",
+    "item",
+    "daytime",
+    "weekday",
+    "isweekend",
+    "homework",
+    "cost",
+    "weather",
+    "country",
+    "city",
+)
 SOURCES = {
-    # The MD5s are GroupLens's own (ml-20m.zip.md5, ml-1m.zip.md5). They publish no SHA-256: these are what Keras's examples
+    # The MD5s are GroupLens's own (ml-20m.zip.md5, ml-1m.zip.md5). They publish no SHA-256:
+    # these
+    # are what Keras's examples
     # (1M) and several public loaders (20M) pin beside that MD5.
     "movielens20m": Source(
         url=f"{GROUPLENS}/ml-20m.zip",
@@ -68,7 +81,8 @@ SOURCES = {
         path="ratings.dat",
         flags=("--config=configs/movielens1m.py",),
     ),
-    # Criteo publishes no sum: the one that was got is printed and recorded, and --sha256 holds a later fetch to it.
+    # Criteo publishes no sum: the one that was got is printed and recorded, and --sha256 holds a
+    # later fetch to it.
     "criteo": Source(
         url="https://go.criteo.net/criteo-research-kaggle-display-advertising-challenge-dataset.tar.gz",
         page="https://ailab.criteo.com/ressources/",
@@ -78,7 +92,8 @@ SOURCES = {
         path="train.txt",
         flags=("--config=configs/criteo.py",),
     ),
-    # Kaggle's train.csv is behind an account; this is all of it, split 8:1:1 by the benchmark Avazu_x4, which publishes
+    # Kaggle's train.csv is behind an account; this is all of it, split 8:1:1 by the benchmark
+    # Avazu_x4, which publishes
     # the MD5s of its files, as Frappe_x1 does, and none of the archives.
     "avazu": Source(
         url=f"{RECZOO}/Avazu_x4/resolve/main/Avazu_x4.zip",
@@ -114,22 +129,29 @@ SOURCES = {
 
 
 def download(name: str, source: Source, output: Path, place: Remote, sha256: str, say: Say) -> Path:
-    """The folder of a dataset, fetched from `place` unless it is there already; UserError in one line, nothing half-made."""
+    """The folder of a dataset, fetched from `place` unless it is there already; UserError in one
+    line, nothing half-made.
+    """
     folder = output / name
     try:
         output.mkdir(parents=True, exist_ok=True)
         with _alone(output / f".{name}.lock"):
             if not folder.exists():
                 sums = (*source.sums, *((("sha256", sha256),) if sha256 else ()))
-                _unpacked(_archive(output, place, sums, source, say), sums, source, folder, place, say)
+                _unpacked(
+                    _archive(output, place, sums, source, say), sums, source, folder, place, say
+                )
             elif sha256 and _record(folder).get("sha256") != sha256:
                 raise UserError(
-                    f"{folder}: made from an archive with another SHA-256 than --sha256={sha256}; move it away first"
+                    f"{folder}: made from an archive with another SHA-256 than "
+                    f"--sha256={sha256}; "
+                    "move it away first"
                 )
             say(f"{name}: {folder}, from {source.page}")
     except OSError as error:
         raise UserError(
-            f"{output}: cannot be written ({error.strerror or error}); free space, or name another --output"
+            f"{output}: cannot be written ({error.strerror or error}); free space, or name "
+            "another --output"
         ) from error
     return folder
 
@@ -155,7 +177,9 @@ def _archive(output: Path, place: Remote, sums: Sums, source: Source, say: Say) 
     return target
 
 
-def _unpacked(packed: Path, sums: Sums, source: Source, folder: Path, place: Remote, say: Say) -> None:
+def _unpacked(
+    packed: Path, sums: Sums, source: Source, folder: Path, place: Remote, say: Say
+) -> None:
     """Make the folder from the archive, which is removed then."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -166,7 +190,9 @@ def _unpacked(packed: Path, sums: Sums, source: Source, folder: Path, place: Rem
         for file, md5 in source.files.items():
             if wrong := _wrong(partial / file, (("md5", md5),) if md5 else ()):
                 raise UserError(f"{packed}: {file}: {wrong}")
-        checked = "the archive" if sums else "its files" if any(source.files.values()) else "nothing"
+        checked = (
+            "the archive" if sums else "its files" if any(source.files.values()) else "nothing"
+        )
         record = {"url": place.url, "sha256": _sum(packed, "sha256"), "checked": checked}
         atomic.write_json(partial / RECORD, record)
         os.sync()
@@ -179,14 +205,19 @@ def _unpacked(packed: Path, sums: Sums, source: Source, folder: Path, place: Rem
     packed.unlink()
     say(f"SHA-256 of {packed.name}: {record['sha256']}")
     if checked == "nothing":
-        say("its publisher gives no sum to compare with; --sha256= with this one holds a later fetch to it")
+        say(
+            "its publisher gives no sum to compare with; --sha256= with this one holds a later "
+            "fetch to it"
+        )
 
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / RECORD).read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{folder / RECORD}: cannot be read ({error}); move the folder away") from error
+        raise UserError(
+            f"{folder / RECORD}: cannot be read ({error}); move the folder away"
+        ) from error
 
 
 def _sum(path: Path, algorithm: str) -> str:

@@ -1,4 +1,6 @@
-"""A file behind an http address: fetched into NAME.part, going on where it broke off, never spliced from two sources."""
+"""A file behind an http address: fetched into NAME.part, going on where it broke off, never
+spliced from two sources.
+"""
 
 import contextlib
 import dataclasses
@@ -41,7 +43,9 @@ class Broken(Exception):
 
 
 def fetch(remote: Remote, part: Path, moved: Moved = lambda here, size: None) -> None:
-    """Bring the whole of `remote` into `part`; UserError in one line if it does not come, what came being kept."""
+    """Bring the whole of `remote` into `part`; UserError in one line if it does not come, what
+    came being kept.
+    """
     host = None
     with contextlib.suppress(ValueError):
         host = urllib.parse.urlsplit(remote.url).hostname
@@ -58,7 +62,8 @@ def fetch(remote: Remote, part: Path, moved: Moved = lambda here, size: None) ->
                     else "begins anew"
                 )
                 raise UserError(
-                    f"{remote.url}: {broken} (attempt {attempt} of {attempt}); the same command {onward}"
+                    f"{remote.url}: {broken} (attempt {attempt} of {attempt}); the same command "
+                    f"{onward}"
                 ) from None
             time.sleep(min(2.0**attempt, remote.timeout))
 
@@ -86,7 +91,9 @@ def _attempt(remote: Remote, part: Path, moved: Moved) -> None:
                 here += len(chunk)
                 if here > remote.limit:
                     forget(part)
-                    raise UserError(f"{remote.url}: more than {remote.limit:,} bytes, the most expected")
+                    raise UserError(
+                        f"{remote.url}: more than {remote.limit:,} bytes, the most expected"
+                    )
                 file.write(chunk)
                 moved(here, size)
                 chunk = _chunk(response)
@@ -95,11 +102,15 @@ def _attempt(remote: Remote, part: Path, moved: Moved) -> None:
 
 
 def _begin(remote: Remote, part: Path, response: Any) -> dict[str, Any]:
-    """Start `part` anew; if it can be gone on with later, what is needed for that is kept beside it."""
+    """Start `part` anew; if it can be gone on with later, what is needed for that is kept beside
+    it.
+    """
     length = response.headers["Content-Length"]
     size = int(length) if length and length.isdigit() else None
     if (size or 0) > remote.limit:
-        raise UserError(f"{remote.url}: {size:,} bytes, where {remote.limit:,} are the most expected")
+        raise UserError(
+            f"{remote.url}: {size:,} bytes, where {remote.limit:,} are the most expected"
+        )
     forget(part)
     source = {"url": remote.url, "validator": _validator(response), "size": size}
     if size and source["validator"]:
@@ -119,7 +130,11 @@ def _opened(remote: Remote, request: urllib.request.Request, part: Path) -> Iter
         if error.code in PASSING or error.code >= 500:
             raise Broken(f"the server answers {error.code} {error.reason}") from None
         raise Refused(f"{remote.url}: the server answers {error.code} {error.reason}") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that is none
+    except (
+        OSError,
+        http.client.HTTPException,
+        ValueError,
+    ) as error:  # ValueError: an address that is none
         raise Broken(_why(error)) from None
     with response:
         if remote.url.startswith("https:") and not response.url.startswith("https:"):
@@ -128,14 +143,24 @@ def _opened(remote: Remote, request: urllib.request.Request, part: Path) -> Iter
 
 
 def _continues(response: Any, here: int, source: dict[str, Any]) -> bool:
-    """Whether an answer is the rest, from byte `here`, of the version of the source that `part` began with."""
-    if not here or response.status != 206 or _validator(response) not in (source["validator"], None):
+    """Whether an answer is the rest, from byte `here`, of the version of the source that `part`
+    began with.
+    """
+    if (
+        not here
+        or response.status != 206
+        or _validator(response) not in (source["validator"], None)
+    ):
         return False
-    return response.headers["Content-Range"] == f"bytes {here}-{source['size'] - 1}/{source['size']}"
+    return (
+        response.headers["Content-Range"] == f"bytes {here}-{source['size'] - 1}/{source['size']}"
+    )
 
 
 def _validator(response: Any) -> str | None:
-    """What tells one version of a source from another (RFC 9110, 13.1.5): a strong ETag, or the date of the last change."""
+    """What tells one version of a source from another (RFC 9110, 13.1.5): a strong ETag, or the
+    date of the last change.
+    """
     etag = response.headers["ETag"]
     return etag if etag and not etag.startswith("W/") else response.headers["Last-Modified"]
 
@@ -151,7 +176,8 @@ def _why(error: Exception) -> str:
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
         return "the source stalls"
-    return f"the connection failed ({getattr(reason, 'strerror', None) or reason or type(error).__name__})"
+    said = getattr(reason, "strerror", None) or reason or type(error).__name__
+    return f"the connection failed ({said})"
 
 
 def _refuse_page(remote: Remote, response: Any, first: bytes) -> None:
@@ -161,7 +187,8 @@ def _refuse_page(remote: Remote, response: Any, first: bytes) -> None:
         text = " ".join(first[:4096].decode("utf-8", "replace").split())
         title = re.search(r"<title[^>]*>\s*(.{1,80}?)\s*<", text, re.IGNORECASE)
         raise Refused(
-            f"{remote.url}: a web page came, not a file ({kind}: {title[1] if title else text[:60]!r})"
+            f"{remote.url}: a web page came, not a file ({kind}: "
+            f"{title[1] if title else text[:60]!r})"
         )
 
 

@@ -1,4 +1,5 @@
-"""Batches on the device: the splits lie in its memory, and each batch is gathered inside the program that trains on it.
+"""Batches on the device: the splits lie in its memory, and each batch is gathered inside the
+program that trains on it.
 
 The batches are those of `data/host.py`, to the row: both ask `data/shuffle.py`.
 """
@@ -31,25 +32,33 @@ class Resident:
         """The same source for every block."""
         return itertools.repeat(self.splits, len(bounds) - 1)
 
-    def train_batch(self, source: dict[str, Any], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
+    def train_batch(
+        self, source: dict[str, Any], key: jax.Array, step: jax.Array
+    ) -> dict[str, jax.Array]:
         """W's batch of a step; traced."""
         return self._batch("train", source, key, step)
 
-    def val_batch(self, source: dict[str, Any], key: jax.Array, number: jax.Array) -> dict[str, jax.Array]:
+    def val_batch(
+        self, source: dict[str, Any], key: jax.Array, number: jax.Array
+    ) -> dict[str, jax.Array]:
         """V's batch of this number; traced."""
         return self._batch("val", source, key, number)
 
     def _batch(self, name, source, key, number):
         rows = self.orders[name].rows(jax.random.key_data(key), number, jnp)
         batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), source[name])
-        batch = jax.lax.optimization_barrier(batch)  # else an id is read again for each number of its row
+        batch = jax.lax.optimization_barrier(
+            batch
+        )  # else an id is read again for each number of its row
         return sharding.Placement(self.mesh)("batch", batch)
 
 
 def put(mesh: jax.sharding.Mesh, parts: tuple[Split, ...]) -> dict[str, jax.Array]:
     """Splits, one after another, in the memory of every device."""
     split = {
-        name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else np.asarray(whole)
+        name: np.concatenate([part[name] for part in parts])
+        if len(parts) > 1
+        else np.asarray(whole)
         for name, whole in parts[0].items()
     }
     return sharding.put(mesh, "source", split)

@@ -1,7 +1,9 @@
-"""Batches from the host: grain carries the blocks of a run, and a block's place in the run is enough to make it.
+"""Batches from the host: grain carries the blocks of a run, and a block's place in the run is
+enough to make it.
 
-What a step trains on is a function of (seed, step) alone, so that the position in the data is the step itself, and
-nothing else has to be saved to resume. (A pipeline whose element is a row is some hundred times slower.)
+What a step trains on is a function of (seed, step) alone, so that the position in the data is
+the step itself, and nothing else has to be saved to resume. (A pipeline whose element is a row
+is some hundred times slower.)
 """
 
 import dataclasses
@@ -37,7 +39,9 @@ def hold_out(split: Split, number: int, count: int, seed: int) -> tuple[Split, S
 
 
 def values(split: Split, places: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """int32[n, K]: of K fields, (slot, first id, number of rows) each, the values, counted from 0. A copy, in memory."""
+    """int32[n, K]: of K fields, (slot, first id, number of rows) each, the values, counted from
+    0. A copy, in memory.
+    """
     slots, first, _ = (list(part) for part in zip(*places, strict=True))
     x = split["x"]
     arrays = x.arrays if isinstance(x, Shards) else (x,)
@@ -63,14 +67,18 @@ def steps_per_epoch(parts: tuple[Split, ...], batch_size: int) -> int:
     """Full batches in one pass; UserError if there is none."""
     if num_rows(parts) < batch_size:
         raise UserError(
-            f"--config.train.batch_size={batch_size}: only {num_rows(parts)} rows to draw a batch from; make it smaller"
+            f"--config.train.batch_size={batch_size}: only {num_rows(parts)} rows to draw a "
+            "batch "
+            "from; make it smaller"
         )
     return num_rows(parts) // batch_size
 
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Blocks of batches made on the host, ahead of the device; the splits may be larger than its memory."""
+    """Blocks of batches made on the host, ahead of the device; the splits may be larger than its
+    memory.
+    """
 
     mesh: jax.sharding.Mesh
     train: tuple[Split, ...]
@@ -82,15 +90,21 @@ class Stream:
     bounds: np.ndarray  # of ids, as `check` wants them
 
     def sources(self, bounds: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """For each pair of neighbours in `bounds`, what `train_batch` and `val_batch` read between these steps."""
-        pieces = grain.MapDataset.range(len(bounds) - 1).map(lambda i: self._piece(bounds[i], bounds[i + 1]))
+        """For each pair of neighbours in `bounds`, what `train_batch` and `val_batch` read
+        between these steps.
+        """
+        pieces = grain.MapDataset.range(len(bounds) - 1).map(
+            lambda i: self._piece(bounds[i], bounds[i + 1])
+        )
         options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
         for piece in pieces.to_iter_dataset(options):
             yield sharding.put(self.mesh, "source", piece)
 
     def _piece(self, start: int, stop: int) -> dict[str, Any]:
         first = {"train": start, "val": -(-start // self.every)}
-        piece: dict[str, Any] = {"first": {name: np.int32(number) for name, number in first.items()}}
+        piece: dict[str, Any] = {
+            "first": {name: np.int32(number) for name, number in first.items()}
+        }
         piece["train"] = self._stack("train", self.train, range(start, stop), self.block)
         if self.val:
             numbers = range(first["val"], -(-stop // self.every))
@@ -98,7 +112,9 @@ class Stream:
         return piece
 
     def _stack(self, name: str, parts: tuple[Split, ...], numbers: range, length: int) -> Batch:
-        """The share of this process of batches of these numbers, [length, B, ...]; what lies beyond is zero and not read."""
+        """The share of this process of batches of these numbers, [length, B, ...]; what lies
+        beyond is zero and not read.
+        """
         order = self.orders[name]
         share = sharding.share(self.mesh, order.batch_size)
         stack = _zeros(parts, length, share.stop - share.start)
@@ -109,19 +125,24 @@ class Stream:
             check(used, self.bounds)
         return stack
 
-    def train_batch(self, source: dict[str, Any], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
+    def train_batch(
+        self, source: dict[str, Any], key: jax.Array, step: jax.Array
+    ) -> dict[str, jax.Array]:
         """W's batch of a step; traced."""
         del key
         return jax.tree.map(lambda a: a[step - source["first"]["train"]], source["train"])
 
-    def val_batch(self, source: dict[str, Any], key: jax.Array, number: jax.Array) -> dict[str, jax.Array]:
+    def val_batch(
+        self, source: dict[str, Any], key: jax.Array, number: jax.Array
+    ) -> dict[str, jax.Array]:
         """V's batch of this number; traced."""
         del key
         return jax.tree.map(lambda a: a[number - source["first"]["val"]], source["val"])
 
 
 def check(split: Split, bounds: np.ndarray) -> None:
-    """UserError for an id outside its field's rows, bounds[0] .. bounds[1] - 1, int[2, S], or a v that is not finite.
+    """UserError for an id outside its field's rows, bounds[0] .. bounds[1] - 1, int[2, S], or a
+    v that is not finite.
 
     Jax would clamp or drop such an id in silence.
     """
@@ -129,13 +150,18 @@ def check(split: Split, bounds: np.ndarray) -> None:
     inside = not x.size or ((x.min(axis=0) >= bounds[0]) & (x.max(axis=0) < bounds[1])).all()
     if not inside or not np.isfinite(np.asarray(split.get("v", 0))).all():
         raise UserError(
-            "the prepared dataset holds ids outside its vocabulary, or weights that are not finite: delete it from the "
+            "the prepared dataset holds ids outside its vocabulary, or weights that are not "
+            "finite: delete it from the "
             "cache folder and run again"
         )
 
 
-def padded(split: Split, batch_size: int, share: slice = slice(None)) -> Iterator[tuple[Batch, int]]:
-    """A split in order, in batches of one shape, or a share of each: (batch, how many rows of the whole are real)."""
+def padded(
+    split: Split, batch_size: int, share: slice = slice(None)
+) -> Iterator[tuple[Batch, int]]:
+    """A split in order, in batches of one shape, or a share of each: (batch, how many rows of
+    the whole are real).
+    """
     rows = len(split["y"])
     for begin in range(0, rows, batch_size):
         index = np.minimum(np.arange(begin, begin + batch_size), rows - 1)[share]

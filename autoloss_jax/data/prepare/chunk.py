@@ -1,4 +1,6 @@
-"""Rows with every word as its place in a list of words: what a stretch of text is once it has been read, in memory or in a folder."""
+"""Rows with every word as its place in a list of words: what a stretch of text is once it has
+been read, in memory or in a folder.
+"""
 
 import dataclasses
 import json
@@ -14,10 +16,14 @@ ROWS, WORDS, FACTS = "rows.arrow", "words.parquet", "facts.json"
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Rows as those of `data/sources.py`, but for words: UInt32 for String, List(UInt32) for List(String)."""
+    """Rows as those of `data/sources.py`, but for words: UInt32 for String, List(UInt32) for
+    List(String).
+    """
 
     rows: pl.DataFrame
-    words: dict[str, pl.Series]  # column -> the words that the numbers stand for; some may be there twice
+    words: dict[
+        str, pl.Series
+    ]  # column -> the words that the numbers stand for; some may be there twice
 
 
 @dataclasses.dataclass
@@ -28,7 +34,9 @@ class Facts:
     fields: list[str] = dataclasses.field(default_factory=list)
     rows: int = 0
     skipped: int = 0  # rows left out
-    cut: dict[str, int] = dataclasses.field(default_factory=dict)  # bag -> cells that hold more than is kept
+    cut: dict[str, int] = dataclasses.field(
+        default_factory=dict
+    )  # bag -> cells that hold more than is kept
     behind: float = 0.0  # the share of the file that had been read
 
 
@@ -67,9 +75,9 @@ def write(piece: Piece, folder: Path, facts: Facts) -> None:
         pl.DataFrame({"value": words}).select(pl.lit(name).alias("field"), "value")
         for name, words in piece.words.items()
     ]
-    pl.concat(words or [pl.DataFrame(schema={"field": pl.String, "value": pl.String})]).write_parquet(
-        partial / WORDS
-    )
+    pl.concat(
+        words or [pl.DataFrame(schema={"field": pl.String, "value": pl.String})]
+    ).write_parquet(partial / WORDS)
     (partial / FACTS).write_text(json.dumps(dataclasses.asdict(facts)))
     partial.rename(folder)
 
@@ -80,7 +88,9 @@ def read_facts(folder: Path) -> Facts:
 
 
 def read(folder: Path, columns: list[str] | None = None) -> Piece:
-    """What `write` wrote; its rows stay on the disk until they are used. Of some columns, without the words."""
+    """What `write` wrote; its rows stay on the disk until they are used. Of some columns,
+    without the words.
+    """
     rows = pl.read_ipc(folder / ROWS, columns=columns)
     if columns is not None:
         return Piece(rows, {})

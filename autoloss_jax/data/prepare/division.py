@@ -45,7 +45,9 @@ class Part:
 
 
 def divide(parts: list[Part], data: config.Data) -> dict[str, int]:
-    """Draw the rows of all parts, in order, and leave with each what was drawn; the rows of each split."""
+    """Draw the rows of all parts, in order, and leave with each what was drawn; the rows of each
+    split.
+    """
     rows = dict.fromkeys(OF, 0)
     for part, drawn in zip(parts, _draws(parts, data), strict=True):
         np.save(part.folder / DRAWN, drawn)
@@ -67,7 +69,8 @@ def _draws(parts: list[Part], data: config.Data) -> Iterator[np.ndarray]:
     if data.time:
         if "-all-" not in parts[0].folder.name:
             raise UserError(
-                f"--config.data.time={data.time}: splits one file by time; {data.path} is a folder with its own splits"
+                f"--config.data.time={data.time}: splits one file by time; {data.path} is a "
+                "folder with its own splits"
             )
         times = np.concatenate([part.column(sources.TIME) for part in parts])
         if not (times >= 0).any():

@@ -1,4 +1,6 @@
-"""Rows -> ids and what the rows of these are multiplied by, as a schema and its vocabulary have it."""
+"""Rows -> ids and what the rows of these are multiplied by, as a schema and its vocabulary have
+it.
+"""
 
 import dataclasses
 import zlib
@@ -27,20 +29,25 @@ class Encoder:
 
     @classmethod
     def of(cls, data: config.Data, schema: Schema, vocabulary: pl.DataFrame) -> "Encoder":
-        """From a vocabulary with the columns field and value, values of a field in the order of their ids."""
+        """From a vocabulary with the columns field and value, values of a field in the order of
+        their ids.
+        """
         known = {str(name): part["value"] for (name,), part in vocabulary.group_by("field")}
         return cls(data, schema, {f: pl.Enum(known.get(f, [])) for f in schema.fields})
 
     def encode(self, piece: Piece) -> dict[str, np.ndarray]:
-        """{"x": int32[n, S], "y": int32[n] if the rows are labelled, "v": float32[n, S] if the schema is weighted}.
+        """{"x": int32[n, S], "y": int32[n] if the rows are labelled, "v": float32[n, S] if the
+        schema is weighted}.
 
-        An id is a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus the offset. UserError
-        for a number that cannot be scaled.
+        An id is a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus
+        the offset. UserError for a number that cannot be scaled.
         """
         schema, rows = self.schema, piece.rows
         x = np.empty((rows.height, sum(schema.slots)), np.int32)
         v = np.ones(x.shape, np.float32) if schema.weighted else None
-        plain: list[tuple[int, np.ndarray, np.ndarray]] = []  # slot, the ids of its words, and places in them
+        plain: list[
+            tuple[int, np.ndarray, np.ndarray]
+        ] = []  # slot, the ids of its words, and places in them
         for name, offset, end, width in zip(
             schema.fields, schema.offsets, np.cumsum(schema.slots), schema.slots, strict=True
         ):
@@ -51,9 +58,13 @@ class Encoder:
             elif name in schema.buckets:
                 plain.append((end - 1, *self._bucket(column, offset)))
             elif name in self.data.bags:
-                x[:, at], v[:, at] = self._bag(column, self._ids(name, piece.words[name], offset), width)  # type: ignore[index]
+                x[:, at], v[:, at] = self._bag(
+                    column, self._ids(name, piece.words[name], offset), width
+                )  # type: ignore[index]
             else:
-                plain.append((end - 1, self._ids(name, piece.words[name], offset), column.to_numpy()))
+                plain.append(
+                    (end - 1, self._ids(name, piece.words[name], offset), column.to_numpy())
+                )
         slots, strip = [slot for slot, _, _ in plain], np.empty((len(plain), ROWS), np.int32)
         for begin in range(0, rows.height, ROWS):
             taken = min(ROWS, rows.height - begin)
@@ -72,7 +83,9 @@ class Encoder:
         return (places.fill_null(0).to_numpy() + offset).astype(np.int32)
 
     def _bag(self, column: pl.Series, ids: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of the values of each cell, and their weights; beyond them, the first one again, and 0."""
+        """Ids of the values of each cell, and their weights; beyond them, the first one again, and
+        0.
+        """
         counts = column.list.len().to_numpy()[:, None]
         used = np.arange(width) < counts
         found = np.zeros(used.shape, np.int32)
@@ -81,11 +94,15 @@ class Encoder:
         return np.where(used, found, found[:, :1]), weights
 
     def _bucket(self, column: pl.Series, offset: int) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of a blank and of each bucket, as its vocabulary has them, and which of them each number has."""
+        """The ids of a blank and of each bucket, as its vocabulary has them, and which of them
+        each number has.
+        """
         cuts = self.schema.buckets[column.name]
         words = pl.Series(["", *map(str, range(len(cuts) + 1))])
         bucket = 1 + np.searchsorted(cuts, column.fill_null(0.0).to_numpy(), side="right")
-        return self._ids(column.name, words, offset), np.where(column.is_null().to_numpy(), 0, bucket)
+        return self._ids(column.name, words, offset), np.where(
+            column.is_null().to_numpy(), 0, bucket
+        )
 
     def _value(self, column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """1 and the scaled number; 0 and 1 for a blank."""
@@ -97,7 +114,9 @@ class Encoder:
         if not np.isfinite(weights).all():
             number = column.to_numpy()[~np.isfinite(weights)][0]
             raise UserError(
-                f"column {column.name}: {number} is too far from train's numbers (mean {mean:g}, deviation "
+                f"column {column.name}: {number} is too far from train's numbers (mean "
+                f"{mean:g}, "
+                "deviation "
                 f"{deviation:g}); mend the row, or set --config.data.scale=log"
             )
         return np.where(blank, 0, 1), weights

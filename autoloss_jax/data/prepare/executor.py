@@ -1,4 +1,6 @@
-"""Who runs the passes: threads of this process, or Apache Spark. Both take the same functions and the same query."""
+"""Who runs the passes: threads of this process, or Apache Spark. Both take the same functions
+and the same query.
+"""
 
 import concurrent.futures
 import functools
@@ -31,8 +33,12 @@ class Engine(Protocol):
         """The results of all tasks, in any order."""
         ...
 
-    def vocabulary(self, counts: list[Path], fields: tuple[str, ...], min_count: int) -> pl.DataFrame:
-        """(field, value) of the values that Parquet files of (field, value, count) hold often enough, by `VOCABULARY`."""
+    def vocabulary(
+        self, counts: list[Path], fields: tuple[str, ...], min_count: int
+    ) -> pl.DataFrame:
+        """(field, value) of the values that Parquet files of (field, value, count) hold often
+        enough, by `VOCABULARY`.
+        """
         ...
 
     def close(self) -> None:
@@ -47,7 +53,9 @@ class Local:
         self.threads = max(1, min(os.cpu_count() or 1, int(data.memory_limit / READER)))
 
     def each(self, function: Pass, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
-        """As they come. After an error no task is begun any more, and that of the first of the tasks is raised."""
+        """As they come. After an error no task is begun any more, and that of the first of the
+        tasks is raised.
+        """
         results: queue.SimpleQueue[Any] = queue.SimpleQueue()
         errors: dict[int, BaseException] = {}
 
@@ -73,14 +81,18 @@ class Local:
         if errors:
             raise errors[min(errors)]
 
-    def vocabulary(self, counts: list[Path], fields: tuple[str, ...], min_count: int) -> pl.DataFrame:
+    def vocabulary(
+        self, counts: list[Path], fields: tuple[str, ...], min_count: int
+    ) -> pl.DataFrame:
         """By polars, in streams, a field at a time, for the memory's sake."""
         whole = pl.scan_parquet(counts)
         parts = [pl.DataFrame(schema={"field": pl.String, "value": pl.String})]
         for field in fields:
             query = pl.SQLContext(counts=whole.filter(pl.col("field") == field))
             parts.append(
-                query.execute(VOCABULARY.format(min_count)).collect(engine="streaming").drop("total")
+                query.execute(VOCABULARY.format(min_count))
+                .collect(engine="streaming")
+                .drop("total")
             )
         return pl.concat(parts)
 
@@ -98,12 +110,15 @@ class Spark:
             from pyspark.sql import SparkSession
         except ImportError as error:
             raise UserError(
-                "--config.data.engine=spark: wants PySpark, and Java for it: pip install 'pyspark>=4,<5'"
+                "--config.data.engine=spark: wants PySpark, and Java for it: pip install "
+                "'pyspark>=4,<5'"
             ) from error
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         here = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
         os.environ["PYTHONPATH"] = here  # executors import what is imported here
-        builder = SparkSession.builder.appName("autoloss_jax").config("spark.executorEnv.PYTHONPATH", here)
+        builder = SparkSession.builder.appName("autoloss_jax").config(
+            "spark.executorEnv.PYTHONPATH", here
+        )
         if not SparkConf().get("spark.master", None):
             builder = builder.master("local[*]")
         self.ours = SparkSession.getActiveSession() is None
@@ -113,13 +128,17 @@ class Spark:
         """All at once: an executor takes what it can."""
         tasks = list(tasks)
         run = functools.partial(_guarded, function, job)
-        found = self.session.sparkContext.parallelize(tasks, max(len(tasks), 1)).flatMap(run).collect()
+        found = (
+            self.session.sparkContext.parallelize(tasks, max(len(tasks), 1)).flatMap(run).collect()
+        )
         for result, error in found:
             if error:
                 raise UserError(error)
             yield result
 
-    def vocabulary(self, counts: list[Path], fields: tuple[str, ...], min_count: int) -> pl.DataFrame:
+    def vocabulary(
+        self, counts: list[Path], fields: tuple[str, ...], min_count: int
+    ) -> pl.DataFrame:
         """By Spark SQL, which spills what does not fit."""
         del fields
         self.session.read.parquet(*map(str, counts)).createOrReplaceTempView("counts")

@@ -1,4 +1,6 @@
-"""Raw files -> a store, once: read them into pieces, count the values of train, encode every row. Cached by content and settings."""
+"""Raw files -> a store, once: read them into pieces, count the values of train, encode every
+row. Cached by content and settings.
+"""
 
 import contextlib
 import dataclasses
@@ -60,7 +62,8 @@ Say = Callable[[str], None]
 
 
 def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store:
-    """The store of a dataset, made now or found in the cache; UserError for whatever is wrong with the source.
+    """The store of a dataset, made now or found in the cache; UserError for whatever is wrong
+    with the source.
 
     A killed one goes on where it was. `shown`: with a bar.
     """
@@ -87,7 +90,8 @@ def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store
                     raise
     except OSError as error:
         raise UserError(
-            f"{target}: cannot be written ({error.strerror or error}); free space, or set --config.data.cache"
+            f"{target}: cannot be written ({error.strerror or error}); free space, or set "
+            "--config.data.cache"
         ) from error
     return store.open_store(target)
 
@@ -95,13 +99,16 @@ def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store
 def encode(
     path: Path, data: config.Data, schema: Schema, words: pl.DataFrame, *, labelled: bool
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks, as `Encoder.encode` gives, of another file of the same format, in its order, in a known vocabulary."""
+    """Blocks, as `Encoder.encode` gives, of another file of the same format, in its order, in a
+    known vocabulary.
+    """
     if not path.is_file():
         raise UserError(f"--config.data.path={path}: no such file")
     names = sources.fields(path, data, labelled=labelled)
     if names != schema.fields:
         raise UserError(
-            f"{path}: its fields are {', '.join(names)}; the model was trained on {', '.join(schema.fields)}"
+            f"{path}: its fields are {', '.join(names)}; the model was trained on "
+            f"{', '.join(schema.fields)}"
         )
     encoder = Encoder.of(data, schema, words)
     for block in sources.read(path, data, labelled=labelled):
@@ -110,7 +117,12 @@ def encode(
 
 
 def _build(
-    job: Job, engine: Engine, files: dict[str, tuple[Path, ...]], fingerprint: str, say: Say, shown: bool
+    job: Job,
+    engine: Engine,
+    files: dict[str, tuple[Path, ...]],
+    fingerprint: str,
+    say: Say,
+    shown: bool,
 ) -> None:
     """The passes, into a folder that is not yet the store."""
     started, data = time.monotonic(), job.data
@@ -119,7 +131,8 @@ def _build(
     for name in data.hash:
         if name not in fields or name in data.numeric + data.values:
             raise UserError(
-                f"--config.data.hash: {name!r} is not a field of words; the fields are {', '.join(fields)}"
+                f"--config.data.hash: {name!r} is not a field of words; the fields are "
+                f"{', '.join(fields)}"
             )
     say(f"{title}: reading")
     parts = _read(job, engine, files, title if shown else "")
@@ -127,7 +140,9 @@ def _build(
     for name, count in rows.items():
         if not count:
             raise UserError(
-                f"--config.data.path={data.path}: no rows for {name}; give more rows, or another --config.data.split"
+                f"--config.data.path={data.path}: no rows for {name}; give more rows, or "
+                "another "
+                "--config.data.split"
             )
     say(f"{title}: counting values")
     schema, words = vocabulary.learn(job, engine, parts, rows, fingerprint)
@@ -138,7 +153,8 @@ def _build(
     for name in data.bags:
         if cut := sum(part.facts.cut.get(name, 0) for part in parts):
             say(
-                f"{cut:,} cells of {name} hold more than {data.bag_size} values, of which the first are kept; "
+                f"{cut:,} cells of {name} hold more than {data.bag_size} values, of which the "
+                "first are kept; "
                 "--config.data.bag_size says how many"
             )
     seconds = time.monotonic() - started
@@ -169,7 +185,9 @@ def _read(job: Job, engine: Engine, files: dict[str, tuple[Path, ...]], title: s
     for part in parts:
         if part.facts.fields != first:
             raise UserError(
-                f"{part.facts.path}: {len(part.facts.fields)} fields, where the other files have {len(first)}"
+                f"{part.facts.path}: {len(part.facts.fields)} fields, where the other files "
+                "have "
+                f"{len(first)}"
             )
     return parts
 
@@ -206,7 +224,9 @@ def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
     )
     settings = {name: getattr(data, name) for name in names}
     settings["parquet"] = next(iter(files.values()))[0].suffix
-    return hashlib.sha256(json.dumps([VERSION, settings, contents], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([VERSION, settings, contents], sort_keys=True).encode()
+    ).hexdigest()
 
 
 def store_folder(data: config.Data, fingerprint: str) -> Path:

@@ -16,7 +16,8 @@ def warped(numbers: np.ndarray, scale: str) -> np.ndarray:
 class Moments:
     """Of a stream of numbers: how many, their mean, and the sum of squared deviations from it.
 
-    Chunks of one length are merged (Chan, Golub & LeVeque, 1983), so that no bit depends on how the stream was cut.
+    Chunks of one length are merged (Chan, Golub & LeVeque, 1983), so that no bit depends on how
+    the stream was cut.
     """
 
     count: int = 0
@@ -32,7 +33,9 @@ class Moments:
         self.rest = rest[len(rest) // CHUNK * CHUNK :].copy()
 
     def standard(self) -> tuple[float, float]:
-        """(Mean, standard deviation) of all of it: (0, 1) of nothing, and a deviation of 1 where there is none."""
+        """(Mean, standard deviation) of all of it: (0, 1) of nothing, and a deviation of 1 where
+        there is none.
+        """
         self._merge(self.rest)
         self.rest = np.zeros(0)
         deviation = float(np.sqrt(self.squares / max(self.count, 1)))

@@ -1,7 +1,9 @@
-"""What preparing does to a stretch of a file, or to a piece: read it, count its words, encode it.
+"""What preparing does to a stretch of a file, or to a piece: read it, count its words, encode
+it.
 
-Plain functions of plain values that leave what they made in a folder, so that any engine can run them, anywhere, and a
-second run finds what the first one finished. What they make does not depend on who ran what, or in which order.
+Plain functions of plain values that leave what they made in a folder, so that any engine can run
+them, anywhere, and a second run finds what the first one finished. What they make does not
+depend on who ran what, or in which order.
 """
 
 import dataclasses
@@ -29,7 +31,9 @@ COUNTS, ENCODED = "counts.parquet", "encoded.json"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Job:
-    """A preparation, as its passes need it: the settings, the folder of its pieces, that of the store to be."""
+    """A preparation, as its passes need it: the settings, the folder of its pieces, that of the
+    store to be.
+    """
 
     data: config.Data
     pieces: Path
@@ -40,7 +44,9 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Stretch:
-    """Of a file: the bytes of one number, or, where a place is found only by reading all before it, all there are."""
+    """Of a file: the bytes of one number, or, where a place is found only by reading all before
+    it, all there are.
+    """
 
     path: Path
     name: str  # of its pieces, before their number
@@ -62,7 +68,9 @@ def stretches(path: Path, name: str, job: Job) -> list[Stretch]:
 
 
 def read(job: Job, stretch: Stretch) -> Iterator[float]:
-    """Make the pieces of a stretch, those that are not there yet, and tell after each how many bytes that were."""
+    """Make the pieces of a stretch, those that are not there yet, and tell after each how many
+    bytes that were.
+    """
     if stretch.number is not None and stretch.piece(job, stretch.number).exists():
         yield stretch.num_bytes
         return
@@ -118,7 +126,9 @@ def count(job: Job, piece: Path) -> Iterator[Path]:
 
 
 def encode(job: Job, numbered: tuple[int, Path]) -> Iterator[dict[str, Any]]:
-    """Make the shards of a piece of this number, if they are not there yet; what there is to say of them, as `_encode` has it."""
+    """Make the shards of a piece of this number, if they are not there yet; what there is to say
+    of them, as `_encode` has it.
+    """
     target = numbered[1] / ENCODED
     if not target.exists():
         with store.whole(target) as temporary:
@@ -127,7 +137,9 @@ def encode(job: Job, numbered: tuple[int, Path]) -> Iterator[dict[str, Any]]:
 
 
 def _encode(job: Job, number: int, piece: Path) -> dict[str, Any]:
-    """{"unknown": rows with an out-of-vocabulary id by split and field, "classes": labels in train, "sums": of files}."""
+    """{"unknown": rows with an out-of-vocabulary id by split and field, "classes": labels in
+    train, "sums": of files}.
+    """
     with LOADING:
         encoder = _encoder(job)
     schema, drawn = encoder.schema, Part.of(piece).drawn
@@ -140,7 +152,9 @@ def _encode(job: Job, number: int, piece: Path) -> dict[str, Any]:
             facts["sums"] |= store.write_shard(job.store, split, number, rows)
             unknown = rows["x"] == schema.bounds[0]
             if unknown.shape[1] > schema.num_fields:  # of several slots of a field, any
-                unknown = np.logical_or.reduceat(unknown, np.cumsum([0, *schema.slots[:-1]]), axis=1)
+                unknown = np.logical_or.reduceat(
+                    unknown, np.cumsum([0, *schema.slots[:-1]]), axis=1
+                )
             facts["unknown"][split] = unknown.sum(axis=0).tolist()
             if split == "train":
                 facts["classes"] = np.unique(rows["y"]).tolist()

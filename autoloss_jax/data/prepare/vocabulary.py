@@ -1,4 +1,6 @@
-"""What is learnt about values before rows can be encoded: which there are, where numbers are cut, how they are scaled."""
+"""What is learnt about values before rows can be encoded: which there are, where numbers are
+cut, how they are scaled.
+"""
 
 from pathlib import Path
 
@@ -18,7 +20,9 @@ from autoloss_jax.data.schema import Schema
 def learn(
     job: Job, engine: Engine, parts: list[Part], rows: dict[str, int], fingerprint: str
 ) -> tuple[Schema, pl.DataFrame]:
-    """(Schema without rates, vocabulary with the columns field, value), from the rows that teach W."""
+    """(Schema without rates, vocabulary with the columns field, value), from the rows that teach
+    W.
+    """
     data, names = job.data, tuple(parts[0].facts.fields)
     tabular = data.format == "tabular"
     hashed = {name: data.hash_size for name in data.hash}
@@ -29,8 +33,12 @@ def learn(
     counted = tuple(name for name in names if name not in known)
     counts = list(engine.each(stages.count, job, [part.folder for part in parts]))
     found = engine.vocabulary(counts, counted, data.min_count)
-    of_field = {str(name): part["value"] for (name,), part in found.group_by("field", maintain_order=True)}
-    words = {name: pl.Series(known.get(name, of_field.get(name, [])), dtype=pl.String) for name in names}
+    of_field = {
+        str(name): part["value"] for (name,), part in found.group_by("field", maintain_order=True)
+    }
+    words = {
+        name: pl.Series(known.get(name, of_field.get(name, [])), dtype=pl.String) for name in names
+    }
     schema = Schema(
         name=data.name or Path(data.path).stem,
         format=data.format,
@@ -47,7 +55,8 @@ def learn(
         hashed=hashed,
     )
     columns = [
-        pl.DataFrame({"value": of}).select(pl.lit(name).alias("field"), "value") for name, of in words.items()
+        pl.DataFrame({"value": of}).select(pl.lit(name).alias("field"), "value")
+        for name, of in words.items()
     ]
     return schema, pl.concat(columns) if columns else pl.DataFrame()
 
@@ -70,6 +79,7 @@ def _standard(parts: list[Part], name: str, scale: str) -> list[float]:
     found = list(numbers.standard())
     if not np.isfinite(found).all():
         raise UserError(
-            f"column {name}: its numbers are too large to be standardised; set --config.data.scale=log"
+            f"column {name}: its numbers are too large to be standardised; set "
+            "--config.data.scale=log"
         )
     return found

@@ -1,1 +1,3 @@
-"""Raw files to columns of words: which files there are, what their columns are called, which rows are bad."""
+"""Raw files to columns of words: which files there are, what their columns are called, which
+rows are bad.
+"""

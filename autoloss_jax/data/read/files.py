@@ -11,14 +11,17 @@ STEMS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 
 
 def find_splits(data: Data) -> dict[str, tuple[Path, ...]]:
-    """{"all": files of a path or a glob}, or {"train", "val", "test"} of a folder, in the order of their names.
+    """{"all": files of a path or a glob}, or {"train", "val", "test"} of a folder, in the order
+    of their names.
 
     UserError saying what is missing.
     """
     where = f"--config.data.path={data.path}"
     if not data.path:
         raise UserError(
-            "--config.data.path: name the dataset's file, several by a glob, or the folder of its train.*, valid.* and test.*"
+            "--config.data.path: name the dataset's file, several by a glob, or the folder of "
+            "its "
+            "train.*, valid.* and test.*"
         )
     path = Path(data.path)
     if path.is_file():
@@ -36,7 +39,8 @@ def find_splits(data: Data) -> dict[str, tuple[Path, ...]]:
         if not found or (len(found) > 1 and None in found.values()):
             what = f"{len(found)} files" if found else "no file"
             raise UserError(
-                f"{where}: {what} {stems[0]}.*; a folder holds one train.*, valid.* and test.* each, or several with numbers, "
+                f"{where}: {what} {stems[0]}.*; a folder holds one train.*, valid.* and test.* "
+                "each, or several with numbers, "
                 "as train-0.csv"
             )
         splits[split] = tuple(found)

@@ -1,4 +1,6 @@
-"""What each format of raw file is: how its lines are cut, what its columns mean, what makes a row bad."""
+"""What each format of raw file is: how its lines are cut, what its columns mean, what makes a
+row bad.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,7 +16,8 @@ from autoloss_jax.data.read.text import Layout
 CRITEO_INTEGERS = tuple(f"I{i}" for i in range(1, 14))
 CRITEO = CRITEO_INTEGERS + tuple(f"C{i}" for i in range(1, 27))
 AVAZU = (
-    "hour", "C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category",
+    "hour", "C1", "banner_pos", "site_id", "site_domain", "site_category",
+    "app_id", "app_domain", "app_category",
     "device_id", "device_ip", "device_model", "device_type", "device_conn_type",
     "C14", "C15", "C16", "C17", "C18", "C19", "C20", "C21",
 )  # fmt: skip
@@ -25,14 +28,20 @@ LIBSVM = r"^(\d+):1(?:\.0*)?$"
 class Format:
     """How a format's lines are cut, and what is in their cells."""
 
-    layout: Callable[[str, config.Data, bool], Layout]  # by the first line of a file, labelled or not
+    layout: Callable[
+        [str, config.Data, bool], Layout
+    ]  # by the first line of a file, labelled or not
     fields: Callable[[Layout, config.Data], tuple[str, ...]]
     label: str
     checks: Callable[[Layout, config.Data], dict[str, pl.Expr]] = (
         lambda layout, data: {}
     )  # what is true of a bad row
-    columns: Callable[[config.Data], dict[str, pl.Expr]] = lambda data: {}  # cells that are no words
-    meanings: Callable[[Layout], dict[str, pl.Expr]] = lambda layout: {}  # what a word of a field stands for
+    columns: Callable[[config.Data], dict[str, pl.Expr]] = (
+        lambda data: {}
+    )  # cells that are no words
+    meanings: Callable[[Layout], dict[str, pl.Expr]] = (
+        lambda layout: {}
+    )  # what a word of a field stands for
 
 
 def time(data: config.Data, layout: Layout) -> pl.Expr:
@@ -40,9 +49,16 @@ def time(data: config.Data, layout: Layout) -> pl.Expr:
     if data.time not in layout.columns:
         known = list(layout.columns)
         raise UserError(
-            f"--config.data.time={data.time!r}: not a column of the file, which has {', '.join(known)}{settings.nearest(data.time, known)}"
+            f"--config.data.time={data.time!r}: not a column of the file, which has "
+            f"{', '.join(known)}{settings.nearest(data.time, known)}"
         )
-    return pl.col(data.time).str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None).fill_null(-1.0)
+    return (
+        pl.col(data.time)
+        .str.strip_chars()
+        .cast(pl.Float64, strict=False)
+        .fill_nan(None)
+        .fill_null(-1.0)
+    )
 
 
 def label(data: config.Data, column: str) -> tuple[pl.Expr, pl.Expr]:
@@ -52,7 +68,9 @@ def label(data: config.Data, column: str) -> tuple[pl.Expr, pl.Expr]:
         top = 5 if data.num_classes == 2 else data.num_classes
         stars = value.ceil()
         label = (
-            (value > 3).cast(pl.Int32) if data.num_classes == 2 else (stars - 1).cast(pl.Int32, strict=False)
+            (value > 3).cast(pl.Int32)
+            if data.num_classes == 2
+            else (stars - 1).cast(pl.Int32, strict=False)
         )
         return label, ~stars.is_between(1, top).fill_null(False)
     if data.num_classes == 2:
@@ -70,13 +88,17 @@ def _criteo_layout(first: str, data: config.Data, labelled: bool) -> Layout:
 
 
 def _criteo_meanings(layout: Layout) -> dict[str, pl.Expr]:
-    """V > 2 -> floor(ln(v)^2), with a prefix that keeps it apart from the values up to 2, which stay as they are."""
+    """V > 2 -> floor(ln(v)^2), with a prefix that keeps it apart from the values up to 2, which
+    stay as they are.
+    """
     del layout
     columns = {}
     for name in CRITEO_INTEGERS:
         value = pl.col(name).cast(pl.Int64, strict=False)
         bucket = pl.format("log {}", (value.log() ** 2).floor().cast(pl.Int32, strict=False))
-        columns[name] = pl.when(value > 2).then(bucket).otherwise(value.cast(pl.String)).fill_null("")
+        columns[name] = (
+            pl.when(value > 2).then(bucket).otherwise(value.cast(pl.String)).fill_null("")
+        )
     return columns
 
 
@@ -88,7 +110,9 @@ def _criteo_checks(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
 
 def _avazu_layout(first: str, data: config.Data, labelled: bool) -> Layout:
     del data
-    return Layout(("id", *(("click",) if labelled else ()), *AVAZU), ",", header=first.startswith("id,"))
+    return Layout(
+        ("id", *(("click",) if labelled else ()), *AVAZU), ",", header=first.startswith("id,")
+    )
 
 
 def _ratings_layout(first: str, data: config.Data, labelled: bool) -> Layout:
@@ -98,7 +122,8 @@ def _ratings_layout(first: str, data: config.Data, labelled: bool) -> Layout:
     names = ("user", "movie", "rating", "timestamp")[:width]
     if not (3 if labelled else 2) <= width <= 4:
         raise UserError(
-            f"ratings: a line has {width} columns; wants user::movie::rating::timestamp, or userId,movieId,rating,timestamp"
+            f"ratings: a line has {width} columns; wants user::movie::rating::timestamp, or "
+            "userId,movieId,rating,timestamp"
         )
     return Layout(names, separator, header=not first[:1].isdigit())
 
@@ -108,7 +133,9 @@ def _libsvm_layout(first: str, data: config.Data, labelled: bool) -> Layout:
     features = sum(":" in cell for cell in first.split())
     if not features:
         raise UserError("libsvm: the first line has no index:value pair, as in `1 12:1 305:1`")
-    return Layout((("label",) if labelled else ()) + tuple(f"field_{i}" for i in range(features)), " ")
+    return Layout(
+        (("label",) if labelled else ()) + tuple(f"field_{i}" for i in range(features)), " "
+    )
 
 
 def _libsvm_meanings(layout: Layout) -> dict[str, pl.Expr]:
@@ -122,7 +149,9 @@ def _libsvm_checks(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
 
 
 def _tabular_layout(first: str, data: config.Data, labelled: bool) -> Layout:
-    separator = data.delimiter.replace("\\t", "\t") or ("\t" if "\t" in first and "," not in first else ",")
+    separator = data.delimiter.replace("\\t", "\t") or (
+        "\t" if "\t" in first and "," not in first else ","
+    )
     try:
         names = tuple(text.cells(first.encode(), Layout((), separator, quoted=True)))
     except ValueError as error:
@@ -135,13 +164,15 @@ def tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) -
     """The declared columns; UserError if one is missing."""
     if not tabular_fields(data):
         raise UserError(
-            f"--config.data.categorical, numeric, values, bags: name the columns to learn from; the file has {', '.join(names)}"
+            "--config.data.categorical, numeric, values, bags: name the columns to learn from; "
+            f"the file has {', '.join(names)}"
         )
     wanted = (*((data.label,) if labelled else ()), *tabular_fields(data))
     for name in (*wanted, *((data.time,) if data.time and labelled else ())):
         if name not in names:
             raise UserError(
-                f"column {name!r} is not in the file, which has {', '.join(names)}{settings.nearest(name, list(names))}"
+                f"column {name!r} is not in the file, which has "
+                f"{', '.join(names)}{settings.nearest(name, list(names))}"
             )
     if len(set(wanted)) < len(wanted) or {"line", "problem"} & set(wanted):
         raise UserError(
@@ -151,13 +182,18 @@ def tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) -
 
 
 def _tabular_numbers(data: config.Data) -> dict[str, pl.Expr]:
-    return {c: pl.col(c).str.strip_chars().cast(pl.Float64, strict=False) for c in data.numeric + data.values}
+    return {
+        c: pl.col(c).str.strip_chars().cast(pl.Float64, strict=False)
+        for c in data.numeric + data.values
+    }
 
 
 def _tabular_checks(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
     del layout
     numbers = _tabular_numbers(data)
-    return {c: ~v.is_finite().fill_null(pl.col(c).str.strip_chars() == "") for c, v in numbers.items()}
+    return {
+        c: ~v.is_finite().fill_null(pl.col(c).str.strip_chars() == "") for c, v in numbers.items()
+    }
 
 
 def _tabular_cells(data: config.Data) -> dict[str, pl.Expr]:

@@ -1,4 +1,6 @@
-"""Raw files of each format as frames: a label in 0..C-1 and one column per field, whatever the layout was."""
+"""Raw files of each format as frames: a label in 0..C-1 and one column per field, whatever the
+layout was.
+"""
 
 import dataclasses
 import itertools
@@ -21,23 +23,33 @@ Table = tuple[pl.DataFrame, Layout, list[Problem], float]
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Rows of a file, in its order: `label` int32 (if labelled), fields as String ("" is a value: blank), or, in
-    `tabular`, as Float64 with nulls for numbers and as List(String), never empty, for bags; `data.time` Float64, if
-    asked for; and how many rows were left out.
+    """Rows of a file, in its order: `label` int32 (if labelled), fields as String ("" is a
+    value: blank), or, in `tabular`, as Float64 with nulls for numbers and as List(String), never
+    empty, for bags; `data.time` Float64, if asked for; and how many rows were left out.
 
-    Words are as the file has them: what they stand for is told by `meanings`, so that each is asked but once.
+    Words are as the file has them: what they stand for is told by `meanings`, so that each is
+    asked but once.
     """
 
     frame: pl.DataFrame
     skipped: int
     behind: float  # the share of the file that has been read
-    meanings: dict[str, pl.Expr]  # field -> what a word of it stands for, where that is not the word
+    meanings: dict[
+        str, pl.Expr
+    ]  # field -> what a word of it stands for, where that is not the word
 
 
 def read(
-    path: Path, data: config.Data, *, labelled: bool = True, timed: bool = False, size: int = text.BLOCK_BYTES
+    path: Path,
+    data: config.Data,
+    *,
+    labelled: bool = True,
+    timed: bool = False,
+    size: int = text.BLOCK_BYTES,
 ) -> Iterator[Block]:
-    """Blocks of a file. A bad row is a UserError `file:line: what`, or is skipped and counted (data.on_bad_row)."""
+    """Blocks of a file. A bad row is a UserError `file:line: what`, or is skipped and counted
+    (data.on_bad_row).
+    """
     for _, blocks in stretches(path, data, labelled=labelled, timed=timed, length=None, size=size):
         yield from blocks
 
@@ -52,8 +64,9 @@ def stretches(
     first: int = 0,
     size: int = text.BLOCK_BYTES,
 ) -> Iterator[tuple[int, Iterator[Block]]]:
-    """(Number, its blocks, as of `read`) of each stretch of a file from the `first` on: the rows that begin within its
-    `length` bytes (of Parquet, its PARQUET_ROWS); None: of all the file. They must be taken in order.
+    """(Number, its blocks, as of `read`) of each stretch of a file from the `first` on: the rows
+    that begin within its `length` bytes (of Parquet, its PARQUET_ROWS); None: of all the file.
+    They must be taken in order.
     """
     kind = FORMATS[data.format]
     if is_parquet(path, data):
@@ -78,7 +91,9 @@ def _blocks(
     timed: bool,
     begin: int,
 ) -> Iterator[Block]:
-    """Cells of a stretch, which has its first line after byte `begin`, as what they mean; bad rows told or left out."""
+    """Cells of a stretch, which has its first line after byte `begin`, as what they mean; bad
+    rows told or left out.
+    """
     for frame, layout, problems, behind in tables:
         columns, checks = kind.columns(data), kind.checks(layout, data)
         if labelled:
@@ -86,7 +101,11 @@ def _blocks(
             columns["label"], checks[name] = formats.label(data, name)
         if timed:
             columns[TIME] = formats.time(data, layout)
-        bad = frame.select(pl.any_horizontal(*checks.values())).to_series() if checks else pl.Series([False])
+        bad = (
+            frame.select(pl.any_horizontal(*checks.values())).to_series()
+            if checks
+            else pl.Series([False])
+        )
         if bad.any():
             found = frame.filter(bad).select("line", pl.coalesce(*_messages(checks)))
             problems = sorted([*problems, *found.iter_rows()])
@@ -96,9 +115,14 @@ def _blocks(
             if begin and not is_parquet(path, data):
                 number += text.lines_before(path, begin)
             raise UserError(
-                f"{path}:{number}: {what}; mend the row, or leave such rows out with --config.data.on_bad_row=skip"
+                f"{path}:{number}: {what}; mend the row, or leave such rows out with "
+                "--config.data.on_bad_row=skip"
             )
-        names = (*(("label",) if labelled else ()), *((TIME,) if timed else ()), *kind.fields(layout, data))
+        names = (
+            *(("label",) if labelled else ()),
+            *((TIME,) if timed else ()),
+            *kind.fields(layout, data),
+        )
         yield Block(
             frame.select(columns.get(n, pl.col(n)).alias(n) for n in names),
             len(problems),
@@ -183,7 +207,12 @@ def _parquet(
 
 
 def _cells(
-    path: Path, scan: pl.LazyFrame, wanted: tuple[str, ...], data: config.Data, begin: int, rows: int
+    path: Path,
+    scan: pl.LazyFrame,
+    wanted: tuple[str, ...],
+    data: config.Data,
+    begin: int,
+    rows: int,
 ) -> Iterator[Table]:
     try:
         frame = scan.select(wanted).slice(begin, PARQUET_ROWS).collect()
@@ -197,7 +226,12 @@ def _cells(
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _not_parquet(path, error) from error
     line = pl.int_range(begin + 1, begin + 1 + frame.height, dtype=pl.Int64, eager=True)
-    yield frame.with_columns(line=line), Layout(wanted, ""), [], (begin + frame.height) / max(rows, 1)
+    yield (
+        frame.with_columns(line=line),
+        Layout(wanted, ""),
+        [],
+        (begin + frame.height) / max(rows, 1),
+    )
 
 
 def _not_parquet(path: Path, error: Exception) -> UserError:

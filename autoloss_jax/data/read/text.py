@@ -1,4 +1,6 @@
-"""Text files as blocks of columns: streaming, plain, gzip or zstd, every malformed line found by its number."""
+"""Text files as blocks of columns: streaming, plain, gzip or zstd, every malformed line found by
+its number.
+"""
 
 import contextlib
 import csv
@@ -42,7 +44,9 @@ class Layout:
 
 @dataclasses.dataclass
 class Lines:
-    """A text file read forwards, in whole lines. They end in \\n or \\r\\n; empty ones at the end of the file are left out."""
+    """A text file read forwards, in whole lines. They end in \\n or \\r\\n; empty ones at the
+    end of the file are left out.
+    """
 
     path: Path
     file: BinaryIO
@@ -77,8 +81,9 @@ class Lines:
     def blocks(
         self, end: int | None = None, size: int = BLOCK_BYTES
     ) -> Iterator[tuple[int, bytes, Problem | None]]:
-        """(Number of the first line, 1 for the first one here; whole lines without the last line's end; what ended the
-        file early), in order, of the lines whose first byte comes before number `end`.
+        """(Number of the first line, 1 for the first one here; whole lines without the last
+        line's end; what ended the file early), in order, of the lines whose first byte comes
+        before number `end`.
         """
         line = 1
         while not self.at_end() and (end is None or self.position < end):
@@ -113,19 +118,26 @@ class Lines:
 
     def _finish_line(self) -> bytes:
         """Up to and with the next line end; UserError where that is too far."""
-        while b"\n" not in self.ahead and len(self.ahead) < LONGEST_LINE and (more := self._more(PEEK_BYTES)):
+        while (
+            b"\n" not in self.ahead
+            and len(self.ahead) < LONGEST_LINE
+            and (more := self._more(PEEK_BYTES))
+        ):
             self.ahead += more
         line, found, self.ahead = self.ahead.partition(b"\n")
         self.position += len(line + found)
         if len(line) >= LONGEST_LINE and not found:
             number = lines_before(self.path, self.position)
             raise UserError(
-                f"{self.path}:{number}: a line of more than {LONGEST_LINE:,} bytes; is this a text file?"
+                f"{self.path}:{number}: a line of more than {LONGEST_LINE:,} bytes; is this a "
+                "text file?"
             )
         return line + found
 
     def _more(self, size: int) -> bytes:
-        """Some of the next bytes of the file; none at its end, or where compressed data is damaged: the problem."""
+        """Some of the next bytes of the file; none at its end, or where compressed data is
+        damaged: the problem.
+        """
         try:
             return b"" if self.problem else self.file.read1(size)  # type: ignore[attr-defined]
         except (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
@@ -137,7 +149,9 @@ class Lines:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Lines]:
-    """A file from its beginning, decompressed if it begins as gzip or zstd does; UserError if it cannot be read."""
+    """A file from its beginning, decompressed if it begins as gzip or zstd does; UserError if it
+    cannot be read.
+    """
     with _raw(path) as raw:
         kind = OPENERS.get(raw.peek(2)[:2])
         yield Lines(path, cast(BinaryIO, kind(raw) if kind else raw), raw)
@@ -175,7 +189,9 @@ def lines_before(path: Path, position: int) -> int:
     """How many lines begin before this byte."""
     count, before = 1, position - 1
     with opened(path) as lines:
-        while before > lines.position and (part := lines._read(min(BLOCK_BYTES, before - lines.position))):
+        while before > lines.position and (
+            part := lines._read(min(BLOCK_BYTES, before - lines.position))
+        ):
             count += part.count(b"\n")
     return count
 
@@ -186,13 +202,17 @@ def empty(layout: Layout) -> pl.DataFrame:
 
 
 def table(block: bytes, line: int, layout: Layout) -> tuple[pl.DataFrame, list[Problem]]:
-    """The lines of a block as String columns and a column `line`, and the lines that do not fit the layout."""
+    """The lines of a block as String columns and a column `line`, and the lines that do not fit
+    the layout.
+    """
     if len(layout.separator) > 1:
         block = block.replace(layout.separator.encode(), b"\t")
         layout = dataclasses.replace(layout, separator="\t")
     fast = _fast(block, layout)
     if fast is not None:
-        return fast.with_columns(line=pl.int_range(line, line + fast.height, dtype=pl.Int64, eager=True)), []
+        return fast.with_columns(
+            line=pl.int_range(line, line + fast.height, dtype=pl.Int64, eager=True)
+        ), []
     return _slow(block, line, layout)
 
 

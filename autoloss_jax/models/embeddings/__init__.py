@@ -1,1 +1,3 @@
-"""The embedding table: looking rows up, pooling bags, and the optimizers that move the rows a batch touches."""
+"""The embedding table: looking rows up, pooling bags, and the optimizers that move the rows a
+batch touches.
+"""

@@ -1,13 +1,14 @@
 """The steps of Adam that a row missed while no batch touched it, in closed form.
 
-Dense Adam moves a row even when its gradient is zero, because its moments decay. For a row last touched at step
-t with moments m and v, the k steps that followed add
+Dense Adam moves a row even when its gradient is zero, because its moments decay. For a row last
+touched at step t with moments m and v, the k steps that followed add
 
     sum_{j=1..k} m b1^j / (1 - b1^(t+j)) / (sqrt(v b2^j / (1 - b2^(t+j))) + eps)
 
-to its displacement. While bias correction changes fast, in the first EARLY steps of a training, the sum is taken as it
-stands. From then on everything but b1^j is a smooth function of j, and the sum is a Gauss quadrature for the
-weights b1^j on 1..k: a handful of terms, exact to the rounding of the dtype.
+to its displacement. While bias correction changes fast, in the first EARLY steps of a training,
+the sum is taken as it stands. From then on everything but b1^j is a smooth function of j, and
+the sum is a Gauss quadrature for the weights b1^j on 1..k: a handful of terms, exact to the
+rounding of the dtype.
 """
 
 import functools
@@ -24,10 +25,12 @@ HORIZON = {4: 200, 8: 360}  # ... -> steps after which b1^j no longer counts
 
 @functools.cache
 def quadrature(nodes: int, horizon: int, b1: float) -> tuple[np.ndarray, np.ndarray]:
-    """(x, w), both [horizon + 1, nodes]: sum_i w[k, i] f(x[k, i]) = sum_{j=1..k} b1^j f(j) for polynomials f of degree < 2 nodes.
+    """(x, w), both [horizon + 1, nodes]: sum_i w[k, i] f(x[k, i]) = sum_{j=1..k} b1^j f(j) for
+    polynomials f of degree < 2 nodes.
 
-    Nodes and weights come from the Jacobi matrix of the weights' orthogonal polynomials (Golub and Welsch, 1969), which
-    is found by Lanczos iteration on diag(1..k). Up to k = nodes the sum itself is its rule.
+    Nodes and weights come from the Jacobi matrix of the weights' orthogonal polynomials (Golub
+    and Welsch, 1969), which is found by Lanczos iteration on diag(1..k). Up to k = nodes the sum
+    itself is its rule.
     """
     x, w = np.ones((horizon + 1, nodes)), np.zeros((horizon + 1, nodes))
     for k in range(1, horizon + 1):
@@ -64,11 +67,13 @@ def missed_steps(
     eps: float,
     weight_decay: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(Displacement in units of the learning rate [K, R], mu, nu) after the steps last+1 .. now without gradient.
+    """(Displacement in units of the learning rate [K, R], mu, nu) after the steps last+1 .. now
+    without gradient.
 
-    `last` int32[K] is the step until which each row is up to date; past EARLY, none may be smaller than EARLY. With
-    decoupled weight decay, a step multiplies the row by 1 - weight_decay before it adds its own share, so that what
-    step j adds shrinks for k - j steps more; the row's own factor (1 - weight_decay)^k is the caller's.
+    `last` int32[K] is the step until which each row is up to date; past EARLY, none may be
+    smaller than EARLY. With decoupled weight decay, a step multiplies the row by 1 -
+    weight_decay before it adds its own share, so that what step j adds shrinks for k - j steps
+    more; the row's own factor (1 - weight_decay)^k is the caller's.
     """
     dtype, missed, root = mu.dtype, now - last, jnp.sqrt(nu)
     t, k = last.astype(dtype), missed.astype(dtype)
@@ -92,7 +97,8 @@ def missed_steps(
     def integrated():
         nodes, horizon = NODES[dtype.itemsize], HORIZON[dtype.itemsize]
         x, w = (
-            jnp.asarray(rule, dtype)[jnp.minimum(missed, horizon)] for rule in quadrature(nodes, horizon, b1)
+            jnp.asarray(rule, dtype)[jnp.minimum(missed, horizon)]
+            for rule in quadrature(nodes, horizon, b1)
         )
         shares = _once([share(x[:, i], w[:, i]) for i in range(nodes)])
         return sum(added(a, s) for a, s in shares)

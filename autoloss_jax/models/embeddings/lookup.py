@@ -1,6 +1,8 @@
-"""The rows of a table that batches touch: a step over them is exact and costs O(batch), never O(table).
+"""The rows of a table that batches touch: a step over them is exact and costs O(batch), never
+O(table).
 
-K slots, enough for the distinct ids that the batches can hold; L <= K of them are in use, one for each distinct id.
+K slots, enough for the distinct ids that the batches can hold; L <= K of them are in use, one
+for each distinct id.
 """
 
 import dataclasses
@@ -58,14 +60,18 @@ class Table:
         return sum(self.slots) or len(self.vocab_sizes)
 
     def capacity(self, *x: jax.Array) -> int:
-        """How many distinct ids x can hold at most, each [..., S]: no field has more than its vocabulary."""
+        """How many distinct ids x can hold at most, each [..., S]: no field has more than its
+        vocabulary.
+        """
         examples = sum(i.size for i in x) // self.num_slots
         slots = self.slots or (1,) * len(self.vocab_sizes)
         return sum(min(examples * n, size) for n, size in zip(slots, self.vocab_sizes, strict=True))
 
 
 class Touched(struct.PyTreeNode):
-    """Distinct ids, and how many. Slots beyond `count` hold an id outside the table: read as anything, never written."""
+    """Distinct ids, and how many. Slots beyond `count` hold an id outside the table: read as
+    anything, never written.
+    """
 
     ids: jax.Array  # int32[K]
     count: jax.Array  # int32[], L
@@ -78,20 +84,24 @@ class Touched(struct.PyTreeNode):
 def localise(
     scratch: jax.Array, *ids: jax.Array, capacity: int | None = None, place: Place = ONE_DEVICE
 ) -> tuple[jax.Array, Touched, jax.Array, tuple[jax.Array, ...]]:
-    """(`scratch` as it was, Touched, how many of them are the first ids', ids into its slots in the shapes given).
+    """(`scratch` as it was, Touched, how many of them are the first ids', ids into its slots in
+    the shapes given).
 
     `scratch` is any int32[V]. The first ids' slots come first.
 
-    Every occurrence of an id writes its position into the scratch array and reads back one winner, so that duplicates
-    are merged without a sort. K is `capacity`, which the distinct ids must not exceed; None: the number of ids.
-    Where devices share the table, each looks at all ids, and keeps those of its own rows.
+    Every occurrence of an id writes its position into the scratch array and reads back one
+    winner, so that duplicates are merged without a sort. K is `capacity`, which the distinct ids
+    must not exceed; None: the number of ids. Where devices share the table, each looks at all
+    ids, and keeps those of its own rows.
     """
     flat = place("ids", jnp.concatenate([i.reshape(-1) for i in ids]))
     positions = place("ids", jnp.arange(flat.size, dtype=jnp.int32))
     kept = scratch[flat]
     # What is written depends on what was read, else the compiler copies the table to be safe.
     marked = scratch.at[flat].set(jnp.maximum(kept, flat.size))
-    marked = marked.at[flat].min(positions)  # min: the same winner on any device, and in the order of ids
+    marked = marked.at[flat].min(
+        positions
+    )  # min: the same winner on any device, and in the order of ids
     winner = marked[flat]
     rank = jnp.cumsum(winner == positions, dtype=jnp.int32) - 1
     size = flat.size if capacity is None else capacity
@@ -105,11 +115,15 @@ def localise(
     return scratch, Touched(touched, rank[-1] + 1), rank[ids[0].size - 1] + 1, slots
 
 
-def l2(strengths: tuple[float, ...], table: jax.Array, x: jax.Array, v: jax.Array | None = None) -> jax.Array:
-    """L2 on the rows of a batch, divided among its examples, for each of N strengths. [any, R], int32[B, S] -> [B, N].
+def l2(
+    strengths: tuple[float, ...], table: jax.Array, x: jax.Array, v: jax.Array | None = None
+) -> jax.Array:
+    """L2 on the rows of a batch, divided among its examples, for each of N strengths. [any, R],
+    int32[B, S] -> [B, N].
 
-    A column's mean is (strength / 2) ||rows that the batch reads||^2. A row that k places read is shared by them, so
-    that under weights each row is pulled by the mean weight of those who read it. Where v [B, S] is zero nothing is.
+    A column's mean is (strength / 2) ||rows that the batch reads||^2. A row that k places read
+    is shared by them, so that under weights each row is pulled by the mean weight of those who
+    read it. Where v [B, S] is zero nothing is.
     """
     reads = jnp.ones(x.shape, table.dtype) if v is None else (v != 0).astype(table.dtype)
     readers = jnp.zeros(table.shape[0], table.dtype).at[x].add(reads)[x]
@@ -119,12 +133,15 @@ def l2(strengths: tuple[float, ...], table: jax.Array, x: jax.Array, v: jax.Arra
 
 
 def gather(
-    tables: Any, touched: Touched, f: Callable[[Any], Any] = lambda rows: rows, chunk: int | None = None
+    tables: Any,
+    touched: Touched,
+    f: Callable[[Any], Any] = lambda rows: rows,
+    chunk: int | None = None,
 ) -> Any:
     """F(rows touched) of every array [V, ...] of `tables`: [K, ...]. F is row-wise.
 
-    With a chunk, only the slots in use are computed, `chunk` at a time, and the others are zero; K must be a multiple
-    of it.
+    With a chunk, only the slots in use are computed, `chunk` at a time, and the others are zero;
+    K must be a multiple of it.
     """
 
     def read(ids):
@@ -135,7 +152,9 @@ def gather(
 
     def body(i, local):
         part = read(lax.dynamic_slice_in_dim(touched.ids, i * chunk, chunk))
-        return jax.tree.map(lambda a, b: lax.dynamic_update_slice_in_dim(a, b, i * chunk, 0), local, part)
+        return jax.tree.map(
+            lambda a, b: lax.dynamic_update_slice_in_dim(a, b, i * chunk, 0), local, part
+        )
 
     local = jax.tree.map(lambda t: jnp.zeros((touched.ids.size, *t.shape[1:]), t.dtype), tables)
     return lax.fori_loop(0, -(-touched.count // chunk), body, local)
@@ -157,24 +176,32 @@ def scatter(
         return write(tables, touched.ids, local)
 
     def body(i, tables, size=chunk):
-        ids, part = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i * size, size), (touched.ids, local))
+        ids, part = jax.tree.map(
+            lambda a: lax.dynamic_slice_in_dim(a, i * size, size), (touched.ids, local)
+        )
         return write(tables, ids, part)
 
     return lax.fori_loop(0, -(-touched.count // chunk), body, tables)
 
 
 def whole(tables: Any, f: Callable[[Any], Any], parts: int = 1, chunk: int = 1 << 14) -> Any:
-    """`tables` with f, which is row-wise, applied to all their rows, `chunk` at a time: no second table is needed.
+    """`tables` with f, which is row-wise, applied to all their rows, `chunk` at a time: no
+    second table is needed.
 
-    Each of `parts` goes through its own rows, so that devices which share a table have nothing to tell each other.
+    Each of `parts` goes through its own rows, so that devices which share a table have nothing
+    to tell each other.
     """
     num_rows = jax.tree.leaves(tables)[0].shape[0] // parts
     chunk = min(chunk, num_rows)
 
     def body(i, tables):
-        ids = i * chunk + jnp.arange(chunk, dtype=jnp.int32)  # beyond the last one: read as it, never written
+        ids = i * chunk + jnp.arange(
+            chunk, dtype=jnp.int32
+        )  # beyond the last one: read as it, never written
         rows = jax.tree.map(lambda t: t.at[:, ids].get(mode="clip"), tables)
-        return jax.tree.map(lambda t, r: t.at[:, ids].set(r, mode="drop"), tables, jax.vmap(f)(rows))
+        return jax.tree.map(
+            lambda t, r: t.at[:, ids].set(r, mode="drop"), tables, jax.vmap(f)(rows)
+        )
 
     shared = jax.tree.map(lambda t: t.reshape(parts, num_rows, *t.shape[1:]), tables)
     shared = lax.fori_loop(0, -(-num_rows // chunk), body, shared)

@@ -1,7 +1,8 @@
 """Optimisers of the controller and of the recommender, W = {"rows": [V, R], "dense": {...}}.
 
-Each trains W's rows in one of two ways. `Dense` moves the whole table in every step, at the cost of the table.
-`Sparse` moves the rows of the batch, at the cost of the batch; its rule says how, and whether that is the same model.
+Each trains W's rows in one of two ways. `Dense` moves the whole table in every step, at the cost
+of the table. `Sparse` moves the rows of the batch, at the cost of the batch; its rule says how,
+and whether that is the same model.
 """
 
 import dataclasses
@@ -18,12 +19,23 @@ from autoloss_jax import config
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.models.embeddings import deferred_adam, lookup
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.models.embeddings.row_optimizers import B1, B2, EPS, RULES, RowState, Rule, adam_scale
+from autoloss_jax.models.embeddings.row_optimizers import (
+    B1,
+    B2,
+    EPS,
+    RULES,
+    RowState,
+    Rule,
+    adam_scale,
+)
 
-CHUNK = 8192  # rows at a time on a CPU, where work beyond the rows in use costs time; a GPU takes them all at once
+# rows at a time on a CPU, where work beyond the rows in use costs time; a GPU takes all at once
+CHUNK = 8192
 
 Params = Any
-Gradient = Callable[..., tuple[Params, Any]]  # (W, state, *ids into their rows) -> (gradient, anything)
+Gradient = Callable[
+    ..., tuple[Params, Any]
+]  # (W, state, *ids into their rows) -> (gradient, anything)
 
 
 def controller(optimizer: config.Optimizer) -> optax.GradientTransformation:
@@ -34,8 +46,8 @@ def controller(optimizer: config.Optimizer) -> optax.GradientTransformation:
 def recommender(optimizer: config.Optimizer, table: Table, batch_size: int) -> "Dense | Sparse":
     """The optimiser of W that the config names.
 
-    `auto` is Adam, dense where the table is not larger than a batch's ids or where L2 is over the whole of it, else
-    `sparse_adam`: the same model.
+    `auto` is Adam, dense where the table is not larger than a batch's ids or where L2 is over
+    the whole of it, else `sparse_adam`: the same model.
     """
     whole = optimizer.l2 > 0 and optimizer.l2_scope == "table"
     name = optimizer.embedding
@@ -46,8 +58,11 @@ def recommender(optimizer: config.Optimizer, table: Table, batch_size: int) -> "
         return Dense(adam(optimizer), table, 0.0 if whole else optimizer.l2)
     if whole:
         raise UserError(
-            f"--config.optimizer.embedding={name}: L2 over the whole table moves every row in every step; set "
-            "--config.optimizer.l2_scope=batch, or --config.optimizer.weight_decay instead of l2, or embedding=adam"
+            f"--config.optimizer.embedding={name}: L2 over the whole table moves every row in "
+            "every step; set "
+            "--config.optimizer.l2_scope=batch, or --config.optimizer.weight_decay instead of "
+            "l2, "
+            "or embedding=adam"
         )
     chunk = CHUNK if jax.default_backend() == "cpu" else None
     return Sparse(optimizer, RULES[name], table, chunk)
@@ -61,7 +76,9 @@ def adam(optimizer: config.Optimizer) -> optax.GradientTransformation:
         optax.add_decayed_weights(o.l2, mask=on_rows) if whole else optax.identity(),
         optax.clip_by_global_norm(o.clip_norm) if o.clip_norm else optax.identity(),
         optax.scale_by_adam(B1, B2, EPS),
-        optax.add_decayed_weights(o.weight_decay, mask=on_rows) if o.weight_decay else optax.identity(),
+        optax.add_decayed_weights(o.weight_decay, mask=on_rows)
+        if o.weight_decay
+        else optax.identity(),
         optax.scale(-o.learning_rate),
     )
 
@@ -70,7 +87,8 @@ def adam(optimizer: config.Optimizer) -> optax.GradientTransformation:
 class Dense:
     """An optax optimiser over every row of the table; with `adam`, the oracle of `sparse_adam`.
 
-    Any will do that needs no more than gradients and W. `batch_l2` is L2 on the rows of the batch.
+    Any will do that needs no more than gradients and W. `batch_l2` is L2 on the rows of the
+    batch.
     """
 
     tx: optax.GradientTransformation
@@ -90,10 +108,16 @@ class Dense:
         x: jax.Array,
         *looked_at: jax.Array,
     ) -> tuple[Params, Any, Any]:
-        """(W, state, what else `gradient` returned) after one step along gradient(W, state, x, *looked_at)."""
+        """(W, state, what else `gradient` returned) after one step along gradient(W, state, x,
+        *looked_at).
+        """
         g, aux = self._over_rows(W, opt_state, gradient, x, *looked_at)
         if self.batch_l2:
-            in_batch = jnp.zeros(W["rows"].shape[0], bool).at[self.table.place("ids", x)].set(True)[:, None]
+            in_batch = (
+                jnp.zeros(W["rows"].shape[0], bool)
+                .at[self.table.place("ids", x)]
+                .set(True)[:, None]
+            )
             g["rows"] += self.batch_l2 * jnp.where(in_batch, W["rows"], 0)
         updates, opt_state = self.tx.update(g, opt_state, W)
         updates = jax.tree.map(lambda u: lr_scale * u, updates)
@@ -105,9 +129,13 @@ class Dense:
         if num_rows <= 2 * capacity:
             return gradient(W, opt_state, *x)
         scratch = jnp.zeros(num_rows, jnp.int32)
-        _, touched, _, slots = lookup.localise(scratch, *x, capacity=capacity, place=self.table.place)
+        _, touched, _, slots = lookup.localise(
+            scratch, *x, capacity=capacity, place=self.table.place
+        )
         local = jax.tree_util.tree_map_with_path(
-            lambda path, a: a.at[touched.ids].get(mode="clip") if _of_rows(path, a, num_rows) else a,
+            lambda path, a: (
+                a.at[touched.ids].get(mode="clip") if _of_rows(path, a, num_rows) else a
+            ),
             (W, opt_state),
         )
         g, aux = gradient(*local, *slots)
@@ -123,11 +151,14 @@ class Dense:
         return W, opt_state
 
     def scale(self, gradient: Params, opt_state: Any) -> Params:
-        """Adam's factor for each coordinate; see `adam_scale`. UserError if `tx` is without Adam's second moments."""
+        """Adam's factor for each coordinate; see `adam_scale`. UserError if `tx` is without
+        Adam's second moments.
+        """
         found = optax.tree_utils.tree_get(opt_state, "ScaleByAdamState")
         if found is None:
             raise UserError(
-                "precondition=True (method.virtual_step=adam): this optimiser keeps no second moments of Adam's to scale the "
+                "precondition=True (method.virtual_step=adam): this optimiser keeps no second "
+                "moments of Adam's to scale the "
                 "virtual step with; set precondition=False, the paper's SGD"
             )
         return jax.tree.map(lambda g, v: adam_scale(g, v, found.count), gradient, found.nu)
@@ -138,7 +169,9 @@ def _of_rows(path: Any, a: jax.Array, num_rows: int) -> bool:
 
 
 class SparseState(struct.PyTreeNode):
-    """What a Sparse optimiser carries: Adam's state of the dense part, and a few arrays beside each row."""
+    """What a Sparse optimiser carries: Adam's state of the dense part, and a few arrays beside
+    each row.
+    """
 
     count: jax.Array  # int32[], steps so far
     dense: optax.OptState
@@ -147,7 +180,9 @@ class SparseState(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class Sparse:
-    """Rows of the batch move by `rule`, everything else by Adam. The cost of a step does not depend on the table."""
+    """Rows of the batch move by `rule`, everything else by Adam. The cost of a step does not
+    depend on the table.
+    """
 
     optimizer: config.Optimizer
     rule: Rule
@@ -163,7 +198,9 @@ class Sparse:
         """The state before the first step."""
         last = jnp.zeros(W["rows"].shape[0], jnp.int32)
         return SparseState(
-            jnp.zeros((), jnp.int32), self.tx.init(W["dense"]), {"last": last, **self.rule.init(W["rows"])}
+            jnp.zeros((), jnp.int32),
+            self.tx.init(W["dense"]),
+            {"last": last, **self.rule.init(W["rows"])},
         )
 
     def _open(self, W, opt_state, lr_scale, *x):
@@ -174,7 +211,10 @@ class Sparse:
         )
         opt_state = opt_state.replace(rows={**opt_state.rows, "last": last})
         p, s = lookup.gather(
-            (W["rows"], opt_state.rows), touched, self._catching_up(opt_state.count, lr_scale), self.chunk
+            (W["rows"], opt_state.rows),
+            touched,
+            self._catching_up(opt_state.count, lr_scale),
+            self.chunk,
         )
         own = touched.first(own, W["rows"].shape[0])
         return opt_state, own, ({**W, "rows": p}, opt_state.replace(rows=s), *slots)
@@ -196,9 +236,11 @@ class Sparse:
         x: jax.Array,
         *looked_at: jax.Array,
     ) -> tuple[Params, SparseState, Any]:
-        """(W, state, what else `gradient` returned) after one step along gradient(W, state, x, *looked_at).
+        """(W, state, what else `gradient` returned) after one step along gradient(W, state, x,
+        *looked_at).
 
-        What it is given is up to date, over the rows of x and those looked at; the rows of x alone move.
+        What it is given is up to date, over the rows of x and those looked at; the rows of x
+        alone move.
         """
         o = self.optimizer
         W, opt_state = self._settle_once(W, opt_state, lr_scale)
@@ -230,13 +272,21 @@ class Sparse:
         return lax.fori_loop(0, due, lambda _, s: self.settle(s[0], s[1], lr_scale), (W, opt_state))
 
     def vectorised(self) -> "Sparse":
-        """The same without a loop whose length depends on the data, which jax.vmap would make expensive."""
+        """The same without a loop whose length depends on the data, which jax.vmap would make
+        expensive.
+        """
         return dataclasses.replace(self, chunk=None)
 
-    def settle(self, W: Params, opt_state: SparseState, lr_scale: jax.Array) -> tuple[Params, SparseState]:
-        """Every row up to date: before whatever reads the whole table, or changes the learning rate."""
+    def settle(
+        self, W: Params, opt_state: SparseState, lr_scale: jax.Array
+    ) -> tuple[Params, SparseState]:
+        """Every row up to date: before whatever reads the whole table, or changes the learning
+        rate.
+        """
         p, s = lookup.whole(
-            (W["rows"], opt_state.rows), self._catching_up(opt_state.count, lr_scale), self.table.place.parts
+            (W["rows"], opt_state.rows),
+            self._catching_up(opt_state.count, lr_scale),
+            self.table.place.parts,
         )
         return {**W, "rows": p}, opt_state.replace(rows=s)
 
@@ -244,4 +294,7 @@ class Sparse:
         """The rule's factor for rows, Adam's for the rest; see `adam_scale`."""
         nu, count = (optax.tree_utils.tree_get(opt_state.dense, name) for name in ("nu", "count"))
         dense = jax.tree.map(lambda g, v: adam_scale(g, v, count), gradient["dense"], nu)
-        return {"rows": self.rule.scale(gradient["rows"], opt_state.rows, opt_state.count), "dense": dense}
+        return {
+            "rows": self.rule.scale(gradient["rows"], opt_state.rows, opt_state.count),
+            "dense": dense,
+        }

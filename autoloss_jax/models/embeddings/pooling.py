@@ -1,4 +1,6 @@
-"""From the rows of slots to the rows of fields: a bag's values are summed, a number scales its vector."""
+"""From the rows of slots to the rows of fields: a bag's values are summed, a number scales its
+vector.
+"""
 
 import itertools
 
@@ -7,10 +9,11 @@ import jax.numpy as jnp
 
 
 def pooled(rows: jax.Array, v: jax.Array, slots: tuple[int, ...]) -> jax.Array:
-    """The row of a field: the sum over its slots of v times their rows. [B, S, R], [B, S] -> [B, F, R].
+    """The row of a field: the sum over its slots of v times their rows. [B, S, R], [B, S] -> [B,
+    F, R].
 
-    A field has slots[f] of the S slots, which lie in the fields' order. A bag of values has 1 (their sum) or 1 / count
-    (their mean) on those in use, and 0 on the rest.
+    A field has slots[f] of the S slots, which lie in the fields' order. A bag of values has 1
+    (their sum) or 1 / count (their mean) on those in use, and 0 on the rest.
     """
     rows, parts, begin = v[..., None] * rows, [], 0
     for width, fields in itertools.groupby(slots):

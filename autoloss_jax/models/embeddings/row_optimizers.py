@@ -17,7 +17,9 @@ RowState = dict[str, jax.Array]
 
 
 class Rule(Protocol):
-    """How the rows of a batch move. Every function is row-wise: p and g [K, R], s a row's slice of SparseState.rows."""
+    """How the rows of a batch move. Every function is row-wise: p and g [K, R], s a row's slice
+    of SparseState.rows.
+    """
 
     def init(self, p: jax.Array) -> RowState:
         """The rule's state beside the rows."""
@@ -37,9 +39,11 @@ class Rule(Protocol):
 
 
 class LazyAdam:
-    """Adam on the rows of the batch alone; the moments of the others rest (TensorFlow's LazyAdam, torch's SparseAdam).
+    """Adam on the rows of the batch alone; the moments of the others rest (TensorFlow's
+    LazyAdam, torch's SparseAdam).
 
-    Another model than Adam's: a rare row keeps its momentum until it is seen again, and does not move in between.
+    Another model than Adam's: a rare row keeps its momentum until it is seen again, and does not
+    move in between.
     """
 
     def init(self, p: jax.Array) -> RowState:
@@ -63,7 +67,9 @@ class LazyAdam:
 
 
 class SparseAdam(LazyAdam):
-    """Adam exactly: what a row would have done while it was not in the batch is made up when it is next read."""
+    """Adam exactly: what a row would have done while it was not in the batch is made up when it
+    is next read.
+    """
 
     def catch_up(self, o, p, s, now, lr_scale):
         """The steps since `last`, without gradient; see catchup.py."""
@@ -78,7 +84,8 @@ class SparseAdam(LazyAdam):
 
 
 class RowwiseAdagrad:
-    """One accumulator a row, of the mean squared gradient (as in DLRM and FBGEMM): an eighth of Adam's memory or less.
+    """One accumulator a row, of the mean squared gradient (as in DLRM and FBGEMM): an eighth of
+    Adam's memory or less.
 
     Another model than Adam's. Weight decay acts on the rows of the batch alone.
     """
@@ -98,7 +105,9 @@ class RowwiseAdagrad:
         return p - o.learning_rate * lr_scale * u, {**s, "acc": acc}
 
     def scale(self, g, s, count):
-        """1 / (sqrt(acc) + eps), once g has entered acc; rows that neither g nor acc has moved stay."""
+        """1 / (sqrt(acc) + eps), once g has entered acc; rows that neither g nor acc has moved
+        stay.
+        """
         acc = s["acc"] + jnp.mean(jnp.square(g), axis=-1)
         return jnp.broadcast_to(1 / (jnp.sqrt(acc)[:, None] + EPS), g.shape)
 
@@ -106,8 +115,8 @@ class RowwiseAdagrad:
 def adam_scale(g: jax.Array, nu: jax.Array, count: jax.Array) -> jax.Array:
     """1 / (sqrt(v) + eps), v being Adam's second moment once this gradient has entered it.
 
-    As a diagonal of Eq. (13) it makes the virtual step as long in every coordinate as a real one. That g enters v
-    keeps rows that were never seen from an unbounded step.
+    As a diagonal of Eq. (13) it makes the virtual step as long in every coordinate as a real
+    one. That g enters v keeps rows that were never seen from an unbounded step.
     """
     v = B2 * nu + (1 - B2) * jnp.square(g)
     return 1 / (jnp.sqrt(v / (1 - B2 ** (count + 1))) + EPS)
