@@ -20,11 +20,12 @@ import jax
 import numpy as np
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss
+from autoloss_jax.algorithm import fused
 from autoloss_jax.config import settings
 from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import states
+from autoloss_jax.training.run import Run
 
 EXAMPLES, VALUES = (
     4_400_000_000,
@@ -137,13 +138,15 @@ def compiled(plan: Plan, *, searching: bool = False) -> dict[str, float]:
     cfg = settings.with_keys(
         config.Config(), {"train.batch_size": plan.batch_size, "optimizer.embedding": "sparse_adam"}
     )
-    al = states.build(cfg, 2, Table(plan.sizes, (), sharding.Placement(mesh)), total_steps=1)
-    al = dataclasses.replace(al, drs_tx=al.drs_tx.vectorised())  # all slots at once, as on a GPU
+    table = Table(plan.sizes, (), sharding.Placement(mesh))
+    al = Run.of(cfg).build(2, table, total_steps=1)
+    # all slots at once, as on a GPU
+    al = dataclasses.replace(al, optimizer=al.optimizer.vectorised())
     state = _abstract(mesh, "state", jax.eval_shape(functools.partial(states.fresh, al)))
     ids = np.empty((plan.batch_size, NUMERIC + CATEGORICAL), np.int32)
     batch = _abstract(mesh, "batch", {"x": ids, "y": ids[:, 0]})
     step = jax.jit(
-        functools.partial(autoloss.train_step, al),
+        functools.partial(fused.train_step, al),
         donate_argnums=0,
         out_shardings=sharding.shardings(mesh, "state", state),
     )

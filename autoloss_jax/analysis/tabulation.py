@@ -13,8 +13,9 @@ import jax
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from autoloss_jax.algorithm import autoloss, losses
-from autoloss_jax.algorithm.autoloss import AutoLoss, Params
+from autoloss_jax.algorithm import losses, networks
+from autoloss_jax.algorithm.autoloss import AutoLoss
+from autoloss_jax.algorithm.state import Params
 from autoloss_jax.analysis import curves, searched_loss
 from autoloss_jax.config.errors import UserError
 
@@ -36,8 +37,8 @@ def exact(al: AutoLoss, V: Params, stats: Params, label: int) -> Exact:
     @jax.jit
     def chunk(V, stats, logits):
         labels = jax.numpy.full(logits.shape[0], label)
-        alpha = autoloss.mean_policy(al, V, stats, logits, {"y": labels})
-        return curves.mixture(al.losses, alpha, logits, labels)
+        alpha = networks.mean_policy(al, V, stats, logits, {"y": labels})
+        return curves.mixture(al.candidates.losses, alpha, logits, labels)
 
     def at(logits: np.ndarray) -> curves.Mixture:
         with jax.enable_x64(True):

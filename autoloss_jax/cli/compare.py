@@ -13,7 +13,6 @@ from autoloss_jax import config
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.search import train
 
 FIGURES = {
     "test AUC": ("test", "auc", 5),
@@ -40,7 +39,7 @@ def label(result: dict[str, Any]) -> str:
     if row is None:  # one loss: nothing else is chosen
         return result["method"]
     ignored = {"name"} if row.searches else {"name", "every", "xi", "virtual_step", "val_objective"}
-    if result["method"] in train.SEARCHES:  # found by the run itself, for each seed anew
+    if row.search:  # found by the run itself, for each seed anew
         ignored |= {"static", "transfer_from"}
     defaults, changed = config.Method(), []
     for name, value, _ in settings.keys(config.from_dict(result["config"]).method):

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from autoloss_jax.algorithm import losses, methods
+from autoloss_jax.algorithm import losses
 from autoloss_jax.analysis import searched_loss, tabulation
 from autoloss_jax.cli import app
 from autoloss_jax.config.errors import UserError
@@ -26,7 +26,7 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
     """
     step = checkpoint.newest(workdir / "best")
     loaded = checkpoint.load(step)
-    if not methods.resolve(loaded.cfg.method)[0].has_controller:
+    if not loaded.run.method.has_controller:
         raise UserError(
             f"{workdir}: its method, {loaded.cfg.method.name}, has no controller: its loss is "
             "known as it is"
@@ -37,20 +37,20 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
             "function of one probability; "
             "export the loss of a binary run"
         )
-    if loaded.al.seen:
+    if loaded.al.controller.context:
         raise UserError(
             f"{workdir}: its controller sees {', '.join(loaded.cfg.method.sees)} too, so that "
             "the "
             "searched loss is no function of "
             "(y, y_hat) alone; export that of a run without --config.method.sees"
         )
-    if loaded.al.l2:
+    if loaded.al.recommender.l2:
         raise UserError(
             f"{workdir}: of its candidates {', '.join(loaded.pool)} some bring L2 on the "
             "embeddings, which is no function of "
             "(y, y_hat); export the loss of a pool without l2"
         )
-    for name, loss in zip(loaded.pool, loaded.al.losses, strict=True):
+    for name, loss in zip(loaded.pool, loaded.al.candidates.losses, strict=True):
         if losses.ranks(loss, num_outputs=1):
             raise UserError(
                 f"{workdir}: {name} looks at a whole batch, so that the searched loss is no "
@@ -60,7 +60,9 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
     controller, labels, errors = loaded.state.controller, {}, {}
     for label in (0, 1):
         at = tabulation.exact(loaded.al, controller.params, controller.stats, label)
-        table, errors[label] = tabulation.tabulate(at, tabulation.kinks(loaded.al.losses, label))
+        table, errors[label] = tabulation.tabulate(
+            at, tabulation.kinks(loaded.al.candidates.losses, label)
+        )
         weights = dict(zip(loaded.pool, table.pop("weights").T.tolist(), strict=True))
         labels[str(label)] = {name: a.tolist() for name, a in table.items()} | {"weights": weights}
     record = {

@@ -10,13 +10,13 @@ from autoloss_jax.cli import app
 from autoloss_jax.cli.app import CONFIG, say
 from autoloss_jax.data import synthetic
 from autoloss_jax.data.prepare import pipeline
-from autoloss_jax.training import session
+from autoloss_jax.training.run import Run
 
 
 def main() -> None:
     """Prepare the data of the config on the command line."""
     cfg = synthetic.generated(config.check(CONFIG.value), app.folder(), say)
-    print(pipeline.prepare(session.data_of(cfg), say).path)
+    print(pipeline.prepare(Run.of(cfg).data, say).path)
 
 
 if __name__ == "__main__":

@@ -212,6 +212,12 @@ class Method:
         "mixture itself",
     )
     hard: bool = key(False, "one-hot selection with straight-through gradients, Eq. (9)")
+    implementation: str = key(
+        "fused",
+        "how a step is computed: fused, or as the paper writes it (algorithm/autoloss.py), which "
+        "is slower; the results are equal up to rounding",
+        choices=("fused", "paper"),
+    )
     detach: bool = key(True, "no gradient of the W update through the controller's input")
     hidden: tuple[int, ...] = key((128, 128), "widths of the controller's layers")
     dropout: float = key(0.2, "dropout rate of the controller", low=0.0, high=0.99)

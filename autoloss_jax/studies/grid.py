@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import candidates, methods
+from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.config.settings import key
 from autoloss_jax.data import synthetic
 from autoloss_jax.distributed.bar import Bar
-from autoloss_jax.search import retrain, train, tune
+from autoloss_jax.search import train, tune
 from autoloss_jax.studies import raw, record
 from autoloss_jax.training import frozen_controllers, workdirs
 
@@ -138,7 +138,7 @@ def _result(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]
         )
     folder = workdir / "runs" / cell.folder
     searched = folder / "search"
-    if cfg.method.name in train.SHARED:  # the search of the first seed serves all
+    if not methods.row(cfg.method).per_seed:  # the search of the first seed serves all
         searched = workdir / "search" / first.folder
         with workdirs.locked(searched):
             given = train.found(
@@ -175,10 +175,7 @@ def _tuned(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
     """
     first = dataclasses.replace(cell, seed=0)
     cfg = config_of(study, first, workdir, say)
-    if cfg.method.name == "retrain":
-        cfg = retrain.search(cfg)
-    elif cfg.method.name == "bohb":
-        cfg = settings.with_keys(cfg, {"method.name": "al1"})
+    cfg = tune.own_training(cfg)
     keys = {"search.over": study.over, "search.trials": study.trials, "run.seed": 0}
     here = workdir / "tune" / first.folder
     with workdirs.locked(here):
@@ -222,9 +219,7 @@ def described(study: Study, cell: Cell) -> Config:
     }
     cfg = settings.with_keys(_load(name, variant, cell.model), chosen)
     cfg = settings.with_keys(cfg, settings.parsed(cfg, data_keys | method_keys))
-    if method not in train.SEARCHES and method != "auto":
-        methods.resolve(cfg.method)
-    candidates.parse_pool(cfg.method.pool)
+    methods.check(cfg.method)
     return cfg
 
 

@@ -15,11 +15,12 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from autoloss_jax.algorithm import autoloss
+from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.distributed import processes, sharding
-from autoloss_jax.training import checkpoint, evaluation, metrics, session
+from autoloss_jax.training import checkpoint, evaluation, metrics
 from autoloss_jax.training.checkpoint import Loaded
 from autoloss_jax.training.metrics import Calibration
 
@@ -83,13 +84,13 @@ def evaluate_run(
             )
         split = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     else:
-        prepared = processes.chief_first(lambda: pipeline.prepare(session.data_of(loaded.cfg), say))
+        prepared = processes.chief_first(lambda: pipeline.prepare(loaded.run.data, say))
         if prepared.schema.fingerprint != loaded.schema.fingerprint:
             raise UserError(
                 f"{data.path}: not the data this checkpoint was trained on; name it as "
                 "--config.data.path to evaluate another file"
             )
-        split = session.with_seen(loaded.cfg, loaded.schema, prepared.split("test"))
+        split = loaded.run.with_context(loaded.schema, prepared.split("test"))
     logits, _ = evaluation.predictions(*_forward(loaded), split, loaded.cfg.train.eval_batch_size)
     what = {
         "data": data.path,
@@ -136,7 +137,7 @@ def predict(
     return rows
 
 
-def _forward(loaded: Loaded) -> tuple[evaluation.Evaluate, jax.sharding.Mesh, autoloss.TrainState]:
+def _forward(loaded: Loaded) -> tuple[evaluation.Evaluate, jax.sharding.Mesh, TrainState]:
     sharding.check_batch_size(
         loaded.mesh, loaded.cfg.train.eval_batch_size, "train.eval_batch_size"
     )
@@ -158,4 +159,4 @@ def _encode(loaded: Loaded, workdir: Path, *, labelled: bool) -> Iterator[dict[s
         loaded.cfg.data.on_bad_row = "error"
     path, data = Path(loaded.cfg.data.path), loaded.cfg.data
     for block in pipeline.encode(path, data, schema, vocabulary, labelled=labelled):
-        yield session.with_seen(loaded.cfg, schema, block)
+        yield loaded.run.with_context(schema, block)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -27,6 +27,19 @@ class Progress:
         0.0  # of the training step, once a process; less where the cache holds it
     )
     wall_seconds: float = 0.0
+
+    def add_share(self, share: Iterable[Any], steps: float) -> None:
+        """Add the sums over `steps` steps of how often each loss had the largest weight, [N]."""
+        self.share = [a + float(b) for a, b in zip(self.share, share, strict=True)]
+        self.share_steps += steps
+
+    def take_share(self, pool: Sequence[str]) -> dict[str, float]:
+        """How often each loss had the largest weight since the last call."""
+        means = {
+            name: total / self.share_steps for name, total in zip(pool, self.share, strict=True)
+        }
+        self.share, self.share_steps = [0.0] * len(pool), 0.0
+        return means
 
 
 class Clock:

@@ -58,9 +58,8 @@ class Encoder:
             elif name in schema.buckets:
                 plain.append((end - 1, *self._bucket(column, offset)))
             elif name in self.data.bags:
-                x[:, at], v[:, at] = self._bag(
-                    column, self._ids(name, piece.words[name], offset), width
-                )  # type: ignore[index]
+                ids = self._ids(name, piece.words[name], offset)
+                x[:, at], v[:, at] = self._bag(column, ids, width)  # type: ignore[index]
             else:
                 plain.append(
                     (end - 1, self._ids(name, piece.words[name], offset), column.to_numpy())

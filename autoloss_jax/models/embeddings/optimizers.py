@@ -165,7 +165,7 @@ class Dense:
 
 
 def _of_rows(path: Any, a: jax.Array, num_rows: int) -> bool:
-    return a.shape[:1] == (num_rows,) and any(getattr(k, "key", None) == "rows" for k in path)
+    return a.shape[:1] == (num_rows,) and lookup.of_rows(path)
 
 
 class SparseState(struct.PyTreeNode):
