@@ -21,7 +21,8 @@ from benchmarks import ours, workload
 from benchmarks.contender import Contender, take_turns
 from benchmarks.peers import MODELS as TORCHFM
 from benchmarks.workload import Workload
-from tests.golden import fuxictr, parity, reference
+from tests.golden import fuxictr, reference
+from tests.support import parity
 
 CASES = {**reference.CASES, **fuxictr.CASES}
 HEAD = (

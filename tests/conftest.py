@@ -1,15 +1,15 @@
 """Where the real data is, and small runs that several tests look at."""
 
-import contextlib
 import os
 from pathlib import Path
 
 # A GPU's own choice is TF32, of ten bits, and sums in any order: other implementations are
-# compared
-# in float32, and bits
-# with bits.
+# compared in float32, and bits with bits. What XLA_FLAGS holds already stays: it may be another
+# machine's instructions.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+os.environ["XLA_FLAGS"] = " ".join(
+    dict.fromkeys(["--xla_gpu_deterministic_ops=true", *os.environ.get("XLA_FLAGS", "").split()])
+)
 
 import jax
 import pytest
@@ -18,6 +18,7 @@ from autoloss_jax import config
 from autoloss_jax.config import settings
 from autoloss_jax.data import synthetic
 from autoloss_jax.training import loop
+from tests.support.runs import unoptimised
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,19 +36,9 @@ def compiled_once(tmp_path_factory):
         jax.config.update(name, value)
 
 
-@contextlib.contextmanager
-def unoptimised():
-    """For programs that run once on little: most of the time would go into optimising them."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture
 def compiled_fast():
-    """The same for a whole test."""
+    """`unoptimised` for a whole test."""
     with unoptimised():
         yield
 

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "autoloss_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 MOST_ENTRIES = 14
 
 
@@ -92,3 +93,13 @@ def test_functions_fit_a_screen(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 80, node.name
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda p: p.stem)
+def test_no_test_imports_another(path):
+    """What several of them need is in tests/support."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            dotted = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+            parts = {part for name in dotted for part in name.split(".")}
+            assert not {p for p in parts if p == "conftest" or p.startswith("test_")}, parts

@@ -12,7 +12,7 @@ from autoloss_jax.distributed import atomic
 from autoloss_jax.search import auto
 from autoloss_jax.search import train as searching
 from autoloss_jax.training import loop, prediction
-from tests.test_train import digest
+from tests.support.runs import digest
 
 
 def quiet(_):

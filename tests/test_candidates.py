@@ -12,7 +12,7 @@ import pytest
 from autoloss_jax.algorithm import candidates
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.models.embeddings import lookup
-from tests import devices
+from tests.support import devices
 
 
 def trained(name, **keys):
@@ -51,7 +51,7 @@ def test_a_row_is_pulled_by_the_mean_weight_of_the_examples_that_read_it():
 def test_every_candidate_takes_l2_and_no_other_loss_does():
     assert candidates.candidate("ce") == (candidates.parse("ce"), 0.0)
     assert candidates.candidate("focal(gamma=1.0,l2=0.05)").l2 == 0.05
-    assert candidates.candidate("tests.theirs:brier(weight=2,l2=0.1)").l2 == 0.1
+    assert candidates.candidate("tests.support.user_code:brier(weight=2,l2=0.1)").l2 == 0.1
     for spec, message in (
         ("ce(l2=-1)", "wants l2 >= 0"),
         ("ce(l3=1)", "ce takes l2; did you mean 'l2'"),

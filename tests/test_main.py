@@ -23,6 +23,7 @@ def call(*flags, cwd=ROOT):
     )
 
 
+USER_CODE = "tests.support.user_code"
 MISTAKES = {
     "--config=configs/frappe.py --config.model.embed_dmi=4": "--config.model.embed_dmi: no such "
     "config key; did you mean "
@@ -37,10 +38,8 @@ MISTAKES = {
     "such file or folder",
     "--config=configs/frappe.py --config.method.name=autolos": "did you mean 'autoloss'?",
     "--config=configs/frappe.py --config.method.pool=ce,focl": "did you mean 'focal'?",
-    "--config=configs/frappe.py --config.method.pool=ce,tests.theirs:breir": "tests.theirs has "
-    "no "
-    "'breir'; did you "
-    "mean 'brier'?",
+    f"--config=configs/frappe.py --config.method.pool=ce,{USER_CODE}:breir": f"{USER_CODE} has no "
+    "'breir'; did you mean 'brier'?",
     "--config=configs/frappe.py --config.method.xi=0": "identically zero",
     "--mode=evaluate --workdir=nowhere": "--workdir=nowhere: no such folder",
     "--mode=predict --workdir=tests": "--output: name the Parquet file",

@@ -15,8 +15,8 @@ from autoloss_jax.data import store
 from autoloss_jax.data.load import host
 from autoloss_jax.search import train as searching
 from autoloss_jax.training import checkpoint, loop
-from tests import test_autoloss as proof
-from tests.test_train import digest
+from tests.support import proof
+from tests.support.runs import digest
 
 
 def quiet(_):

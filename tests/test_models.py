@@ -20,7 +20,7 @@ from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import states
-from tests import test_autoloss as proof
+from tests.support import proof
 
 SPECS = [
     *registry.MODELS,

@@ -18,15 +18,16 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import loop, prediction, states
-from tests import test_autoloss as proof
-from tests import theirs
+from tests.support import proof, user_code
 
-TOWERS = ["tests.theirs:Tower", "tests.theirs:TowerToldTheMode(width=6)"]
+TOWERS = ["tests.support.user_code:Tower", "tests.support.user_code:TowerToldTheMode(width=6)"]
 
 
 def test_a_deepfm_of_the_users_own_trains_to_the_bits_of_ours(small, finished, tmp_path):
     _, ours, result = finished
-    found = loop.train(small(model__name="tests.theirs:DeepFM"), tmp_path, lambda _: None)
+    found = loop.train(
+        small(model__name="tests.support.user_code:DeepFM"), tmp_path, lambda _: None
+    )
     assert found["test"] == result["test"] and found["val"] == result["val"]
     own = prediction.load(tmp_path, None, {})
     same = jax.tree.map(np.array_equal, own.state.drs, prediction.load(ours, None, {}).state.drs)
@@ -37,7 +38,7 @@ def test_a_deepfm_of_the_users_own_trains_to_the_bits_of_ours(small, finished, t
 
 def by_hand(state, dropout=0.0):
     """The NNX tower itself, with the parameters and statistics of a state."""
-    module = theirs.Tower(1, proof.NUM_FIELDS, 3, dropout, rngs=nnx.Rngs(0))
+    module = user_code.Tower(1, proof.NUM_FIELDS, 3, dropout, rngs=nnx.Rngs(0))
     nnx.update(
         module, nnx.merge_state(*map(nnx.State, (state.drs.params["dense"], state.drs.stats)))
     )
@@ -87,19 +88,19 @@ def test_the_hypergradient_through_an_nnx_module_is_exact():
 
 
 def test_losses_of_the_users_own_are_candidates_and_methods():
-    pool = candidates.parse_pool(("ce,tests.theirs:brier(weight=2)",))
-    assert list(pool) == ["ce", "tests.theirs:brier(weight=2)"]
+    pool = candidates.parse_pool(("ce,tests.support.user_code:brier(weight=2)",))
+    assert list(pool) == ["ce", "tests.support.user_code:brier(weight=2)"]
     z, y = jnp.asarray([[-1.0], [0.0], [2.0]]), jnp.asarray([0, 1, 1])
     want = 2 * (1 / (1 + np.exp([1.0, 0.0, -2.0])) - np.asarray(y)) ** 2
     assert np.allclose(list(pool.values())[1].loss(z, y), want, atol=1e-6)
-    _, alone = methods.resolve(config.Method(name="tests.theirs:brier"))
-    assert np.allclose(alone["tests.theirs:brier"].loss(z, y), want / 2, atol=1e-6)
+    _, alone = methods.resolve(config.Method(name="tests.support.user_code:brier"))
+    assert np.allclose(alone["tests.support.user_code:brier"].loss(z, y), want / 2, atol=1e-6)
 
 
 def test_a_loss_that_looks_at_its_batch_is_found_out_whoever_wrote_it():
-    for name in ("pairwise", "generative", "listwise", "tests.theirs:contrast"):
+    for name in ("pairwise", "generative", "listwise", "tests.support.user_code:contrast"):
         assert losses.ranks(candidates.parse(name), 1)
-    for name in ("ce", "hinge", "tests.theirs:brier"):
+    for name in ("ce", "hinge", "tests.support.user_code:brier"):
         assert not losses.ranks(candidates.parse(name), 1)
 
 

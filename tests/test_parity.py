@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from autoloss_jax.algorithm import autoloss
-from tests.golden import fuxictr, parity, reference
-from tests.golden.transplant import transplant
+from tests.golden import fuxictr, reference
+from tests.support import parity
+from tests.support.transplant import transplant
 
 SOURCES = ["golden", "live"]
 

@@ -18,7 +18,7 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import processes
 from autoloss_jax.training import loop
 from configs import quickstart
-from tests.conftest import unoptimised
+from tests.support.runs import unoptimised
 
 ROOT = Path(__file__).parent.parent
 SLURM = {"SLURM_STEP_NODELIST": "node[01-02]", "SLURM_NTASKS": "2"}

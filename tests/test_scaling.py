@@ -3,14 +3,11 @@
 """
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks.scaling import REPORTED, Plan, table
-
-ROOT = Path(__file__).parent.parent
+from tests.support.runs import ROOT, on_devices
 
 
 def test_a_step_for_64_devices_compiles_and_holds_its_share_of_the_table():
@@ -18,13 +15,8 @@ def test_a_step_for_64_devices_compiles_and_holds_its_share_of_the_table():
         "import json; from benchmarks.scaling import Plan, compiled; "
         "print(json.dumps(compiled(Plan(8, 8))))"
     )
-    env = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=64",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(ROOT),
-    }
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=on_devices(64)
     )
     found, plan = json.loads(done.stdout), Plan(8, 8)
     assert plan.state_bytes > 20e9

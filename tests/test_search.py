@@ -14,7 +14,7 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.search import bohb, trials, tune
 from autoloss_jax.search import train as searching
 from autoloss_jax.training import checkpoint, loop
-from tests.test_train import digest
+from tests.support.runs import digest
 
 
 def quiet(_):

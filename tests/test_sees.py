@@ -18,7 +18,7 @@ from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.search import train as searching
 from autoloss_jax.training import checkpoint, loop, prediction, session
-from tests.test_train import digest
+from tests.support.runs import digest
 
 ROWS = 2400
 

@@ -3,30 +3,26 @@ rows.
 """
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import sharding
-from tests import devices
-
-ROOT = Path(__file__).parent.parent
+from tests.support import devices
+from tests.support.runs import ROOT, on_devices
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """What eight simulated devices found out (tests/devices.py)."""
+    """What eight simulated devices found out (tests/support/devices.py)."""
     return found_by(str(tmp_path_factory.mktemp("devices")))
 
 
 def found_by(*arguments):
-    command = [sys.executable, "-m", "tests.devices", *arguments]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
+    command = [sys.executable, "-m", "tests.support.devices", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=on_devices(8))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -53,8 +49,8 @@ def test_any_grid_of_devices_trains_as_one(report, what, tolerance):
 
 
 def test_models_of_every_kind_train_on_several_devices_as_on_one():
-    """Convolutions, logarithms, products; `python -m tests.devices models` does it with all of
-    them, in minutes.
+    """Convolutions, logarithms, products; `python -m tests.support.devices models` does it with all
+    of them, in minutes (on eight devices, XLA_FLAGS=--xla_force_host_platform_device_count=8).
     """
     found = found_by("models", "xdeepfm", "afn", "dlrm")
     assert len(found) == 3

@@ -12,8 +12,8 @@ import pytest
 from autoloss_jax.algorithm import autoloss
 from autoloss_jax.config import settings
 from autoloss_jax.training import controller_checkpoints, gradient_agreement, loop, report
-from tests.test_autoloss import problem
-from tests.test_train import digest
+from tests.support.proof import problem
+from tests.support.runs import digest
 
 
 def test_it_is_the_cosine_between_the_gradients_of_the_outer_loss():

@@ -25,9 +25,8 @@ from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings import pooling
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import evaluation, gradient_agreement, loop, prediction, session, states
-from tests import test_autoloss as proof
-from tests.conftest import unoptimised
-from tests.test_train import digest, log
+from tests.support import proof
+from tests.support.runs import digest, log, unoptimised
 
 pytestmark = pytest.mark.usefixtures("compiled_fast")
 

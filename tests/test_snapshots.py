@@ -11,7 +11,7 @@ import pytest
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.training import checkpoint, controller_checkpoints, loop, report
-from tests.test_train import digest, log
+from tests.support.runs import digest, log
 
 
 def quiet(_):

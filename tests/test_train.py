@@ -2,7 +2,6 @@
 in one line.
 """
 
-import hashlib
 import json
 import math
 import multiprocessing
@@ -25,43 +24,9 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.training import checkpoint, loop, prediction, report
+from tests.support.runs import digest, log, on_devices, quiet
 
 ROOT = Path(__file__).parent.parent
-FOUR_DEVICES = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-
-
-def quiet(_):
-    pass
-
-
-def digest(workdir):
-    """SHA-256 of every array of the newest checkpoint and of the best one, and what the host
-    remembers beside them.
-    """
-    out = []
-    for folder in ("checkpoints", "best"):
-        step = checkpoint.newest(workdir / folder)
-        state = checkpoint.load(step).state
-        leaves = [
-            jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-            for x in jax.tree.leaves(state)
-        ]
-        progress = checkpoint.read_meta(step)["progress"]
-        times = ("train_seconds", "compile_seconds", "wall_seconds", "timed_steps")
-        known = json.dumps({k: v for k, v in progress.items() if k not in times}, sort_keys=True)
-        out.append(
-            hashlib.sha256(
-                b"".join(np.asarray(x).tobytes() for x in leaves) + known.encode()
-            ).hexdigest()
-        )
-    return out
-
-
-def log(workdir):
-    return [
-        {k: v for k, v in r.items() if k != "examples_per_second"}
-        for r in report.read_log(workdir / "metrics.jsonl")
-    ]
 
 
 def test_result_json_keeps_its_contract(finished):
@@ -184,7 +149,7 @@ def test_evaluation_in_a_new_process_gives_the_same_figures(finished):
     assert abs(figures["auc"] - result["test"]["auc"]) < 1e-9
     assert abs(figures["logloss"] - result["test"]["logloss"]) < 1e-9
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, check=True, env=os.environ | FOUR_DEVICES
+        command, capture_output=True, text=True, cwd=ROOT, check=True, env=on_devices(4)
     )
     assert abs(json.loads(done.stdout)["auc"] - result["test"]["auc"]) < 1e-6
     assert abs(json.loads(done.stdout)["logloss"] - result["test"]["logloss"]) < 1e-6
@@ -278,7 +243,7 @@ def started(cfg, workdir):
     is spared.
     """
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["autoloss_jax.training.loop", "tests.test_train"])
+    processes.set_forkserver_preload(["autoloss_jax.training.loop", "tests.support.runs"])
     process = processes.Process(
         target=loop.train, args=(cfg, workdir, quiet), kwargs={"shown": False}
     )
@@ -447,7 +412,7 @@ def test_four_devices_train_as_one(steady, config_file, tmp_path):
     """
     changes = {"train.epochs": 1, "model.dropout": 0.0}
     loop.train(settings.with_keys(steady, changes), tmp_path / "1", quiet)
-    env = os.environ | {"PYTHONPATH": str(ROOT)} | FOUR_DEVICES
+    env = on_devices(4)
     flags = (f"--config.{name}={value}" for name, value in (changes | {"mesh.model": 2}).items())
     command = train_command(config_file, tmp_path / "4", *flags)
     subprocess.run(command, env=env, check=True, capture_output=True)

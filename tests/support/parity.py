@@ -9,7 +9,7 @@ from autoloss_jax.algorithm import autoloss
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import states
 from tests.golden import fuxictr, reference
-from tests.golden.transplant import transplant
+from tests.support.transplant import transplant
 
 
 def ours(name, spec, data, embed_dim=4, batch_norm=True):

@@ -1,5 +1,5 @@
-"""python -m tests.devices FOLDER, or models [NAME ...]: trains on eight simulated devices in
-grids of many shapes, for tests/test_sharding.py.
+"""python -m tests.support.devices FOLDER, or models [NAME ...]: trains on eight simulated devices
+in grids of many shapes, for tests/test_sharding.py.
 
 Prints, as JSON, how far each grid's losses and rows are from one device's, and the largest
 collective of each program.
@@ -7,12 +7,8 @@ collective of each program.
 
 import functools
 import json
-import os
 import sys
 from pathlib import Path
-
-if __name__ == "__main__":
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
 import jax
 import numpy as np
