@@ -8,12 +8,9 @@ from typing import Any
 
 from absl import flags
 
-from autoloss_jax.algorithm import losses, methods
-from autoloss_jax.analysis import searched_loss, tabulation
-from autoloss_jax.cli import app
+from autoloss_jax.cli import app, command_line
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import atomic
-from autoloss_jax.training import checkpoint
 
 OUTPUT = flags.DEFINE_string(
     "output", "", "the folder to write searched_loss.json and searched_loss.py to"
@@ -24,6 +21,10 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
     """Write a run's loss to a folder and return its table; UserError unless the task is binary
     and the weights are learnt.
     """
+    from autoloss_jax.algorithm import losses, methods  # JAX, after the flags
+    from autoloss_jax.analysis import searched_loss, tabulation
+    from autoloss_jax.training import checkpoint
+
     step = checkpoint.newest(workdir / "best")
     loaded = checkpoint.load(step)
     if not methods.resolve(loaded.cfg.method)[0].has_controller:
@@ -92,9 +93,10 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Write the loss of the run in --workdir to --output."""
-    workdir = app.existing_folder()
+    workdir = command_line.existing_folder()
     if not OUTPUT.value:
         raise UserError("--output: name the folder to write to, as --output=searched")
+    app.start()
     record = export(workdir, Path(OUTPUT.value))
     points = sum(len(table["logits"]) for table in record["labels"].values())
     errors = ", ".join(f"{error:.1e} in {name}" for name, error in record["error"].items())
