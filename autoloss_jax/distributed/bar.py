@@ -2,9 +2,6 @@
 
 import sys
 
-import rich.console
-import rich.progress
-
 from autoloss_jax.distributed import processes
 
 
@@ -15,6 +12,9 @@ class Bar:
         self.shown = shown and processes.is_chief()
         self.live = self.shown and sys.stderr.isatty()
         self.title = title
+        import rich.console
+        import rich.progress
+
         self.bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),

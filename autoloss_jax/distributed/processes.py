@@ -8,6 +8,7 @@ JAX_PROCESS_ID. Without them a run is one process.
 
 import atexit
 import contextlib
+import dataclasses
 import itertools
 import os
 import subprocess
@@ -17,12 +18,10 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-import jax
-import numpy as np
-from jax._src import distributed
-from jax.experimental import multihost_utils
-
 from autoloss_jax.config.errors import UserError
+
+# JAX is imported by the functions of a run of several processes, not here: whoever only reads
+# flags asks `is_chief`, and must not wait a second for JAX to load.
 
 HEARTBEAT = 30  # seconds of silence after which a process counts as dead
 POLL = 1.0  # seconds between looks at whether another has failed
@@ -34,6 +33,17 @@ AGAIN = (
 GONE = "another process is gone, or cannot be reached"
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class _Joined:
+    """What `join` found: how many processes there are, and which one this is."""
+
+    count: int = 1
+    which: int = 0
+
+
+_joined = _Joined()
 _numbers = itertools.count()  # of meetings, in which all processes take part in one order
 
 
@@ -42,9 +52,14 @@ def join() -> None:
     given = told()
     if not given:
         return
+    import jax
+    from jax._src import distributed
+
     _filter_native(f"{given.get('process_id', os.environ.get('SLURM_PROCID'))}")
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
     jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT)
+    _joined.count = distributed.global_state.num_processes
+    _joined.which = distributed.global_state.process_id
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(over,), daemon=True)
     watch.start()
@@ -73,12 +88,12 @@ def told() -> dict[str, Any]:
 
 def count() -> int:
     """How many processes make this run."""
-    return distributed.global_state.num_processes
+    return _joined.count
 
 
 def is_chief() -> bool:
     """Whether this process speaks and writes for all: process 0."""
-    return distributed.global_state.process_id == 0
+    return _joined.which == 0
 
 
 def alone(what: str) -> None:
@@ -95,6 +110,8 @@ def _coordinator() -> Any:
     """The connection to process 0 by which the processes tell each other words, without their
     devices.
     """
+    from jax._src import distributed
+
     return distributed.global_state.client
 
 
@@ -129,7 +146,12 @@ def of_chief(decide: Callable[[], str]) -> str:
 
 def greatest(number: int) -> int:
     """The greatest of the processes' numbers."""
-    return int(multihost_utils.process_allgather(np.int32(number)).max()) if count() > 1 else number
+    if count() == 1:
+        return number
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
 def end(code: int, text: str = "") -> NoReturn:
@@ -140,13 +162,15 @@ def end(code: int, text: str = "") -> NoReturn:
         if text:
             print(f"error: {text}", file=sys.stderr)
         sys.exit(code)
+    import jax
+
     first = True
     try:
         _coordinator().key_value_set("failed", f"{code}")
     except jax.errors.JaxRuntimeError as error:
         first = "ALREADY_EXISTS" not in str(error)
     if first and text:
-        who = "" if is_chief() else f"process {distributed.global_state.process_id}: "
+        who = "" if is_chief() else f"process {_joined.which}: "
         # through the filter if the runtime may be saying the same just now
         stderr = sys.__stderr__ if GONE in text else sys.stderr
         print(f"error: {who}{text}", file=stderr, flush=True)
@@ -170,6 +194,8 @@ def lost(error: BaseException) -> str | None:
 
 def _watch(over: threading.Event) -> None:
     """End this process when another has told that it fails."""
+    import jax
+
     while not over.wait(POLL):
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is no such news
             _leave(int(_coordinator().key_value_try_get("failed")))

@@ -17,7 +17,7 @@ flipped_by.md), .csv, .png, report.html. `:quick` is a grid of minutes on made-u
 """
 
 from autoloss_jax.config import settings
-from autoloss_jax.studies.grid import QUICK, Study
+from autoloss_jax.studies.study import QUICK, Study
 
 SEARCHED = (
     "autoloss",

@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import rich.console
-import rich.progress
-
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.download import archive, remote
 from autoloss_jax.data.download.remote import Refused, Remote
@@ -249,6 +246,9 @@ def _bar(title: str, say: Say) -> Iterator[remote.Moved]:
     live = sys.stderr.isatty()
     if not live:
         say(f"fetching {title}")
+    import rich.console
+    import rich.progress
+
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
