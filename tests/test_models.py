@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, losses
+from autoloss_jax.algorithm import fused, losses
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import states
+from autoloss_jax.training.run import Run
 from tests.support import proof
 
 SPECS = [
@@ -100,9 +100,9 @@ def test_help_names_every_model():
 @pytest.mark.parametrize("spec", registry.MODELS)
 def test_first_order_columns_start_at_zero_and_embeddings_do_not(spec):
     cfg = config.Config(model=config.Model(name=spec, embed_dim=3, hidden=(8, 8)))
-    al = states.build(cfg, 2, Table((20, 10, 10, 10)), total_steps=1)
-    embedding, first_order = al.drs.columns(NUM_FIELDS)
-    table = states.initial(al, cfg).drs.params["rows"]
+    al = Run.of(cfg).build(2, Table((20, 10, 10, 10)), total_steps=1)
+    embedding, first_order = al.recommender.module.columns(NUM_FIELDS)
+    table = Run.of(cfg).initial_state(al).drs.params["rows"]
     assert table.shape == (50, embedding + first_order)
     assert jnp.all(table[:, embedding:] == 0)
     assert jnp.all(table[:, :embedding] != 0)
@@ -257,14 +257,14 @@ def test_every_model_learns_in_an_epoch_of_autoloss_on_real_rows(spec, frappe):
             ),
             {"optimizer.learning_rate": 0.02, "train.batch_size": 36, "method.hidden": (8,)},
         )
-        al = states.build(cfg, 2, Table(sizes), total_steps=15)
-        step = jax.jit(functools.partial(autoloss.train_step, al))
-        state = start = start or states.initial(al, cfg)
+        al = Run.of(cfg).build(2, Table(sizes), total_steps=15)
+        step = jax.jit(functools.partial(fused.train_step, al))
+        state = start = start or Run.of(cfg).initial_state(al)
 
         @jax.jit
         def ce(drs, al=al):
             return jnp.mean(
-                losses.ce(autoloss.forward(al, drs.params, drs.stats, train)[0], train["y"])
+                losses.ce(proof.forward(al, drs.params, drs.stats, train)[0], train["y"])
             )
 
         for i in range(15):

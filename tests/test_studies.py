@@ -171,7 +171,7 @@ def test_a_study_killed_between_and_within_trainings_ends_with_the_same_table(
     with pytest.raises(KeyboardInterrupt):
         grid.run(study, tmp_path / "killed", quiet)
     assert written(grid.run(study, tmp_path / "killed", quiet)) == written(whole)
-    monkeypatch.setattr(grid.train.loop, "open_session", None)  # nothing is trained again
+    monkeypatch.setattr(grid.train.loop.Trainer, "open", None)  # nothing is trained again
     assert written(grid.run(study, tmp_path / "killed", quiet)) == written(whole)
 
 

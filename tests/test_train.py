@@ -24,6 +24,8 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.training import checkpoint, loop, prediction, report
+from autoloss_jax.training.run import Run
+from autoloss_jax.training.splits import divide
 from tests.support.runs import digest, log, on_devices, quiet
 
 ROOT = Path(__file__).parent.parent
@@ -426,11 +428,10 @@ def test_four_devices_train_as_one(steady, config_file, tmp_path):
 def test_fold_in_val_trains_on_the_controllers_rows_only_without_a_search(small):
     data = pipeline.prepare(small().data, quiet)
     rows, val = len(data.split("train")["y"]), len(data.split("val")["y"])
-    from autoloss_jax.training import session
 
     for name, folded in {"ce": True, "al1": True, "autoloss": False}.items():
         cfg = small(method__name=name, data__fold_in_val=True)
-        splits = session.divide(cfg, data, methods.resolve(cfg.method)[0])
+        splits = divide(Run.of(cfg), data)
         assert sum(len(part["y"]) for part in splits.train) == rows + (val // 2 if folded else 0)
         assert len(splits.val["y"]) == val - val // 2
         assert bool(splits.controller) == (not folded)
