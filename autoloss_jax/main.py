@@ -8,6 +8,7 @@ from absl import flags
 
 from autoloss_jax import config
 from autoloss_jax.cli import app, command_line
+from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "tune", "evaluate", "predict"], "what to do")
@@ -24,28 +25,57 @@ CALIBRATED = flags.DEFINE_boolean(
 )
 
 
+SPLIT = flags.DEFINE_enum(
+    "split",
+    None,
+    ["train", "val", "test", "all"],
+    "evaluate: which rows (default: test of the training's own data, all of any other file)",
+)
+
+
 def main() -> None:
     """One mode of the program."""
-    if MODE.value in ("train", "tune"):
-        workdir, cfg = command_line.folder(), config.check(command_line.config(config.Config))
-        app.start(cfg.data)
-        from autoloss_jax.cli import modes  # JAX and what trains, once the flags are right
-
-        (modes.train if MODE.value == "train" else modes.tune)(cfg, workdir)
+    if MODE.value in ("evaluate", "predict"):
+        _use()
         return
+    workdir, cfg = command_line.folder(), config.check(command_line.config(Config))
+    app.start(cfg.data)
+    from autoloss_jax.cli import modes  # JAX and what trains, once the flags are right
+
+    (modes.train if MODE.value == "train" else modes.tune)(cfg, workdir)
+
+
+def _use() -> None:
+    """Evaluate a finished run, or predict with it."""
     workdir, overrides = command_line.existing_folder(), command_line.overrides()
+    cfg = command_line.config(Config) if command_line.config_file() else None
     if CALIBRATED.value and CHECKPOINT.value:
         raise UserError(
             "--calibrated: what is known belongs to the best checkpoint; leave --checkpoint out"
         )
-    if MODE.value == "predict" and not OUTPUT.value:
-        raise UserError("--output: name the Parquet file to write, as --output=scores.parquet")
+    if MODE.value == "predict":
+        if not OUTPUT.value:
+            raise UserError("--output: name the Parquet file to write, as --output=scores.parquet")
+        if not overrides.get("data.path"):
+            raise UserError("--config.data.path: name the file of rows to score")
+        if SPLIT.value:
+            raise UserError(
+                f"--split={SPLIT.value}: predict scores all rows of --config.data.path; leave "
+                "--split out, or evaluate"
+            )
     app.start()
     from autoloss_jax.cli import modes
 
-    checkpoint = Path(CHECKPOINT.value) if CHECKPOINT.value else None
-    mode = modes.evaluate if MODE.value == "evaluate" else modes.predict
-    mode(workdir, checkpoint, overrides, OUTPUT.value, CALIBRATED.value)
+    asked = modes.Asked(
+        workdir=workdir,
+        checkpoint=Path(CHECKPOINT.value) if CHECKPOINT.value else None,
+        cfg=cfg,
+        overrides=overrides,
+        output=OUTPUT.value,
+        calibrated=CALIBRATED.value,
+        split=SPLIT.value or "",
+    )
+    (modes.evaluate if MODE.value == "evaluate" else modes.predict)(asked)
 
 
 if __name__ == "__main__":

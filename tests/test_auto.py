@@ -59,7 +59,7 @@ def test_the_best_on_validation_is_shipped_as_it_is(chosen):
     trained_on = {name: r["num_examples"]["train"] for name, r in results.items()}
     assert trained_on.pop("autoloss") < trained_on["retrain"] and len(set(trained_on.values())) == 1
     loaded = prediction.load(workdir, None, {})
-    assert prediction.evaluate_run(loaded, workdir, False, quiet)["auc"] == pytest.approx(
+    assert prediction.evaluate_run(loaded, workdir, "", quiet)["auc"] == pytest.approx(
         result["test"]["auc"], abs=1e-9
     )
 

@@ -33,7 +33,7 @@ def test_a_deepfm_of_the_users_own_trains_to_the_bits_of_ours(small, finished, t
     own = prediction.load(tmp_path, None, {})
     same = jax.tree.map(np.array_equal, own.state.drs, prediction.load(ours, None, {}).state.drs)
     assert all(jax.tree.leaves(same))
-    figures = prediction.evaluate_run(own, tmp_path, False, lambda _: None)
+    figures = prediction.evaluate_run(own, tmp_path, "", lambda _: None)
     assert figures["auc"] == result["test"]["auc"]
 
 

@@ -104,11 +104,11 @@ def test_batches_from_the_host_show_it_the_same(searched, tmp_path):
 
 def test_a_checkpoint_evaluates_and_predicts_as_it_was_trained(searched, tmp_path):
     cfg, workdir, result = searched
-    again = prediction.evaluate_run(prediction.load(workdir, None, {}), workdir, False, quiet)
+    again = prediction.evaluate_run(prediction.load(workdir, None, {}), workdir, "", quiet)
     assert again["auc"] == pytest.approx(result["test"]["auc"], abs=1e-9)
     path = f"{cfg.data.path}/test.csv"
     other = prediction.load(workdir, None, {"data.path": path})
-    assert prediction.evaluate_run(other, workdir, True, quiet)["auc"] == pytest.approx(
+    assert prediction.evaluate_run(other, workdir, "", quiet)["auc"] == pytest.approx(
         again["auc"], abs=1e-9
     )
     pl.read_csv(path).drop("label").write_csv(tmp_path / "new.csv")

@@ -282,8 +282,8 @@ def test_figures_are_found_again_and_a_file_without_labels_gets_the_scores_of_th
 ):
     (path, content), (cfg, workdir, result) = folder, trained
     loaded = prediction.load(workdir, None, {})
-    for other, keys in ((False, {}), (True, {"data.path": str(path / "test.csv")})):
-        again = prediction.evaluate_run(prediction.load(workdir, None, keys), workdir, other, quiet)
+    for keys in ({}, {"data.path": str(path / "test.csv")}):
+        again = prediction.evaluate_run(prediction.load(workdir, None, keys), workdir, "", quiet)
         assert {name: again[name] for name in ("auc", "logloss")} == {
             name: result["test"][name] for name in ("auc", "logloss")
         }

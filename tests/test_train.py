@@ -170,7 +170,7 @@ def test_prediction_scores_unlabelled_rows_in_the_files_order(finished, tmp_path
     scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy().astype(np.float64)
     labels = np.array([int(line[0]) for line in lines])
     figures = prediction.evaluate_run(
-        prediction.load(workdir, None, {"data.path": str(labelled)}), workdir, True, quiet
+        prediction.load(workdir, None, {"data.path": str(labelled)}), workdir, "", quiet
     )
     assert figures["num_examples"] == 700
     assert (
@@ -185,7 +185,7 @@ def test_calibrated_figures_are_those_of_the_result_and_scores_agree(finished, t
     cfg, workdir, result = finished
     calibration = prediction.calibration(workdir)
     figures = prediction.evaluate_run(
-        prediction.load(workdir, None, {}), workdir, False, quiet, calibration
+        prediction.load(workdir, None, {}), workdir, "", quiet, calibration
     )
     assert figures["logloss"] == pytest.approx(result["test"]["logloss_calibrated"], rel=1e-6)
     assert figures["auc"] == pytest.approx(result["test"]["auc"], abs=1e-9)
@@ -346,7 +346,7 @@ def test_any_checkpoint_can_be_evaluated_by_its_path(finished):
     assert int(last.state.step) == result["steps"]
     best = prediction.load(workdir, workdir / "best" / str(result["best_step"]), {})
     assert int(best.state.step) == result["best_step"]
-    assert prediction.evaluate_run(best, workdir, False, quiet)["auc"] == pytest.approx(
+    assert prediction.evaluate_run(best, workdir, "", quiet)["auc"] == pytest.approx(
         result["test"]["auc"], abs=1e-9
     )
     with pytest.raises(UserError, match="no checkpoint here"):

@@ -4,6 +4,7 @@ predict.
 This module imports JAX and all that trains; `main` imports it after it has checked the flags.
 """
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -13,12 +14,13 @@ import rich.console
 
 from autoloss_jax.cli.app import say
 from autoloss_jax.config import Config, settings
-from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import synthetic
 from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.search import train as methods
 from autoloss_jax.search import tune as tuning
 from autoloss_jax.training import prediction, report
+from autoloss_jax.training.metrics import Calibration
+from autoloss_jax.training.scored_rows import Restored
 
 
 def train(cfg: Config, workdir: Path) -> None:
@@ -54,37 +56,47 @@ def _with_data(cfg: Config, workdir: Path) -> Config:
     return processes.chief_first(lambda: synthetic.generated(cfg, workdir, say))
 
 
-def evaluate(
-    workdir: Path, checkpoint: Path | None, overrides: dict[str, Any], output: str, calibrated: bool
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a command line asks of a finished run."""
+
+    workdir: Path
+    checkpoint: Path | None  # other than the workdir's best
+    cfg: Config | None  # of the file that it names, if it does
+    overrides: dict[str, Any]  # config keys
+    output: str
+    calibrated: bool
+    split: str = ""
+
+
+def evaluate(asked: Asked) -> None:
     """Print the figures of a checkpoint as JSON."""
-    loaded, calibration = _loaded(workdir, checkpoint, overrides, calibrated)
-    other_file = "data.path" in overrides
-    figures = prediction.evaluate_run(loaded, workdir, other_file, lambda _: None, calibration)
+    loaded, calibration = _loaded(asked)
+    figures = prediction.evaluate_run(loaded, asked.workdir, asked.split, say, calibration)
     figures = atomic.finite(figures)
-    if output:
-        atomic.write_json(Path(output), figures)
+    if asked.output:
+        atomic.write_json(Path(asked.output), figures)
     if processes.is_chief():
         print(json.dumps(figures, allow_nan=False))
 
 
-def predict(
-    workdir: Path, checkpoint: Path | None, overrides: dict[str, Any], output: str, calibrated: bool
-) -> None:
-    """Score the rows of a file."""
+def predict(asked: Asked) -> None:
+    """Score the rows of files."""
     processes.alone("--mode=predict")
-    if not output:
-        raise UserError("--output: name the Parquet file to write, as --output=scores.parquet")
-    if "data.path" not in overrides:
-        raise UserError("--config.data.path: name the file of rows to score")
-    loaded, calibration = _loaded(workdir, checkpoint, overrides, calibrated)
-    rows = prediction.predict(loaded, workdir, Path(output), calibration)
-    say(f"{rows:,} rows scored: {output}")
+    loaded, calibration = _loaded(asked)
+    rows = prediction.predict(loaded, asked.workdir, Path(asked.output), calibration, say)
+    say(f"{rows:,} rows scored: {asked.output}")
 
 
-def _loaded(
-    workdir: Path, checkpoint: Path | None, overrides: dict[str, Any], calibrated: bool
-) -> tuple[prediction.Loaded, prediction.Calibration]:
+def _loaded(asked: Asked) -> tuple[Restored, Calibration]:
     """The checkpoint that is asked for, and what corrects its probabilities."""
-    calibration = prediction.calibration(workdir) if calibrated else prediction.AS_IT_IS
-    return prediction.load(workdir, checkpoint, overrides), calibration
+    calibration = prediction.AS_IT_IS
+    if asked.calibrated:
+        calibration = prediction.calibration(asked.workdir)
+    loaded = prediction.load(asked.workdir, asked.checkpoint, asked.overrides)
+    if asked.cfg and (others := prediction.differing(loaded, asked.cfg)):
+        say(
+            f"--config: {asked.workdir} was trained with other values of {', '.join(others)}; "
+            "its own are used"
+        )
+    return loaded, calibration

@@ -14,7 +14,7 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.config.settings import key
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Data:
     """Where the examples come from and how raw values become ids."""
 
@@ -143,7 +143,7 @@ class Data:
     flipped_by: str = key("", "studies: the same for what is flipped")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Model:
     """The recommender (DRS)."""
 
@@ -167,7 +167,7 @@ class Model:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Method:
     """How the training loss is chosen: a row of `methods.METHODS`, or the name of one loss."""
 
@@ -258,7 +258,7 @@ class Method:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Temperature:
     """tau = max(floor, 1 - (1 - floor) t / horizon); 0.01 and 19,800 are the paper's max(.01, 1
     - 5e-5 t).
@@ -270,7 +270,7 @@ class Temperature:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Optimizer:
     """Adam for both networks; L2 on the embeddings; the learning rate falls when validation
     stalls.
@@ -300,7 +300,7 @@ class Optimizer:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Train:
     """How long, in what steps, and what is written down."""
 
@@ -321,7 +321,7 @@ class Train:
     eval_batch_size: int = key(8192, "examples a forward pass in evaluation and prediction", low=1)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Search:
     """A search over whole trainings: --mode=tune, and the methods bohb and auto."""
 
@@ -339,7 +339,7 @@ class Search:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Mesh:
     """How devices divide the work; changes no result beyond the order of sums."""
 
@@ -347,7 +347,7 @@ class Mesh:
     model: int = key(1, "parts of the embedding table and of its optimiser's state", low=1)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Run:
     """What surrounds a training."""
 
@@ -365,7 +365,7 @@ class Run:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Config:
     """One run, resolved."""
 

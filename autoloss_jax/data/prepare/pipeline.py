@@ -213,6 +213,11 @@ def _encode(
     (job.store / store.SUMS).write_text(json.dumps(dict(sorted(sums.items())), indent=2) + "\n")
 
 
+def fingerprint(data: config.Data) -> str:
+    """Of what `data.path` holds and of how it is prepared: two datasets with one are the same."""
+    return _fingerprint(data, find_splits(data))
+
+
 def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
     """Of the content of the files and of every setting that the store depends on."""
     contents = {split: [store.sum_of(path) for path in paths] for split, paths in files.items()}
