@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
+from tests.support import compiling
+
 # A GPU's own choice is TF32, of ten bits, and sums in any order: other implementations are
-# compared in float32, and bits with bits. What XLA_FLAGS holds already stays: it may be another
-# machine's instructions.
+# compared in float32, and bits with bits.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-os.environ["XLA_FLAGS"] = " ".join(
-    dict.fromkeys(["--xla_gpu_deterministic_ops=true", *os.environ.get("XLA_FLAGS", "").split()])
-)
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ["XLA_FLAGS"] = compiling.flags()
 
 import jax
 import pytest
@@ -18,7 +18,6 @@ from autoloss_jax import config
 from autoloss_jax.config import settings
 from autoloss_jax.data import synthetic
 from autoloss_jax.training import loop
-from tests.support.runs import unoptimised
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,13 +33,6 @@ def compiled_once(tmp_path_factory):
     }.items():
         os.environ[name.upper()] = str(value)  # of the programs that tests start
         jax.config.update(name, value)
-
-
-@pytest.fixture
-def compiled_fast():
-    """`unoptimised` for a whole test."""
-    with unoptimised():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -30,9 +30,6 @@ from tests.support.proof import (
 CASES = [(model, num_classes) for model in ("deepfm", "ipnn") for num_classes in (2, 5)]
 
 
-pytestmark = pytest.mark.usefixtures("compiled_fast")
-
-
 @pytest.fixture
 def float64():
     with jax.enable_x64(True):

@@ -8,7 +8,6 @@ import runpy
 import pytest
 
 
-@pytest.mark.usefixtures("compiled_fast")
 @pytest.mark.parametrize(
     ("name", "figure", "least", "most"),
     [

@@ -67,7 +67,6 @@ class Plain:
         return gradient, opt_state
 
 
-@pytest.mark.usefixtures("compiled_fast")
 @pytest.mark.parametrize("num_classes", [2, 5])
 def test_both_gradients_of_a_step_match_central_differences_of_the_definition(num_classes):
     with jax.enable_x64(True):

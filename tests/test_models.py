@@ -46,9 +46,6 @@ SPECS = [
 NUM_FIELDS = 4
 
 
-pytestmark = pytest.mark.usefixtures("compiled_fast")
-
-
 def build(spec, num_outputs, num_fields=NUM_FIELDS, **model):
     """A small module and its variables; the rows it takes, all columns of them random."""
     cfg = config.Model(name=spec, **{"embed_dim": 3, "hidden": (8, 8)} | model)

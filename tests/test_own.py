@@ -46,7 +46,6 @@ def by_hand(state, dropout=0.0):
     return module
 
 
-@pytest.mark.usefixtures("compiled_fast")
 @pytest.mark.parametrize("name", TOWERS)
 def test_an_nnx_modules_logits_and_statistics_are_its_own(name):
     al, state, batch, _ = proof.problem(name, dropout=0.0)
@@ -71,7 +70,6 @@ def test_an_nnx_modules_logits_and_statistics_are_its_own(name):
     assert np.allclose(after.drs.stats["norm"]["mean"], stats["norm"]["mean"], atol=1e-6)
 
 
-@pytest.mark.usefixtures("compiled_fast")
 def test_the_hypergradient_through_an_nnx_module_is_exact():
     with jax.enable_x64(True):
         al, state, train_batch, val_batch = proof.problem(

@@ -18,7 +18,6 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import processes
 from autoloss_jax.training import loop
 from configs import quickstart
-from tests.support.runs import unoptimised
 
 ROOT = Path(__file__).parent.parent
 SLURM = {"SLURM_STEP_NODELIST": "node[01-02]", "SLURM_NTASKS": "2"}
@@ -72,7 +71,6 @@ class Run:
             address = f"127.0.0.1:{free.getsockname()[1]}"
         common = {
             "JAX_PLATFORMS": "cpu",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             "PYTHONPATH": str(ROOT),
         }
         common |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
@@ -181,8 +179,7 @@ def test_a_run_that_changes_its_number_of_processes_is_the_run_of_one(keys, flag
     assert max(losses(tmp_path / "run")) > saved
 
     cfg = settings.with_keys(quickstart.get_config(), keys)
-    with unoptimised():
-        result, whole = (loop.train(cfg, tmp_path / name, shown=False) for name in ("run", "whole"))
+    result, whole = (loop.train(cfg, tmp_path / name, shown=False) for name in ("run", "whole"))
     mixed, alone = losses(tmp_path / "run"), losses(tmp_path / "whole")
     assert list(mixed) == list(alone)
     np.testing.assert_allclose(list(mixed.values()), list(alone.values()), rtol=1e-5)

@@ -35,7 +35,6 @@ def problem(embedding):
     return cfg, al, device.Resident(mesh, order, dict.fromkeys(order, device.put(mesh, (split,))))
 
 
-@pytest.mark.usefixtures("compiled_fast")
 def test_a_controller_that_has_searched_its_steps_stands_still_and_the_recommender_learns_on():
     cfg, al, feed = problem("sparse_adam")
     program = scan.train_block(al, feed, EVERY)
@@ -52,7 +51,6 @@ def test_a_controller_that_has_searched_its_steps_stands_still_and_the_recommend
         assert jax.tree.all(jax.tree.map(np.array_equal, ended.drs, alone.drs))
 
 
-@pytest.mark.usefixtures("compiled_fast")
 @pytest.mark.parametrize("embedding", ["adam", "sparse_adam"])
 def test_members_of_one_program_train_as_if_alone(embedding):
     with jax.enable_x64(True):  # where a difference would not drown in rounding

@@ -27,9 +27,7 @@ from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import evaluation, gradient_agreement, loop, prediction
 from autoloss_jax.training.run import Run
 from tests.support import proof
-from tests.support.runs import digest, log, unoptimised
-
-pytestmark = pytest.mark.usefixtures("compiled_fast")
+from tests.support.runs import digest, log
 
 FILES = {"train": ("train", 400), "val": ("valid", 120), "test": ("test", 100)}
 BAG_SIZE = 3
@@ -112,8 +110,7 @@ def trained(folder, tmp_path_factory):
     """(Config, workdir, result) of a run from the device's memory."""
     workdir = tmp_path_factory.mktemp("trained")
     cfg = run_config(folder[0], workdir / "cache", data__residence="device")
-    with unoptimised():
-        return cfg, workdir / "run", loop.train(cfg, workdir / "run", quiet)
+    return cfg, workdir / "run", loop.train(cfg, workdir / "run", quiet)
 
 
 def scaled(numbers, of_train, scale):

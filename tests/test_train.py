@@ -26,7 +26,7 @@ from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.training import checkpoint, loop, prediction, report
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
-from tests.support.runs import digest, log, on_devices, quiet
+from tests.support.runs import digest, log, on_devices, optimised, quiet
 
 ROOT = Path(__file__).parent.parent
 
@@ -117,7 +117,8 @@ def undivided(request, small, tmp_path_factory):
         "method__epochs": 1,
     }
     workdir = tmp_path_factory.mktemp("undivided")
-    loop.train(small(**keys), workdir, quiet)
+    with optimised():
+        loop.train(small(**keys), workdir, quiet)
     return keys, workdir
 
 
@@ -131,7 +132,8 @@ def test_blocks_and_residence_change_no_bit(small, tmp_path, undivided, changes)
     nor matters.
     """
     keys, workdir = undivided
-    loop.train(small(**keys, **changes), tmp_path, quiet)
+    with optimised():
+        loop.train(small(**keys, **changes), tmp_path, quiet)
     assert digest(tmp_path) == digest(workdir)
     assert log(tmp_path) == log(workdir)
 

@@ -140,12 +140,10 @@ def _same_bits(a, b):
 
 def of_models(names):
     """What `gaps` finds of each."""
-    jax.config.update("jax_disable_most_optimizations", True)
     print(json.dumps({name: gaps([(4, 2)], model__name=name, steps=5) for name in names}))
 
 
 def main(folder):
-    jax.config.update("jax_disable_most_optimizations", True)  # they run once, on little
     report = {
         "float32": gaps(GRIDS),
         "ranking": gaps(
