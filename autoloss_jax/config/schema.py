@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoloss_jax.config import settings
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, nearest
 from autoloss_jax.config.settings import key
 
 
@@ -367,7 +367,13 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One run, resolved."""
+    """All that describes a run. Frozen: `replace` gives a copy with other values.
+
+    Example:
+        >>> from autoloss_jax import Config
+        >>> Config().replace({"model.name": "ipnn", "train.epochs": 3}).model.name
+        'ipnn'
+    """
 
     data: Data = dataclasses.field(default_factory=Data)
     model: Model = dataclasses.field(default_factory=Model)
@@ -378,6 +384,14 @@ class Config:
     search: Search = dataclasses.field(default_factory=Search)
     mesh: Mesh = dataclasses.field(default_factory=Mesh)
     run: Run = dataclasses.field(default_factory=Run)
+
+    def replace(self, values: Mapping[str, Any]) -> "Config":
+        """A copy with values at dotted keys; UserError for a key that is not there."""
+        known = [name for name, *_ in settings.keys(self)]
+        for name in values:
+            if name not in known:
+                raise UserError(f"{name}: no such config key{nearest(name, known)}")
+        return settings.with_keys(self, values)
 
 
 def check(config: Config) -> Config:
