@@ -69,8 +69,8 @@ def tabulate(at: Exact, breaks: Sequence[float]) -> tuple[Table, dict[str, float
     tolerance = BOUND / 2
     while True:
         ends = [-REACH, *breaks, REACH]
-        pieces = [_piece(at, low, high, tolerance) for low, high in itertools.pairwise(ends)]
-        table = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+        parts = [_interval(at, low, high, tolerance) for low, high in itertools.pairwise(ends)]
+        table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         errors = measure(at, table)
         if max(errors.values()) < BOUND:
             return table, errors
@@ -95,7 +95,7 @@ def _errors(at: Exact, table: Table, z: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _piece(at: Exact, low: float, high: float, tolerance: float) -> Table:
+def _interval(at: Exact, low: float, high: float, tolerance: float) -> Table:
     """Points from one break to the next; an interval is halved until the error at three places
     in it is small.
     """
