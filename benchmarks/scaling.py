@@ -112,9 +112,8 @@ def table(plans: list[Plan]) -> str:
     """Markdown, a row a plan."""
     lines = [
         "| GPUs, data x model | batch | table and moments a GPU, GB | sent a step and GPU, MB: "
-        "rows, gradient | "
-        "ms a step: rows, gradient, memory, products | examples/s, millions | 4.4 billion rows, "
-        "minutes |",
+        "rows, gradient | ms a step: rows, gradient, memory, products | examples/s, millions | "
+        "4.4 billion rows, minutes |",
         "|---|---|---|---|---|---|---|",
     ]
     for p in plans:
@@ -180,9 +179,8 @@ def main() -> None:
     """Both tables."""
     print(table(REPORTED))
     print(
-        "\n| 64 devices, 8 x 8 | arguments, GB | of these the table by arithmetic | scratch, "
-        "GB | "
-        "largest exchange, MB |"
+        "\n| 64 devices, 8 x 8 | arguments, GB | of these the table by arithmetic | scratch, GB "
+        "| largest exchange, MB |"
     )
     print("|---|---|---|---|---|")
     plan = Plan(8, 8)

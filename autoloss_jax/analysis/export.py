@@ -25,15 +25,13 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
     if loaded.schema.num_classes != 2:
         raise UserError(
             f"{workdir}: {loaded.schema.num_classes} classes: the weights of a table are a "
-            "function of one probability; "
-            "export the loss of a binary run"
+            "function of one probability; export the loss of a binary run"
         )
     if loaded.al.controller.context:
         raise UserError(
-            f"{workdir}: its controller sees {', '.join(loaded.cfg.method.sees)} too, so that "
-            "the "
-            "searched loss is no function of "
-            "(y, y_hat) alone; export that of a run without --config.method.sees"
+            f"{workdir}: its controller sees {', '.join(loaded.cfg.method.sees)} too, so that the "
+            "searched loss is no function of (y, y_hat) alone; export that of a run without "
+            "--config.method.sees"
         )
     if loaded.al.recommender.l2:
         raise UserError(
@@ -45,8 +43,7 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
         if losses.ranks(loss, num_outputs=1):
             raise UserError(
                 f"{workdir}: {name} looks at a whole batch, so that the searched loss is no "
-                "function of one prediction; export "
-                "the loss of a pool without it"
+                "function of one prediction; export the loss of a pool without it"
             )
     controller, labels, errors = loaded.state.controller, {}, {}
     for label in (0, 1):
@@ -62,8 +59,7 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
         "gradient": "g(y, z) = sum_i alpha_i dl_i/dz, alpha held fixed: not dv/dz",
         "bound": tabulation.BOUND,
         "error": {name: max(e[name] for e in errors.values()) for name in ("value", "gradient")},
-        "error_is": "relative to max(1, |.|), on random logits within "
-        f"{2 * tabulation.REACH:g}, "
+        "error_is": f"relative to max(1, |.|), on random logits within {2 * tabulation.REACH:g}, "
         "in float64",
         "pool": loaded.pool,
         "source": {

@@ -37,8 +37,7 @@ def load(where: str, reference: str) -> Any:
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             raise UserError(
                 f"{where}: no module {error.name!r} in the current folder ({here}) or on "
-                "PYTHONPATH; go to the folder that "
-                "holds it, or set PYTHONPATH"
+                "PYTHONPATH; go to the folder that holds it, or set PYTHONPATH"
             ) from None
         raise UserError(f"{where}: importing {module} failed: {_told(error)}") from error
     if name not in found:

@@ -27,8 +27,7 @@ class Data:
     path: str = key(
         "",
         "a file or a glob (split at random), or a folder with train.*, valid.* and test.*, or "
-        "several of each, as train-0.csv (given "
-        "splits); gzip and zstd are read too",
+        "several of each, as train-0.csv (given splits); gzip and zstd are read too",
     )
     generate: int = key(
         0, "rows of a made-up Criteo-format file to write to `path` first (the quickstart)", low=0
@@ -51,8 +50,8 @@ class Data:
     time: str = key(
         "",
         "`path` is one file: the column whose numbers say when; train is then the oldest rows, "
-        "test the newest, and rows "
-        "without a time (blank, negative) are left out. Empty: a random split",
+        "test the newest, and rows without a time (blank, negative) are left out. Empty: a "
+        "random split",
     )
     on_bad_row: str = key(
         "error",
@@ -66,8 +65,7 @@ class Data:
     values: tuple[str, ...] = key(
         (),
         "tabular: the numeric columns fed as values: a number, standardised on train, times a "
-        "learned vector; a blank is a "
-        "vector of its own",
+        "learned vector; a blank is a vector of its own",
     )
     scale: str = key(
         "standard",
@@ -95,8 +93,7 @@ class Data:
     engine: str = key(
         "local",
         "where data are prepared: in threads of this process, or by Apache Spark, whose "
-        "executors "
-        "see the same folders; the result is the same",
+        "executors see the same folders; the result is the same",
         choices=("local", "spark"),
     )
     memory_limit: float = key(
@@ -106,8 +103,7 @@ class Data:
     residence: str = key(
         "auto",
         "splits lie in the device's memory, or batches come from the host; auto: on the device "
-        "if "
-        "they fit. The batches are the same",
+        "if they fit. The batches are the same",
         choices=("auto", "device", "host"),
     )
     controller_share: float = key(
@@ -119,9 +115,8 @@ class Data:
     fold: tuple[int, ...] = key(
         (),
         "(k, K): for methods that search, the k-th of K random parts of the rows that would "
-        "teach "
-        "the recommender, from 0, teaches "
-        "the controller instead of a share of val; empty: the controller's share of val does",
+        "teach the recommender, from 0, teaches the controller instead of a share of val; empty: "
+        "the controller's share of val does",
     )
     fold_in_val: bool = key(
         False,
@@ -134,8 +129,7 @@ class Data:
     missing_by: str = key(
         "",
         "studies: a field by whose values the share that is lost differs: evenly spaced from 0 "
-        "to "
-        "twice `missing`, in a random order",
+        "to twice `missing`, in a random order",
     )
     flipped: float = key(
         0.0, "studies: share of train's labels that read another", low=0.0, high=1.0
@@ -150,10 +144,9 @@ class Model:
     name: str = key(
         "deepfm",
         "lr, fm, ffm, hofm, fnn, wide_deep, ipnn, opnn, dcn, nfm, ncf, fnfm, deepfm, xdeepfm, "
-        "afm, autoint, "
-        "afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with options, as "
-        "autoint(heads=4,layers=2); or "
-        "package.module:ClassName, a Flax module of your own",
+        "afm, autoint, afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with "
+        "options, as autoint(heads=4,layers=2); or package.module:ClassName, a Flax module of "
+        "your own",
     )
     embed_dim: int = key(16, "D, the width of an embedding", low=1)
     embed_init_std: float = key(0.01, "standard deviation of the embeddings' start", low=0.0)
@@ -174,15 +167,13 @@ class Method:
     name: str = key(
         "autoloss",
         "autoloss, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one loss, as "
-        "ce or focal(gamma=1.0); "
-        "auto: the best on validation of ce, al1, retrain, its search and bohb",
+        "ce or focal(gamma=1.0); auto: the best on validation of ce, al1, retrain, its search "
+        "and bohb",
     )
     pool: tuple[str, ...] = key(
         ("focal", "kl", "hinge", "ce"),
         "the candidate losses; ce(l2=0.05) brings L2 on its batch's rows; "
-        "package.module:function "
-        "is one of your own, (logits "
-        "[B, C], labels) to [B]",
+        "package.module:function is one of your own, (logits [B, C], labels) to [B]",
     )
     start: float = key(
         0.0,
@@ -224,28 +215,23 @@ class Method:
     static: tuple[float, ...] = key(
         (),
         "static: the weights of the pool; bohb, melu: those found, searched first where there "
-        "are "
-        "none",
+        "are none",
     )
     transfer_from: str = key(
         "",
         "transfer, retrain: the workdir of the run whose controller is restored; retrain "
-        "searches "
-        "it first if there is none",
+        "searches it first if there is none",
     )
     sees: tuple[str, ...] = key(
         (),
         "fields of the data that the controller sees beside (y, y_hat), one value each; the "
-        "searched loss is then bound to data that have "
-        "them",
+        "searched loss is then bound to data that have them",
     )
     folds: int = key(
         1,
-        "retrain: K > 1 are K searches, each with another of K parts of the rows that will "
-        "teach "
-        "the recommender as data.fold, and "
-        "alpha is the mean of what their controllers say; transfer: as many as the searches in "
-        "its source",
+        "retrain: K > 1 are K searches, each with another of K parts of the rows that will teach "
+        "the recommender as data.fold, and alpha is the mean of what their controllers say; "
+        "transfer: as many as the searches in its source",
         low=1,
     )
     policy: str = key(
@@ -327,10 +313,8 @@ class Search:
 
     trials: int = key(
         20,
-        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 "
-        "for "
-        "ce, 2 with al1, 4 with retrain, "
-        "7 with bohb, whose search gets the rest",
+        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 for "
+        "ce, 2 with al1, 4 with retrain, 7 with bohb, whose search gets the rest",
         low=1,
     )
     over: tuple[str, ...] = key(
@@ -402,8 +386,7 @@ def check(config: Config) -> Config:
     split = config.data.split
     if len(split) != 3 or min(split) <= 0 or not math.isclose(sum(split), 1.0, abs_tol=1e-6):
         raise UserError(
-            f"--config.data.split={split!r}: wants three positive shares (train, val, test) "
-            "that "
+            f"--config.data.split={split!r}: wants three positive shares (train, val, test) that "
             "sum to 1"
         )
     data = config.data
@@ -414,8 +397,7 @@ def check(config: Config) -> Config:
     if data.format != "tabular" and (data.values or data.bags):
         name = "values" if data.values else "bags"
         raise UserError(
-            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, "
-            "not "
+            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, not "
             f"{data.format}"
         )
     if not data.bag_separator:

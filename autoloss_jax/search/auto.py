@@ -171,11 +171,9 @@ def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> 
             cfg, results[first]["val"]
         )
         lines.append(
-            f"It is better than cross-entropy by {gain:.5f}. The best of several looks better "
-            "on "
-            "the rows that chose it than "
-            "elsewhere: train it and `ce` with other seeds (`--config.run.seed`) before relying "
-            "on it."
+            f"It is better than cross-entropy by {gain:.5f}. The best of several looks better on "
+            "the rows that chose it than elsewhere: train it and `ce` with other seeds "
+            "(`--config.run.seed`) before relying on it."
         )
     if chosen not in trained and cfg.data.fold_in_val:
         lines.append(

@@ -153,8 +153,7 @@ def _source(study: Study, cell: Cell, method: str) -> Cell:
     if not dataset:
         raise UserError(
             f"--config.searched_on={study.searched_on!r}: {cell.method} takes the controller of "
-            f"{method} from a dataset "
-            "and a model; name them, as 'frappe:paper deepfm'"
+            f"{method} from a dataset and a model; name them, as 'frappe:paper deepfm'"
         )
     return Cell(dataset, model, method, cell.seed)
 

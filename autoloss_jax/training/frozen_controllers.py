@@ -80,11 +80,9 @@ def _history(trainer: Trainer, state: TrainState, source: Path) -> list[Snapshot
     ]
     if not left or not (source / "result.json").exists():
         raise UserError(
-            f"--config.method.transfer_from={source}: replay wants a finished run with "
-            "snapshots "
-            f"in {source / 'controllers'}; "
-            "train it (to its end, or again in a new workdir), or set "
-            "--config.method.policy=mean"
+            f"--config.method.transfer_from={source}: replay wants a finished run with snapshots "
+            f"in {source / 'controllers'}; train it (to its end, or again in a new workdir), or "
+            "set --config.method.policy=mean"
         )
     loaded = checkpoint.read_meta(checkpoint.newest(source / "best"))
     theirs, classes = config.from_dict(loaded["config"]), loaded["schema"]["num_classes"]
@@ -129,7 +127,6 @@ def _refuse_misfit(
     if fitting != checkpoint.signature(state.controller.params) or pool != tuple(trainer.run.pool):
         raise UserError(
             f"--config.method.transfer_from={source}: its controller ({pool}, "
-            f"{theirs.method.hidden}, "
-            f"{classes} classes) does not fit this run's pool, method.hidden or number of "
-            "classes"
+            f"{theirs.method.hidden}, {classes} classes) does not fit this run's pool, "
+            "method.hidden or number of classes"
         )

@@ -108,8 +108,7 @@ def calibration(workdir: Path) -> Calibration:
         return Calibration(**json.loads(path.read_text())["calibration"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"--calibrated: {path} holds no calibration ({error}); train the run to its end "
-            "with "
+            f"--calibrated: {path} holds no calibration ({error}); train the run to its end with "
             "this version"
         ) from error
 

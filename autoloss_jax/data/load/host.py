@@ -67,8 +67,7 @@ def steps_per_epoch(parts: tuple[Split, ...], batch_size: int) -> int:
     """Full batches in one pass; UserError if there is none."""
     if num_rows(parts) < batch_size:
         raise UserError(
-            f"--config.train.batch_size={batch_size}: only {num_rows(parts)} rows to draw a "
-            "batch "
+            f"--config.train.batch_size={batch_size}: only {num_rows(parts)} rows to draw a batch "
             "from; make it smaller"
         )
     return num_rows(parts) // batch_size
@@ -151,8 +150,7 @@ def check(split: Split, bounds: np.ndarray) -> None:
     if not inside or not np.isfinite(np.asarray(split.get("v", 0))).all():
         raise UserError(
             "the prepared dataset holds ids outside its vocabulary, or weights that are not "
-            "finite: delete it from the "
-            "cache folder and run again"
+            "finite: delete it from the cache folder and run again"
         )
 
 

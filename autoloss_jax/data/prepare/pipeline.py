@@ -140,8 +140,7 @@ def _build(
     for name, count in rows.items():
         if not count:
             raise UserError(
-                f"--config.data.path={data.path}: no rows for {name}; give more rows, or "
-                "another "
+                f"--config.data.path={data.path}: no rows for {name}; give more rows, or another "
                 "--config.data.split"
             )
     say(f"{title}: counting values")
@@ -154,8 +153,7 @@ def _build(
         if cut := sum(part.facts.cut.get(name, 0) for part in parts):
             say(
                 f"{cut:,} cells of {name} hold more than {data.bag_size} values, of which the "
-                "first are kept; "
-                "--config.data.bag_size says how many"
+                "first are kept; --config.data.bag_size says how many"
             )
     seconds = time.monotonic() - started
     say(
@@ -187,8 +185,7 @@ def _read(
     for part in parts:
         if part.facts.fields != first:
             raise UserError(
-                f"{part.facts.path}: {len(part.facts.fields)} fields, where the other files "
-                "have "
+                f"{part.facts.path}: {len(part.facts.fields)} fields, where the other files have "
                 f"{len(first)}"
             )
     return parts

@@ -20,8 +20,7 @@ def find_splits(data: Data) -> dict[str, tuple[Path, ...]]:
     if not data.path:
         raise UserError(
             "--config.data.path: name the dataset's file, several by a glob, or the folder of "
-            "its "
-            "train.*, valid.* and test.*"
+            "its train.*, valid.* and test.*"
         )
     path = Path(data.path)
     if path.is_file():
@@ -38,8 +37,7 @@ def find_splits(data: Data) -> dict[str, tuple[Path, ...]]:
             what = f"{len(found)} files" if found else "no file"
             raise UserError(
                 f"{where}: {what} {stems[0]}.*; a folder holds one train.*, valid.* and test.* "
-                "each, or several with numbers, "
-                "as train-0.csv"
+                "each, or several with numbers, as train-0.csv"
             )
         splits[split] = tuple(found)
     return splits
