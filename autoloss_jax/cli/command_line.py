@@ -22,6 +22,7 @@ from ml_collections import config_flags
 
 from autoloss_jax.config import import_string, settings
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.renamed import RENAMED
 
 WORKDIR = flags.DEFINE_string(
     "workdir", "", "the run's folder; empty: runs/<config>-<variant> beside you"
@@ -152,6 +153,8 @@ def _check_keys(argv: Sequence[str], config: Any) -> None:
         match = re.match(r"--?(?:no)?config\.([^=]+)", word)
         if not match or match[1] in known:
             continue
+        if (new := RENAMED.get(match[1])) in known:
+            raise UserError(f"--config.{match[1]}: now called --config.{new}")
         if any(name.startswith(f"{match[1]}.") for name in known):
             where = f"--config.{match[1]}"
             raise UserError(f"{where} is a section: set its keys, as {where}.name=...")

@@ -147,9 +147,13 @@ def _loop(
                     if session.al.taught_by != "never":
                         controller_checkpoints.write(session.workdir, done, state.controller)
                     state, record["val"] = _evaluate(session, state, progress, best)
-                    if session.signal and (cfg.run.signal or done < _searched(session, progress)):
-                        record["signal"] = session.signal(state)
-                        _heed(progress, record["signal"], cfg.method.signal, done)
+                    if session.signal and (
+                        cfg.run.gradient_agreement or done < _searched(session, progress)
+                    ):
+                        record["gradient_agreement"] = session.signal(state)
+                        _heed(
+                            progress, record["gradient_agreement"], cfg.method.min_agreement, done
+                        )
                     watch(-(-done // session.evaluate_every), record["val"])
                     clock.restart()
                 bar.note(_summary(record, progress), line=evaluating)

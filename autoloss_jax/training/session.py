@@ -98,7 +98,7 @@ def open_session(cfg: Config, workdir: Path, say: Callable[[str], None]) -> Sess
         signal=gradient_agreement.meter(
             al, mesh, splits.train, splits.controller, cfg.train.batch_size
         )
-        if (cfg.run.signal or cfg.method.signal) and method.searches
+        if (cfg.run.gradient_agreement or cfg.method.min_agreement) and method.searches
         else None,
     )
 

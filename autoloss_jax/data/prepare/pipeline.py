@@ -80,7 +80,7 @@ def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store
                 for folder in (job.pieces, job.store):
                     folder.mkdir(parents=True, exist_ok=True)
                 try:
-                    with contextlib.closing(ENGINES[data.engine](data)) as engine:
+                    with contextlib.closing(ENGINES[data.executor](data)) as engine:
                         _build(job, engine, files, fingerprint, say, shown)
                     os.sync()
                     job.store.rename(target)
