@@ -10,6 +10,7 @@ from autoloss_jax import config
 from autoloss_jax.cli import app, command_line
 from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.data.read import files
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "tune", "evaluate", "predict"], "what to do")
 CHECKPOINT = flags.DEFINE_string(
@@ -39,6 +40,8 @@ def main() -> None:
         _use()
         return
     workdir, cfg = command_line.folder(), config.check(command_line.config(Config))
+    if not cfg.data.generate and not (workdir / "result.json").exists():
+        files.find_splits(cfg.data)  # a path that is not there is said at once
     app.start(cfg.data)
     from autoloss_jax.cli import modes  # JAX and what trains, once the flags are right
 

@@ -66,14 +66,14 @@ def test_spark_makes_the_bytes_that_threads_make(criteo, tmp_path, monkeypatch, 
     )
     keys = {"hash": ("C3",), "hash_size": 64}
     ours, theirs = (
-        pipeline.prepare(data(criteo, tmp_path / e, engine=e, **keys), quiet)
+        pipeline.prepare(data(criteo, tmp_path / e, executor=e, **keys), quiet)
         for e in ("local", "spark")
     )
     assert len(list(ours.path.glob("train-*.x.npy"))) == 8
     assert content(ours) == content(theirs)
     (tmp_path / "bad.txt").write_bytes(criteo.read_bytes() + b"1\tx\n")
     with pytest.raises(UserError, match=r"bad\.txt:3001: 2 columns where 40 are expected"):
-        pipeline.prepare(data(tmp_path / "bad.txt", tmp_path / "b", engine="spark"), quiet)
+        pipeline.prepare(data(tmp_path / "bad.txt", tmp_path / "b", executor="spark"), quiet)
 
 
 def test_a_killed_prepare_goes_on_where_it_was_to_the_same_bytes(criteo, tmp_path, short):

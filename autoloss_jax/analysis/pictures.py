@@ -50,10 +50,11 @@ def of(workdir: Path) -> dict[str, Figure]:
         figures["movement"] = plots.movement(
             f"{_name(loaded)}: what the controller prefers", panels
         )
-    measured = [(r["step"], r["signal"]) for r in records if r.get("signal") is not None]
+    agreement = ((r["step"], r.get("gradient_agreement", r.get("signal"))) for r in records)
+    measured = [(step, cosine) for step, cosine in agreement if cosine is not None]
     if measured:
         title = f"{_name(loaded)}: cosine between hypergradients on two batches of validation"
-        figures["signal"] = plots.signal(
+        figures["gradient_agreement"] = plots.gradient_agreement(
             title, *(np.array(column) for column in zip(*measured, strict=True))
         )
     return figures

@@ -22,6 +22,7 @@ from ml_collections import config_flags
 
 from autoloss_jax.config import import_string, settings
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.renamed import RENAMED
 
 WORKDIR = flags.DEFINE_string(
     "workdir", "", "the run's folder; empty: runs/<config>-<variant> beside you"
@@ -36,11 +37,11 @@ def parse(argv: Sequence[str], module: str, defaults: Any) -> list[str]:
     Without --config the keys are those of `defaults`. --help prints them and ends the process.
     UserError for a flag, a file, a variant, a key or a value that is not right.
     """
-    argv = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
-    named = _named(argv)
-    config = _load(named) if named else defaults
-    _check_keys(argv, config)
     try:
+        argv = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
+        named = _named(argv)
+        config = defaults if named is None else _load(named)
+        _check_keys(argv, config)
         config_flags.DEFINE_config_dataclass(
             "config",
             _draft(config),
@@ -103,9 +104,9 @@ def _config_named() -> str:
     return config_file()
 
 
-def _named(argv: Sequence[str]) -> str:
-    """What --config names in a command line, before it is parsed."""
-    found = ""
+def _named(argv: Sequence[str]) -> str | None:
+    """What --config names in a command line, before it is parsed; None without it."""
+    found = None
     for word, following in itertools.pairwise([*argv[1:], ""]):
         if match := re.fullmatch(r"--?config(=(.*))?", word):
             found = match[2] if match[1] else following
@@ -149,9 +150,11 @@ def _check_keys(argv: Sequence[str], config: Any) -> None:
     """UserError for the first --config.NAME that is not a key of the config."""
     known = [name for name, _, _ in settings.keys(config)]
     for word in argv[1:]:
-        match = re.match(r"--?(?:no)?config\.([^=]+)", word)
+        match = re.match(r"--?(?:no)?config\.([^=]*)", word)
         if not match or match[1] in known:
             continue
+        if (new := RENAMED.get(match[1])) in known:
+            raise UserError(f"--config.{match[1]}: now called --config.{new}")
         if any(name.startswith(f"{match[1]}.") for name in known):
             where = f"--config.{match[1]}"
             raise UserError(f"{where} is a section: set its keys, as {where}.name=...")
@@ -181,7 +184,7 @@ def _one_line(error: str) -> str:
     return " ".join(error.split())
 
 
-def _print_help(module: str, named: str, config: Any) -> None:
+def _print_help(module: str, named: str | None, config: Any) -> None:
     own = "".join(flags.FLAGS.module_help(name) for name in (__name__, module))
     print(f"{sys.modules[module].__doc__}\n{own}\nconfig keys, as in {named or 'no file'}:")
     print(settings.describe(config))

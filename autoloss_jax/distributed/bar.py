@@ -37,6 +37,13 @@ class Bar:
         """Move the bar."""
         self.bar.update(self.task, completed=step)
 
+    def say(self, text: str) -> None:
+        """A line of its own, at once, with or without a live bar, as "compiling"."""
+        if self.live:
+            self.bar.console.print(f"{self.title}: {text}", highlight=False, markup=False)
+        elif self.shown:
+            print(f"{self.title}: {text}", file=sys.stderr, flush=True)
+
     def note(self, text: str, *, line: bool = False) -> None:
         """Show `text` beside the bar; with `line`, as a line of its own when there is no bar."""
         self.bar.update(self.task, note=text)

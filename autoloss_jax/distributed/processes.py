@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.distributed import runtime
 
 # JAX is imported by the functions of a run of several processes, not here: whoever only reads
 # flags asks `is_chief`, and must not wait a second for JAX to load.
@@ -53,13 +53,13 @@ def join() -> None:
     if not given:
         return
     import jax
-    from jax._src import distributed
 
-    _filter_native(f"{given.get('process_id', os.environ.get('SLURM_PROCID'))}")
+    which = given.get("process_id", os.environ.get("SLURM_PROCID"))
+    gone = f"error: process {which}: {GONE}; {AGAIN}"
+    runtime.filter_native_output(gone, GONE)
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
     jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT)
-    _joined.count = distributed.global_state.num_processes
-    _joined.which = distributed.global_state.process_id
+    _joined.count, _joined.which = runtime.joined()
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(over,), daemon=True)
     watch.start()
@@ -103,19 +103,10 @@ def alone(what: str) -> None:
         )
 
 
-def _coordinator() -> Any:
-    """The connection to process 0 by which the processes tell each other words, without their
-    devices.
-    """
-    from jax._src import distributed
-
-    return distributed.global_state.client
-
-
 def wait() -> None:
     """Until all processes are here."""
     if count() > 1:
-        _coordinator().wait_at_barrier(f"meeting {next(_numbers)}", PATIENCE)
+        runtime.coordinator().wait_at_barrier(f"meeting {next(_numbers)}", PATIENCE)
 
 
 def chief_first(make: Callable[[], T]) -> T:
@@ -137,8 +128,8 @@ def of_chief(decide: Callable[[], str]) -> str:
         return decide()
     key = f"decision {next(_numbers)}"
     if is_chief():
-        _coordinator().key_value_set(key, decide())
-    return _coordinator().blocking_key_value_get(key, PATIENCE)
+        runtime.coordinator().key_value_set(key, decide())
+    return runtime.coordinator().blocking_key_value_get(key, PATIENCE)
 
 
 def greatest(number: int) -> int:
@@ -161,11 +152,11 @@ def end(code: int, text: str = "") -> NoReturn:
         sys.exit(code)
     import jax
 
-    first = True
     try:
-        _coordinator().key_value_set("failed", f"{code}")
-    except jax.errors.JaxRuntimeError as error:
-        first = "ALREADY_EXISTS" not in str(error)
+        first = runtime.coordinator().key_value_increment("failures", 1) == 1
+        runtime.coordinator().key_value_set("failed", f"{code}", allow_overwrite=True)
+    except jax.errors.JaxRuntimeError:  # process 0 is gone: nobody else can be told
+        first = True
     if first and text:
         who = "" if is_chief() else f"process {_joined.which}: "
         # through the filter if the runtime may be saying the same just now
@@ -177,14 +168,7 @@ def end(code: int, text: str = "") -> NoReturn:
 def lost(error: BaseException) -> str | None:
     """A line for an error that comes of another process's death; None for any other."""
     said = str(error).strip().split("\n")[0]
-    signs = (
-        "gloo",
-        "nccl",
-        "coordinationservice",
-        "connection closed by peer",
-        "connection reset by peer",
-    )
-    if count() == 1 or not any(sign in said.lower() for sign in signs):
+    if count() == 1 or not runtime.blames_the_connection(said):
         return None
     return f"{GONE} ({said[:200]}); {AGAIN}"
 
@@ -195,7 +179,7 @@ def _watch(over: threading.Event) -> None:
 
     while not over.wait(POLL):
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is no such news
-            _leave(int(_coordinator().key_value_try_get("failed")))
+            _leave(int(runtime.coordinator().key_value_try_get("failed")))
 
 
 def _leave(code: int) -> NoReturn:
@@ -207,31 +191,3 @@ def _leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _filter_native(process: str) -> None:
-    """Let Python alone write to stdout and stderr; what the runtime's C++ writes goes through
-    `sed` to stderr.
-
-    When process 0 dies, or a process is silent, the runtime ends the others from C++, with a
-    page of addresses, and no Python runs any more: `sed` says it in one line, and once, if
-    Python has been quicker. It also leaves out what is no news.
-    """
-    gone = f"error: process {process}: {GONE}; {AGAIN}"
-    script = rf"""
-        /^\[Gloo\] Rank/d
-        /^error: .*{GONE}/{{p;b rest}}
-        /coordination_service.*error\|JAX distributed service detected fatal/!{{p;d}}
-        s|.*|{gone}|p
-        :rest
-        n
-        b rest
-    """
-    stdout, stderr = os.dup(1), os.dup(2)
-    sed = subprocess.Popen(
-        ["sed", "-un", script], stdin=subprocess.PIPE, stdout=stderr, start_new_session=True
-    )
-    assert sed.stdin is not None
-    for native in (1, 2):
-        os.dup2(sed.stdin.fileno(), native)
-    sys.stdout, sys.stderr = os.fdopen(stdout, "w"), os.fdopen(stderr, "w", buffering=1)

@@ -32,9 +32,9 @@ class Evaluator:
         state, val = self._validate(trainer.settle(state), step)
         record: dict[str, Any] = {"val": val}
         still_learns = step < controller_end(trainer, self.progress)
-        if trainer.agreement and (trainer.run.cfg.run.signal or still_learns):
-            record["signal"] = trainer.agreement(state)
-            self._heed(record["signal"], step)
+        if trainer.agreement and (trainer.run.cfg.run.gradient_agreement or still_learns):
+            record["gradient_agreement"] = trainer.agreement(state)
+            self._heed(record["gradient_agreement"], step)
         return state, record
 
     def _validate(self, state: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
@@ -60,7 +60,7 @@ class Evaluator:
 
     def _heed(self, agreement: float, step: int) -> None:
         """Below the least agreement for the second time in a row, V stands still from here on."""
-        least, progress = self.trainer.run.cfg.method.signal, self.progress
+        least, progress = self.trainer.run.cfg.method.min_agreement, self.progress
         if least and progress.searched is None:
             progress.faint = 0 if agreement >= least else progress.faint + 1
             if progress.faint == 2:

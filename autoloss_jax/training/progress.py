@@ -15,7 +15,7 @@ class Progress:
     best: dict[str, Any] = dataclasses.field(default_factory=dict)
     stalled: int = 0
     stopped: bool = False
-    faint: int = 0  # evaluations in a row at which V's signal was below method.signal
+    faint: int = 0  # evaluations in a row at which V's signal was below method.min_agreement
     searched: int | None = None  # the step from which V therefore stands still
     share: list[float] = dataclasses.field(default_factory=list)  # sums since the last evaluation
     share_steps: float = 0.0

@@ -61,8 +61,11 @@ class Reporter:
 
     def compile(self, jitted: Any, *args: Any) -> Callable[..., TrainState]:
         """`jitted` compiled for these arguments, which takes seconds, so that it is said."""
-        self.bar.note("compiling the training step (seconds to a minute, once)", line=True)
-        return self.clock.compile(jitted, *args)
+        self.bar.say("compiling the training step")
+        before = self.progress.compile_seconds
+        compiled = self.clock.compile(jitted, *args)
+        self.bar.say(f"compiled in {self.progress.compile_seconds - before:.1f} s")
+        return compiled
 
     def write(self, record: dict[str, Any]) -> None:
         """Show a record, and log it."""

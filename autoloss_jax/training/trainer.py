@@ -93,7 +93,7 @@ def _check_batch_sizes(run: Run, splits: Splits, mesh: jax.sharding.Mesh) -> Non
 def _agreement(
     run: Run, al: AutoLoss, mesh: jax.sharding.Mesh, splits: Splits
 ) -> Callable[[TrainState], float] | None:
-    wanted = run.cfg.run.signal or run.cfg.method.signal
+    wanted = run.cfg.run.gradient_agreement or run.cfg.method.min_agreement
     if not (wanted and run.method.searches):
         return None
     return gradient_agreement.meter(

@@ -110,7 +110,7 @@ class Spark:
             from pyspark.sql import SparkSession
         except ImportError as error:
             raise UserError(
-                "--config.data.engine=spark: wants PySpark, and Java for it: pip install "
+                "--config.data.executor=spark: wants PySpark, and Java for it: pip install "
                 "'pyspark>=4,<5'"
             ) from error
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

@@ -80,7 +80,7 @@ def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store
                 for folder in (job.chunks, job.store):
                     folder.mkdir(parents=True, exist_ok=True)
                 try:
-                    with contextlib.closing(EXECUTORS[data.engine](data)) as executor:
+                    with contextlib.closing(EXECUTORS[data.executor](data)) as executor:
                         _build(job, executor, files, fingerprint, say, shown)
                     os.sync()
                     job.store.rename(target)
