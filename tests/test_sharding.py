@@ -29,23 +29,15 @@ def found_by(*arguments):
 
 @pytest.mark.parametrize(
     ("what", "tolerance"),
-    [
-        ("float32", 1e-5),
-        ("float64", 1e-10),
-        ("ranking", 1e-5),
-        ("l2", 1e-5),
-        ("seen", 1e-5),
-        ("bags", 1e-5),
-        ("optimisers", 1e-5),
-        ("methods", 1e-5),
-    ],
+    [("float32", 1e-5)] + [(what, 1e-12) for what in ("float64", "everything", *devices.METHODS)],
 )
 def test_any_grid_of_devices_trains_as_one(report, what, tolerance):
-    runs = report[what].values() if what in ("optimisers", "methods") else [report[what]]
-    for grids in runs:
-        assert grids
-        for losses, rows in grids.values():
-            assert losses < tolerance and rows < tolerance
+    """In float64 but for one, where no rounding hides a difference; `everything` is bags, numbers
+    as values, L2, a field that the controller sees, and losses that look at the whole batch.
+    """
+    assert report[what]
+    for losses, rows in report[what].values():
+        assert losses < tolerance and rows < tolerance
 
 
 def test_models_of_every_kind_train_on_several_devices_as_on_one():

@@ -28,7 +28,6 @@ from benchmarks.scaling import largest_exchange
 
 FIELDS, BATCH, EXAMPLES, STEPS = 3, 64, 640, 50
 SMALL, LARGE = (331, 333, 333), (40_001,) * FIELDS  # values of the fields
-GRIDS = [(2, 1), (2, 2), (1, 8)]
 
 
 def grid(data, model):
@@ -140,37 +139,41 @@ def _same_bits(a, b):
 
 def of_models(names):
     """What `gaps` finds of each."""
-    print(json.dumps({name: gaps([(4, 2)], model__name=name, steps=5) for name in names}))
+    return {name: gaps([(4, 2)], model__name=name, steps=5) for name in names}
+
+
+EVERYTHING = {  # that changes how a batch is read or weighed, at once
+    "slots": (1, 3, 2),
+    "method__sees": ("field",),
+    "method__pool": ("ce", "ce(l2=0.1)", "pairwise", "listwise", "generative"),
+}
+METHODS = {
+    "al1": {"optimizer__embedding": "lazy_adam", "optimizer__clip_norm": 1.0},
+    "darts": {"optimizer__embedding": "rowwise_adagrad", "optimizer__clip_norm": 1.0},
+    "slf": {},
+}
 
 
 def main(folder):
     report = {
-        "float32": gaps(GRIDS),
-        "ranking": gaps(
-            [(4, 2)], method__pool=("ce", "pairwise", "listwise", "generative"), steps=10
-        ),
-        "optimisers": {
-            name: gaps([(4, 2)], optimizer__embedding=name, optimizer__clip_norm=1.0, steps=10)
-            for name in ("lazy_adam", "rowwise_adagrad")
-        },
+        "float32": gaps([(2, 2), (1, 8)]),
         "collectives": {
             name: largest_collectives(grid(2, 4), optimizer__embedding=name)
             for name in ("adam", "sparse_adam")
         },
-        "methods": {
-            name: gaps([(4, 2)], method__name=name, steps=10) for name in ("al1", "darts", "slf")
-        },
-        "l2": gaps([(4, 2)], method__pool=("ce", "ce(l2=0.1)"), steps=10),
-        "seen": gaps([(4, 2)], method__sees=("field",), steps=10),
-        "bags": gaps([(4, 2)], slots=(1, 3, 2), steps=10),
         "restored": restored(folder),
     }
     with jax.enable_x64(True):
-        report["float64"] = gaps([(2, 4)], optimizer__embedding="sparse_adam")
-    print(json.dumps(report))
+        report |= {
+            "float64": gaps([(2, 4)], optimizer__embedding="sparse_adam"),
+            "everything": gaps([(4, 2)], steps=10, **EVERYTHING),
+        }
+        for name, keys in METHODS.items():
+            report[name] = gaps([(2, 1)], method__name=name, steps=10, **keys)
+    return report
 
 
 if __name__ == "__main__":
-    of_models(sys.argv[2:] or registry.MODELS) if sys.argv[1] == "models" else main(
-        Path(sys.argv[1])
-    )
+    models = sys.argv[1] == "models"
+    found = of_models(sys.argv[2:] or registry.MODELS) if models else main(Path(sys.argv[1]))
+    print(json.dumps(found))
