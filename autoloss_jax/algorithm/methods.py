@@ -118,6 +118,25 @@ def must_search(method: config.Method) -> bool:
     return bool(row(method).search) and not (method.static or method.transfer_from)
 
 
+def label(method: config.Method) -> str:
+    """The name of a config's method, with whatever that matters to it differs from the defaults."""
+    if method.name not in METHODS:  # one loss: nothing else is chosen
+        return method.name
+    found, defaults = METHODS[method.name], config.Method()
+    ignored = {"name", "implementation"}
+    if not found.searches:
+        ignored |= {"every", "xi", "virtual_step", "val_objective"}
+    if found.search:  # found by the run itself, for each seed anew
+        ignored |= {"static", "transfer_from"}
+    changed = [
+        f"{field.name}={getattr(method, field.name)}"
+        for field in dataclasses.fields(method)
+        if field.name not in ignored
+        and getattr(method, field.name) != getattr(defaults, field.name)
+    ]
+    return " ".join([method.name, *changed])
+
+
 def check(method: config.Method) -> None:
     """UserError for what cannot work, before the searches that a method begins with."""
     if row(method).trains or must_search(method):

@@ -10,7 +10,6 @@ from typing import Any
 
 from autoloss_jax import config
 from autoloss_jax.cli import app
-from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 
 FIGURES = {
@@ -34,22 +33,11 @@ def read(workdir: Path) -> dict[str, Any]:
 
 def label(result: dict[str, Any]) -> str:
     """The method, with whatever that matters to it differs from the defaults."""
-    defaults, changed = config.Method(), {}
-    for name, value, _ in settings.keys(config.from_dict(result["config"]).method):
-        if name != "name" and value != getattr(defaults, name):
-            changed[name] = value
-    if not changed:
-        return result["method"]
-    from autoloss_jax.algorithm import methods  # the table of methods is made of Flax modules
+    if "label" in result:
+        return result["label"]
+    from autoloss_jax.algorithm import methods  # JAX, for the result of an earlier version only
 
-    row = methods.METHODS.get(result["method"])
-    if row is None:  # one loss: nothing else is chosen
-        return result["method"]
-    ignored = set() if row.searches else {"every", "xi", "virtual_step", "val_objective"}
-    if row.search:  # found by the run itself, for each seed anew
-        ignored |= {"static", "transfer_from"}
-    shown = (f"{name}={value}" for name, value in changed.items() if name not in ignored)
-    return " ".join([result["method"], *shown])
+    return methods.label(config.from_dict(result["config"]).method)
 
 
 def table(results: list[dict[str, Any]]) -> str:

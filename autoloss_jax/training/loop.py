@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from autoloss_jax import config
+from autoloss_jax.algorithm import methods
 from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
@@ -184,6 +185,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
             "schema": 1,
             "config": json.loads(settings.to_json(cfg)),
             "method": cfg.method.name,
+            "label": methods.label(cfg.method),
             "model": cfg.model.name,
             "dataset": schema.name,
             "seed": cfg.run.seed,
