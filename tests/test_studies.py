@@ -20,7 +20,7 @@ import scipy.stats
 
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.studies import chart, grid, page, raw, record, significance, table
+from autoloss_jax.studies import chart, grid, html_report, raw, record, significance, table
 from autoloss_jax.training import workdirs
 
 ROOT = Path(__file__).parent.parent
@@ -351,7 +351,7 @@ def test_every_study_has_a_quick_one_that_ends_with_a_page(tmp_path, study):
             grid.by_row(grid.run(quick, tmp_path / str(quick.fold_in_val), quiet)), quick.ours
         )
         assert quick.name == path.stem and {row.method for row in rows} & set(quick.ours)
-        page.write_pictures(tmp_path, quick.name, rows, quick.ours, "python <it>", {})
+        html_report.write_pictures(tmp_path, quick.name, rows, quick.ours, "python <it>", {})
         text = (tmp_path / "report.html").read_text()
         assert "<script" not in text and "http" not in text and "python &lt;it&gt;" in text
         assert text.count("<tr>") == 1 + len(rows)

@@ -22,9 +22,9 @@ def main() -> None:
     workdir, study = command_line.folder(), command_line.config(Study)
     settings.check(study)
     app.start(Data(cache=study.cache))
-    from autoloss_jax.studies import conduct  # JAX, Matplotlib and what trains, after the flags
+    from autoloss_jax.studies import experiment  # JAX, Matplotlib and what trains, after the flags
 
-    conduct.conduct(study, workdir, command(), app.say)
+    experiment.run(study, workdir, command(), app.say)
 
 
 def command() -> str:
