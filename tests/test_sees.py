@@ -20,6 +20,8 @@ from autoloss_jax.search import train as searching
 from autoloss_jax.training import checkpoint, loop, prediction, session
 from tests.support.runs import digest
 
+pytestmark = pytest.mark.slow
+
 ROWS = 2400
 
 
