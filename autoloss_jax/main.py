@@ -2,26 +2,15 @@
 [--mode=train|tune|evaluate|predict] [--config.a.b=value ...]
 """
 
-import json
-import re
 from pathlib import Path
-from typing import Any
 
-import rich.console
 from absl import flags
-from ml_collections import config_flags
 
 from autoloss_jax import config
-from autoloss_jax.cli import app
-from autoloss_jax.cli.app import CONFIG, say
-from autoloss_jax.config import Config, settings
+from autoloss_jax.cli import app, command_line
+from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data import synthetic
-from autoloss_jax.distributed import atomic, processes
-from autoloss_jax.search import train, tune
-from autoloss_jax.training import prediction, report
-from autoloss_jax.training.checkpoint import Loaded
-from autoloss_jax.training.metrics import Calibration
+from autoloss_jax.data.read import files
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "tune", "evaluate", "predict"], "what to do")
 CHECKPOINT = flags.DEFINE_string(
@@ -37,87 +26,59 @@ CALIBRATED = flags.DEFINE_boolean(
 )
 
 
+SPLIT = flags.DEFINE_enum(
+    "split",
+    None,
+    ["train", "val", "test", "all"],
+    "evaluate: which rows (default: test of the training's own data, all of any other file)",
+)
+
+
 def main() -> None:
     """One mode of the program."""
-    {"train": _train, "tune": _tune, "evaluate": _evaluate, "predict": _predict}[MODE.value]()
+    if MODE.value in ("evaluate", "predict"):
+        _use()
+        return
+    workdir, cfg = command_line.folder(), config.check(command_line.config(Config))
+    if not cfg.data.generate and not (workdir / "result.json").exists():
+        files.find_splits(cfg.data)  # a path that is not there is said at once
+    app.start(cfg.data)
+    from autoloss_jax.cli import modes  # JAX and what trains, once the flags are right
+
+    (modes.train if MODE.value == "train" else modes.tune)(cfg, workdir)
 
 
-def _train() -> None:
-    """Train the config, then each method it is compared with, and print what was found."""
-    cfg, workdir = _run()
-    results = [train.train(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)]
-    for method in cfg.run.compare:
-        other = settings.with_keys(cfg, {"method.name": method, "run.compare": ()})
-        results.append(
-            train.train(other, workdir / "compare" / re.sub(r"[^A-Za-z0-9_.=-]", "_", method), say)
-        )
-    if processes.is_chief():
-        console = rich.console.Console()
-        console.width = max(console.width, 100)
-        console.print(report.table(results))
-    say(f"figures: {workdir / 'result.json'}")
-
-
-def _run() -> tuple[Config, Path]:
-    """The config and the folder of a run; its data, if they are to be made up."""
-    workdir = app.folder()
-    cfg: Config = config.check(CONFIG.value)
-    return processes.chief_first(lambda: synthetic.generated(cfg, workdir, say)), workdir
-
-
-def _tune() -> None:
-    """Search over some keys of the config, and print the best as flags."""
-    processes.alone("--mode=tune")
-    cfg, workdir = _run()
-    workdir /= "tune"
-    found = tune.tune(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)
-    print(" ".join(f"--config.{name}={value:.6g}" for name, value in found.items()))
-    say(
-        f"the best of {cfg.search.trials} trials by validation logloss; all of them: "
-        f"{workdir / 'trials.json'}"
-    )
-
-
-def _evaluate() -> None:
-    """Print the figures of a checkpoint as JSON."""
-    overrides, workdir = _overrides(), app.existing_folder()
-    loaded, calibration = _loaded(workdir, overrides)
-    other_file = "data.path" in overrides
-    figures = prediction.evaluate_run(loaded, workdir, other_file, lambda _: None, calibration)
-    figures = atomic.finite(figures)
-    if OUTPUT.value:
-        atomic.write_json(Path(OUTPUT.value), figures)
-    if processes.is_chief():
-        print(json.dumps(figures, allow_nan=False))
-
-
-def _predict() -> None:
-    """Score the rows of a file."""
-    processes.alone("--mode=predict")
-    if not OUTPUT.value:
-        raise UserError("--output: name the Parquet file to write, as --output=scores.parquet")
-    overrides, workdir = _overrides(), app.existing_folder()
-    if "data.path" not in overrides:
-        raise UserError("--config.data.path: name the file of rows to score")
-    loaded, calibration = _loaded(workdir, overrides)
-    rows = prediction.predict(loaded, workdir, Path(OUTPUT.value), calibration)
-    say(f"{rows:,} rows scored: {OUTPUT.value}")
-
-
-def _loaded(workdir: Path, overrides: dict[str, Any]) -> tuple[Loaded, Calibration]:
-    """The checkpoint that is asked for, and what corrects its probabilities."""
+def _use() -> None:
+    """Evaluate a finished run, or predict with it."""
+    workdir, overrides = command_line.existing_folder(), command_line.overrides()
+    cfg = command_line.config(Config) if command_line.config_file() else None
     if CALIBRATED.value and CHECKPOINT.value:
         raise UserError(
             "--calibrated: what is known belongs to the best checkpoint; leave --checkpoint out"
         )
-    calibration = prediction.calibration(workdir) if CALIBRATED.value else prediction.AS_IT_IS
-    return prediction.load(
-        workdir, Path(CHECKPOINT.value) if CHECKPOINT.value else None, overrides
-    ), calibration
+    if MODE.value == "predict":
+        if not OUTPUT.value:
+            raise UserError("--output: name the Parquet file to write, as --output=scores.parquet")
+        if not overrides.get("data.path"):
+            raise UserError("--config.data.path: name the file of rows to score")
+        if SPLIT.value:
+            raise UserError(
+                f"--split={SPLIT.value}: predict scores all rows of --config.data.path; leave "
+                "--split out, or evaluate"
+            )
+    app.start()
+    from autoloss_jax.cli import modes
 
-
-def _overrides() -> dict[str, Any]:
-    return dict(config_flags.get_override_values(flags.FLAGS["config"]))
+    asked = modes.Asked(
+        workdir=workdir,
+        checkpoint=Path(CHECKPOINT.value) if CHECKPOINT.value else None,
+        cfg=cfg,
+        overrides=overrides,
+        output=OUTPUT.value,
+        calibrated=CALIBRATED.value,
+        split=SPLIT.value or "",
+    )
+    (modes.evaluate if MODE.value == "evaluate" else modes.predict)(asked)
 
 
 if __name__ == "__main__":

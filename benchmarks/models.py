@@ -16,6 +16,7 @@ from autoloss_jax.config import settings
 from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import states
+from autoloss_jax.training.run import Run
 from benchmarks import ours, workload
 from benchmarks.contender import Contender, take_turns
 from benchmarks.peers import MODELS as TORCHFM
@@ -26,8 +27,7 @@ from tests.support import parity
 CASES = {**reference.CASES, **fuxictr.CASES}
 HEAD = (
     "| model | paper | what it computes | parameters | parity | forward, examples/s: ours, "
-    "torchfm, ratio | "
-    "training, examples/s: ours, torchfm, ratio |\n|---|---|---|---|---|---|---|"
+    "torchfm, ratio | training, examples/s: ours, torchfm, ratio |\n|---|---|---|---|---|---|---|"
 )
 
 
@@ -62,8 +62,9 @@ def num_params(spec: str, work: Workload) -> int:
     """Of the table and of all layers."""
     cfg = settings.with_keys(ours.config_of("ce", work), {"model.name": spec})
     sizes = tuple(workload.field_dims(work).tolist())
-    al = states.build(cfg, 2, Table(sizes), total_steps=1)
-    return sum(states.num_params(jax.eval_shape(lambda: states.initial(al, cfg))).values())
+    run = Run.of(cfg)
+    al = run.build(2, Table(sizes), total_steps=1)
+    return sum(states.num_params(jax.eval_shape(lambda: run.initial_state(al))).values())
 
 
 def _parity(name: str) -> str:

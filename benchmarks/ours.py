@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, scan
+from autoloss_jax.algorithm import scan
 from autoloss_jax.config import settings
 from autoloss_jax.data.load import device
 from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import states
+from autoloss_jax.training.run import Run
 from benchmarks import contender, workload
 from benchmarks.workload import Workload
 
@@ -59,13 +59,14 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     cfg = config_of(name, work)
     cfg = settings.with_keys(cfg, {"model.name": spec or cfg.model.name})
     sizes = tuple(workload.field_dims(work).tolist())
-    al = states.build(cfg, 2, Table(sizes), total_steps=20_000)
+    run = Run.of(cfg)
+    al = run.build(2, Table(sizes), total_steps=20_000)
     x, y = workload.examples(work)
     mesh = sharding.make_mesh()
     splits = dict.fromkeys(("train", "val"), device.put(mesh, ({"x": x, "y": y},)))
     feed = device.Resident(mesh, {n: Order(n, len(y), work.batch_size) for n in splits}, splits)
     initial = [
-        states.initial(al, settings.with_keys(cfg, {"run.seed": seed}))
+        Run.of(settings.with_keys(cfg, {"run.seed": seed})).initial_state(al)
         for seed in range(int(members))
     ]
     if name == "forward":
@@ -76,7 +77,9 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     if int(members) > 1:
         return _training(scan.train_members(al, feed, work.every), scan.stack(initial), feed)
     return _training(
-        scan.train_block(al, feed, work.every), sharding.put_state(mesh, initial.pop()), feed
+        scan.train_block(al, feed, work.every, run.method.step),
+        sharding.put_state(mesh, initial.pop()),
+        feed,
     )
 
 
@@ -98,10 +101,9 @@ def _forward(al, state, x):
     @jax.jit
     def forward(state, x, steps):
         def body(i, total):
-            logits, _ = autoloss.forward(
-                al, state.drs.params, state.drs.stats, {"x": x[i % len(x)]}
-            )
-            return total + jnp.sum(logits)
+            W, stats = state.drs.params, state.drs.stats
+            output, _ = al.recommender(W, stats, {"x": x[i % len(x)]})
+            return total + jnp.sum(output.logits)
 
         return jax.lax.fori_loop(0, steps, body, 0.0)
 

@@ -55,8 +55,7 @@ def table(contenders: list[Contender], baseline: str) -> str:
     """Markdown: examples per second, milliseconds a step, speed relative to `baseline`, memory."""
     lines = [
         "| contender | examples/s, median (min to max) | ms a step | s for Criteo's 45.8M | "
-        f"speed / {baseline} | "
-        "peak memory, MB: process, device |",
+        f"speed / {baseline} | peak memory, MB: process, device |",
         "|---|---|---|---|---|---|",
     ]
     seconds = {c.name: statistics.median(c.seconds) for c in contenders if c.seconds}
@@ -70,9 +69,8 @@ def table(contenders: list[Contender], baseline: str) -> str:
         on_device = memory["device_bytes"]
         lines.append(
             f"| {c.name} | {statistics.median(speeds):,.0f} ({speeds[0]:,.0f} to "
-            f"{speeds[-1]:,.0f}) | "
-            f"{1e3 * seconds[c.name]:.4g} | {CRITEO / statistics.median(speeds):,.1f} | "
-            f"{ratio} | "
+            f"{speeds[-1]:,.0f}) | {1e3 * seconds[c.name]:.4g} | "
+            f"{CRITEO / statistics.median(speeds):,.1f} | {ratio} | "
             f"{memory['process_bytes'] / 1e6:,.0f}, "
             f"{'-' if on_device is None else f'{on_device / 1e6:,.0f}'} |"
         )
@@ -280,10 +278,8 @@ def _describe(work: Workload) -> str:
 def _shape(work: Workload) -> str:
     what = "a prepared dataset" if work.data else f"made-up data, Zipf {work.zipf}"
     return (
-        f"{work.num_rows:,} rows, {work.num_fields} fields, batch {work.batch_size:,}, "
-        "embedding "
-        f"{work.embed_dim}, "
-        f"MLP {work.hidden}, f = {work.every}, {what}."
+        f"{work.num_rows:,} rows, {work.num_fields} fields, batch {work.batch_size:,}, embedding "
+        f"{work.embed_dim}, MLP {work.hidden}, f = {work.every}, {what}."
     )
 
 

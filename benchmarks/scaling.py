@@ -20,11 +20,12 @@ import jax
 import numpy as np
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss
+from autoloss_jax.algorithm import fused
 from autoloss_jax.config import settings
 from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import states
+from autoloss_jax.training.run import Run
 
 EXAMPLES, VALUES = (
     4_400_000_000,
@@ -111,9 +112,8 @@ def table(plans: list[Plan]) -> str:
     """Markdown, a row a plan."""
     lines = [
         "| GPUs, data x model | batch | table and moments a GPU, GB | sent a step and GPU, MB: "
-        "rows, gradient | "
-        "ms a step: rows, gradient, memory, products | examples/s, millions | 4.4 billion rows, "
-        "minutes |",
+        "rows, gradient | ms a step: rows, gradient, memory, products | examples/s, millions | "
+        "4.4 billion rows, minutes |",
         "|---|---|---|---|---|---|---|",
     ]
     for p in plans:
@@ -137,13 +137,15 @@ def compiled(plan: Plan, *, searching: bool = False) -> dict[str, float]:
     cfg = settings.with_keys(
         config.Config(), {"train.batch_size": plan.batch_size, "optimizer.embedding": "sparse_adam"}
     )
-    al = states.build(cfg, 2, Table(plan.sizes, (), sharding.Placement(mesh)), total_steps=1)
-    al = dataclasses.replace(al, drs_tx=al.drs_tx.vectorised())  # all slots at once, as on a GPU
+    table = Table(plan.sizes, (), sharding.Placement(mesh))
+    al = Run.of(cfg).build(2, table, total_steps=1)
+    # all slots at once, as on a GPU
+    al = dataclasses.replace(al, optimizer=al.optimizer.vectorised())
     state = _abstract(mesh, "state", jax.eval_shape(functools.partial(states.fresh, al)))
     ids = np.empty((plan.batch_size, NUMERIC + CATEGORICAL), np.int32)
     batch = _abstract(mesh, "batch", {"x": ids, "y": ids[:, 0]})
     step = jax.jit(
-        functools.partial(autoloss.train_step, al),
+        functools.partial(fused.train_step, al),
         donate_argnums=0,
         out_shardings=sharding.shardings(mesh, "state", state),
     )
@@ -177,9 +179,8 @@ def main() -> None:
     """Both tables."""
     print(table(REPORTED))
     print(
-        "\n| 64 devices, 8 x 8 | arguments, GB | of these the table by arithmetic | scratch, "
-        "GB | "
-        "largest exchange, MB |"
+        "\n| 64 devices, 8 x 8 | arguments, GB | of these the table by arithmetic | scratch, GB "
+        "| largest exchange, MB |"
     )
     print("|---|---|---|---|---|")
     plan = Plan(8, 8)

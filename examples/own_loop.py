@@ -15,8 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from autoloss_jax.algorithm import autoloss, gumbel, losses
+from autoloss_jax.algorithm import fused, gumbel, losses
+from autoloss_jax.algorithm.autoloss import AutoLoss
 from autoloss_jax.algorithm.controller import Controller
+from autoloss_jax.algorithm.networks import CandidateLosses, ControllerFn, RecommenderFn
+from autoloss_jax.algorithm.state import Batch
 from autoloss_jax.models.deepfm import DeepFM
 from autoloss_jax.models.embeddings import optimizers
 from autoloss_jax.models.embeddings.lookup import Table
@@ -38,26 +41,25 @@ def clicks(rows: int) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Train on some of the examples, teach the controller on others, and test on the rest."""
-    al = autoloss.AutoLoss(
-        drs=DeepFM(
-            num_outputs=1, embed_dim=8, hidden=(32,)
-        ),  # or models.own.Own around any Linen module
-        controller=Controller(num_losses=3, hidden=(16,)),
-        losses=(losses.ce, losses.focal, lambda z, y: jnp.square(jax.nn.sigmoid(z[:, 0]) - y)),
+    pool = (losses.ce, losses.focal, lambda z, y: jnp.square(jax.nn.sigmoid(z[:, 0]) - y))
+    lion = optax.lion(optax.cosine_decay_schedule(3e-3, STEPS))
+    al = AutoLoss(
+        # any Linen module will do, in models.custom.Own
+        recommender=RecommenderFn(DeepFM(num_outputs=1, embed_dim=8, hidden=(32,))),
+        controller=ControllerFn(Controller(num_losses=3, hidden=(16,))),
+        candidates=CandidateLosses(pool),
         weights=gumbel.gumbel_softmax,
         temperature=lambda step: jnp.maximum(0.01, 1 - step / STEPS),
-        drs_tx=optimizers.Dense(
-            optax.lion(optax.cosine_decay_schedule(3e-3, STEPS)), Table(VOCAB_SIZES)
-        ),
-        controller_tx=optax.adam(1e-3),
+        optimizer=optimizers.Dense(lion, Table(VOCAB_SIZES)),
+        controller_optimizer=optax.adam(1e-3),
         val_loss=losses.ce,
     )
     data, random = clicks(40_000), np.random.default_rng(1)
 
-    def rows(chosen: np.ndarray) -> autoloss.Batch:
+    def rows(chosen: np.ndarray) -> Batch:
         return {name: jnp.asarray(a[chosen]) for name, a in data.items()}
 
-    step = jax.jit(functools.partial(autoloss.train_step, al))
+    step = jax.jit(functools.partial(fused.train_step, al))
     state = states.fresh(al)
     for t in range(STEPS):
         val = rows(random.integers(30_000, 35_000, BATCH)) if t % EVERY == 0 else None

@@ -7,6 +7,7 @@ set -euo pipefail
 configured=
 for argument in "$@"; do
   case $argument in
+    --mode=evaluate | --mode=predict | evaluate | predict) configured=yes ;; # a run knows its config
     --config | --config=* | -config | -config=* | --help* | -help* | -h | '-?') configured=yes ;;
   esac
 done

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from autoloss_jax.algorithm import methods
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "autoloss_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -48,11 +50,8 @@ def imports(path):
 
 
 def test_the_map_names_every_package_and_no_other():
-    there = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists()} | {
-        "main",
-        "autoloss_jax",
-    }
-    assert set(floors()) == there
+    packages = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists()}
+    assert set(floors()) == packages | {"main", "api", "autoloss_jax"}
 
 
 def test_the_front_door_is_a_page():
@@ -67,6 +66,28 @@ def test_imports_go_down(path):
     for imported in filter(None, imports(path)):
         theirs = imported.split(".")[0]
         assert theirs == mine or order[theirs] < order[mine], f"{name(path)} imports {imported}"
+
+
+def compared(path):
+    """Source of each comparison of a file that tells a method by its name."""
+    text = path.read_text()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Compare):
+            source = ast.get_source_segment(text, node)
+            sides = [node.left, *node.comparators]
+            parts = [part for side in sides for part in ast.walk(side)]
+            words = {part.value for part in parts if isinstance(part, ast.Constant)}
+            named = re.search(r'method\.name\b|\["method"\]', source)
+            if named or words & (methods.METHODS.keys() - SHARED_WORDS):
+                yield source
+
+
+SHARED_WORDS = {"auto"}  # a value of other keys too
+
+
+def test_only_the_table_of_methods_knows_a_method_by_its_name():
+    others = [path for path in FILES if name(path) != "algorithm.methods"]
+    assert {name(path): found for path in others if (found := list(compared(path)))} == {}
 
 
 def test_no_imports_go_in_a_circle():

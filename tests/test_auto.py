@@ -6,12 +6,13 @@ import json
 
 import pytest
 
+from autoloss_jax.algorithm import methods
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import atomic
 from autoloss_jax.search import auto
 from autoloss_jax.search import train as searching
-from autoloss_jax.training import loop, prediction
+from autoloss_jax.training import evaluator, loop, prediction
 from tests.support.runs import digest
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,9 @@ def chosen(small, tmp_path_factory):
     return cfg, workdir, searching.train(cfg, workdir, quiet)
 
 
-FOLDERS = {name: name for name in auto.COSTS} | {"autoloss": "retrain/search"}
+FOLDERS = {name: name for name in methods.METHODS["auto"].contenders} | {
+    "autoloss": "retrain/search"
+}
 
 
 def read(path):
@@ -58,7 +61,7 @@ def test_the_best_on_validation_is_shipped_as_it_is(chosen):
     trained_on = {name: r["num_examples"]["train"] for name, r in results.items()}
     assert trained_on.pop("autoloss") < trained_on["retrain"] and len(set(trained_on.values())) == 1
     loaded = prediction.load(workdir, None, {})
-    assert prediction.evaluate_run(loaded, workdir, False, quiet)["auc"] == pytest.approx(
+    assert prediction.evaluate_run(loaded, workdir, "", quiet)["auc"] == pytest.approx(
         result["test"]["auc"], abs=1e-9
     )
 
@@ -121,7 +124,7 @@ def test_killed_in_each_contender_and_while_shipping_it_ends_the_same(
 
         return call
 
-    monkeypatch.setattr(loop, "open_session", killed_at(loop.open_session, {2, 4, 6, 8}))
+    monkeypatch.setattr(loop.Trainer, "open", killed_at(loop.Trainer.open, {2, 4, 6, 8}))
     monkeypatch.setattr(auto.shutil, "copytree", killed_at(auto.shutil.copytree, {12}))
     for _ in range(5):
         with pytest.raises(KeyboardInterrupt):
@@ -140,12 +143,12 @@ def test_killed_in_each_contender_and_while_shipping_it_ends_the_same(
 
 def test_a_finished_run_is_not_run_again(chosen, monkeypatch):
     cfg, workdir, result = chosen
-    monkeypatch.setattr(loop, "open_session", None)
+    monkeypatch.setattr(loop.Trainer, "open", None)
     assert searching.train(cfg, workdir, quiet) == result
 
 
 def test_another_runs_folder_is_refused_before_anything_is_trained(chosen, finished, monkeypatch):
-    monkeypatch.setattr(loop, "open_session", None)
+    monkeypatch.setattr(loop.Trainer, "open", None)
     cfg, workdir, _ = chosen
     with pytest.raises(UserError, match=r"--config\.search\.trials=7, not 8"):
         searching.train(settings.with_keys(cfg, {"search.trials": 8}), workdir, quiet)
@@ -163,7 +166,7 @@ def stub(result, aucs):
 
     def train(cfg, workdir, say):
         if cfg.method.name not in aucs:
-            raise loop.Diverged("not finite")
+            raise evaluator.Diverged("not finite")
         left = {workdir: aucs[cfg.method.name]}
         if cfg.method.name == "retrain":
             left[workdir / "search"] = aucs["autoloss"]

@@ -11,10 +11,12 @@ import optax
 import pytest
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, gumbel, losses
+from autoloss_jax.algorithm import autoloss, fused, gumbel, losses, networks
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import evaluation, states
+from autoloss_jax.training import evaluation
+from autoloss_jax.training.run import Run
+from tests.support import proof
 from tests.support.proof import (
     NUM_ROWS,
     VOCAB_SIZES,
@@ -59,7 +61,7 @@ def holding_scale(al, state, train_batch):
     @jax.jit
     def found(W):
         gradient, _ = jax.grad(autoloss.objective, argnums=1, has_aux=True)(
-            al, W, V, state, train_batch, key, detach=al.detach
+            al, W, V, state, train_batch, key
         )
         return autoloss.virtual_step(al, W, gradient, state.drs.opt_state)[1]
 
@@ -69,7 +71,7 @@ def holding_scale(al, state, train_batch):
         def scale(self, gradient, opt_state):
             return scale
 
-    return dataclasses.replace(al, drs_tx=Held())
+    return dataclasses.replace(al, optimizer=Held())
 
 
 VARIANTS = [
@@ -121,12 +123,16 @@ def test_hypergradient_equals_the_darts_hessian_vector_form(
     outer = autoloss.stream(state.key, state.step, "outer")
 
     def train_loss(W, V):
-        return autoloss.objective(al, W, V, state, train_batch, inner, detach=True)[0]
+        return autoloss.objective(
+            dataclasses.replace(al, detach=True), W, V, state, train_batch, inner
+        )[0]
 
     def val_loss(W, V):
         if val_objective == "mixture":
-            return autoloss.objective(al, W, V, state, val_batch, outer, detach=False)[0]
-        logits, _ = autoloss.forward(al, W, state.drs.stats, val_batch, jax.random.split(outer)[0])
+            return autoloss.objective(
+                dataclasses.replace(al, detach=False), W, V, state, val_batch, outer
+            )[0]
+        logits, _ = proof.forward(al, W, state.drs.stats, val_batch, jax.random.split(outer)[0])
         return jnp.mean(losses.ce(logits, val_batch["y"]))
 
     def darts(W, V):
@@ -161,7 +167,9 @@ def test_first_order_is_the_direct_term(float64):
     al, state, train_batch, val_batch = problem(val_objective="mixture", xi=0.0)
     W, key = state.drs.params, autoloss.stream(state.key, state.step, "outer")
     direct = jax.grad(
-        lambda V: autoloss.objective(al, W, V, state, val_batch, key, detach=False)[0]
+        lambda V: autoloss.objective(
+            dataclasses.replace(al, detach=False), W, V, state, val_batch, key
+        )[0]
     )(state.controller.params)
     assert relative(hypergradient(al, state, train_batch, val_batch), direct) < 1e-12
 
@@ -212,34 +220,37 @@ def test_detach_stops_the_drs_gradient_through_the_controllers_input(float64):
     """
     al, state, batch, _ = problem(val_objective="mixture")
     V, key = state.controller.params, autoloss.stream(state.key, state.step, "train")
-    fixed, _ = autoloss.forward(
-        al, state.drs.params, state.drs.stats, batch, jax.random.split(key)[0]
-    )
+    fixed, _ = proof.forward(al, state.drs.params, state.drs.stats, batch, jax.random.split(key)[0])
 
     class Held:
         def apply(self, variables, labels, y_hat, **kwargs):
-            return al.controller.apply(variables, labels, autoloss.probabilities(fixed), **kwargs)
+            return al.controller.module.apply(
+                variables, labels, autoloss.probabilities(fixed), **kwargs
+            )
 
     def gradient(al, detach):
         return jax.grad(
-            lambda W: autoloss.objective(al, W, V, state, batch, key, detach=detach)[0]
+            lambda W: autoloss.objective(
+                dataclasses.replace(al, detach=detach), W, V, state, batch, key
+            )[0]
         )(state.drs.params)
 
-    held = gradient(dataclasses.replace(al, controller=Held()), False)
+    controller = dataclasses.replace(al.controller, module=Held())
+    held = gradient(dataclasses.replace(al, controller=controller), False)
     assert relative(gradient(al, True), held) < 1e-12
     assert relative(gradient(al, False), held) > 1e-3
 
 
 def test_slf_learns_on_the_training_batch_and_never_on_validation():
     al, state, train_batch, _ = problem(name="slf")
-    after = jax.jit(lambda s: autoloss.train_step(al, s, train_batch))(state)
+    after = jax.jit(lambda s: fused.train_step(al, s, train_batch))(state)
     assert relative(after.controller.params, state.controller.params) > 0
 
 
 @pytest.mark.parametrize("name", ["al1", "ce", "transfer"])
 def test_train_step_leaves_an_untaught_controller_alone(name):
     al, state, train_batch, _ = problem(name=name, transfer_from="somewhere")
-    after = jax.jit(lambda s: autoloss.train_step(al, s, train_batch))(state)
+    after = jax.jit(lambda s: fused.train_step(al, s, train_batch))(state)
     same = jax.tree.map(
         np.array_equal,
         (after.controller.params, after.controller.stats),
@@ -254,25 +265,27 @@ def test_a_step_with_a_val_batch_moves_v_by_the_hypergradient_and_then_w_under_t
     float64, embedding
 ):
     al, state, train_batch, val_batch = problem(embedding=embedding)
-    after = jax.jit(lambda s: autoloss.train_step(al, s, train_batch, val_batch))(state)
+    after = jax.jit(lambda s: fused.train_step(al, s, train_batch, val_batch))(state)
     gradient = hypergradient(al, state, train_batch, val_batch)
-    updates, _ = al.controller_tx.update(
+    updates, _ = al.controller_optimizer.update(
         gradient, state.controller.opt_state, state.controller.params
     )
     V = optax.apply_updates(state.controller.params, updates)
     assert relative(after.controller.params, V) < 1e-9
     moved = state.replace(controller=after.controller.replace(stats=state.controller.stats))
-    alone = jax.jit(lambda s: autoloss.train_step(al, s, train_batch))(moved)
+    alone = jax.jit(lambda s: fused.train_step(al, s, train_batch))(moved)
     assert relative(after.drs, alone.drs) < 1e-12  # rows that only val touches rest
     assert relative(after.metrics, alone.metrics) < 1e-12
 
 
 def test_al1_is_the_mean_of_the_pool():
     al, state, batch, _ = problem(name="al1")
-    assert np.allclose(autoloss.train_step(al, state, batch).metrics.share, 0.25)
+    assert np.allclose(fused.train_step(al, state, batch).metrics.share, 0.25)
     logits, mixed = evaluation.step(al, state, batch)
     assert np.allclose(
-        mixed, np.mean([loss(logits, batch["y"]) for loss in al.losses], axis=0), rtol=1e-5
+        mixed,
+        np.mean([loss(logits, batch["y"]) for loss in al.candidates.losses], axis=0),
+        rtol=1e-5,
     )
 
 
@@ -290,10 +303,10 @@ def test_a_search_begins_with_the_weight_of_the_first_loss_that_start_gives(
     name, start, pool, weights
 ):
     cfg = config.Config(method=config.Method(name=name, pool=pool, start=start, hidden=(8,)))
-    al = states.build(cfg, 2, Table(VOCAB_SIZES), total_steps=1000)
-    first = states.initial(al, cfg).controller
+    al = Run.of(cfg).build(2, Table(VOCAB_SIZES), total_steps=1000)
+    first = Run.of(cfg).initial_state(al).controller
     batch = {"y": np.array([0, 1, 1, 0])}
-    alpha = autoloss.mean_policy(
+    alpha = networks.mean_policy(
         al, first.params, first.stats, jnp.array([[-2.0], [0.0], [1.0], [9.0]]), batch
     )
     assert np.allclose(alpha, np.tile(weights, (4, 1)), atol=1e-6)

@@ -7,15 +7,27 @@ from autoloss_jax.cli import compare
 from tests.support import commands
 
 
+def by(result, **method):
+    """The result of a run by another method, as an earlier version wrote it, without a label."""
+    changed = result["config"] | {"method": result["config"]["method"] | method}
+    old = {name: value for name, value in result.items() if name != "label"}
+    return old | {"config": changed, "method": changed["method"]["name"]}
+
+
 def test_runs_are_grouped_and_averaged_over_seeds(finished):
     _, _, result = finished
     aucs = [0.71, 0.72, 0.76]
     runs = [result | {"seed": s, "test": result["test"] | {"auc": a}} for s, a in enumerate(aucs)]
-    other = result | {"method": "ce", "test": result["test"] | {"auc": None}}
+    other = by(result, name="ce") | {"test": result["test"] | {"auc": None}}
     *_, first, second = compare.table([*runs, other]).splitlines()
     assert first.startswith("| small | deepfm | autoloss every=3 hidden=(8,) | 3 | ")
     assert f"{statistics.mean(aucs):.5f} ± {statistics.stdev(aucs):.5f}" in first
     assert "| ce | 1 | undefined |" in second
+
+
+def test_a_run_says_what_a_table_calls_it(finished):
+    _, _, result = finished
+    assert compare.label(result) == compare.label(by(result)) == result["label"]
 
 
 def test_weights_that_runs_found_for_themselves_do_not_part_their_seeds(finished):
@@ -23,11 +35,8 @@ def test_weights_that_runs_found_for_themselves_do_not_part_their_seeds(finished
     for method, rows in (("bohb", 1), ("melu", 1), ("static", 2)):
         runs = []
         for seed, weight in enumerate((0.2, 0.3)):
-            changed = result["config"]["method"] | {"static": [weight, 1 - weight]}
-            runs.append(
-                result
-                | {"seed": seed, "method": method, "config": result["config"] | {"method": changed}}
-            )
+            run = by(result, name=method, static=[weight, 1 - weight])
+            runs.append(run | {"seed": seed})
         assert len(compare.table(runs).splitlines()) - 2 == rows
 
 

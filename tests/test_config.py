@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from autoloss_jax import config
-from autoloss_jax.config import settings
+from autoloss_jax.config import renamed, settings
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.studies import record
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 
 def module(path):
@@ -75,3 +77,29 @@ def test_with_keys_leaves_the_original_alone():
     original = config.Config()
     assert settings.with_keys(original, {"model.name": "ipnn"}).model.name == "ipnn"
     assert original.model.name == "deepfm"
+
+
+def test_an_old_name_is_answered_by_the_new_one():
+    known = {name for name, _, _ in settings.keys(config.Config())}
+    assert set(renamed.RENAMED.values()) <= known and not set(renamed.RENAMED) & known
+    for old, new in renamed.RENAMED.items():
+        with pytest.raises(UserError, match=f"^{old}=1: now called {new}=1$"):
+            settings.parsed(config.Config(), {old: "1"})
+
+
+def test_what_earlier_versions_wrote_is_read_by_the_new_names():
+    saved = json.loads((ROOT / "tests/fixtures/first_format/finished/config.json").read_text())
+    assert {"signal"} <= saved["method"].keys() & saved["run"].keys()
+    saved["method"]["signal"], saved["run"]["signal"], saved["data"]["engine"] = 0.5, True, "spark"
+    cfg = config.from_dict(saved)
+    assert (cfg.method.min_agreement, cfg.run.gradient_agreement) == (0.5, True)
+    assert cfg.data.executor == "spark" and saved["method"]["signal"] == 0.5
+    assert config.from_dict(json.loads(settings.to_json(cfg))) == cfg
+
+
+def test_known_trainings_of_earlier_versions_are_found_by_the_new_names():
+    path = ROOT / "docs" / "results" / "context-runs.csv"
+    assert "method.signal=0.5" in path.read_text()
+    methods = {method for _, _, method, _ in record.read(path)}
+    assert "retrain method.epochs=0 method.min_agreement=0.5" in methods
+    assert not any("signal" in method for method in methods)

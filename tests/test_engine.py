@@ -67,14 +67,14 @@ def test_spark_makes_the_bytes_that_threads_make(criteo, tmp_path, monkeypatch, 
     )
     keys = {"hash": ("C3",), "hash_size": 64}
     ours, theirs = (
-        pipeline.prepare(data(criteo, tmp_path / e, engine=e, **keys), quiet)
+        pipeline.prepare(data(criteo, tmp_path / e, executor=e, **keys), quiet)
         for e in ("local", "spark")
     )
     assert len(list(ours.path.glob("train-*.x.npy"))) == 8
     assert content(ours) == content(theirs)
     (tmp_path / "bad.txt").write_bytes(criteo.read_bytes() + b"1\tx\n")
     with pytest.raises(UserError, match=r"bad\.txt:3001: 2 columns where 40 are expected"):
-        pipeline.prepare(data(tmp_path / "bad.txt", tmp_path / "b", engine="spark"), quiet)
+        pipeline.prepare(data(tmp_path / "bad.txt", tmp_path / "b", executor="spark"), quiet)
 
 
 @pytest.mark.slow
@@ -82,16 +82,15 @@ def test_a_killed_prepare_goes_on_where_it_was_to_the_same_bytes(criteo, tmp_pat
     whole = content(pipeline.prepare(data(criteo, tmp_path / "whole"), quiet))
     given = data(criteo, tmp_path / "killed", memory_limit=0.5)
     script = (
-        "import time\nfrom autoloss_jax.config import Data\nfrom autoloss_jax.data import "
-        "passes, "
-        "piece, preparation\n"
-        "passes.STRETCH, write = 100_000, piece.write\n"
-        "def slowly(*args):\n    write(*args)\n    time.sleep(0.3)\npiece.write = slowly\n"
-        f"preparation.prepare({given!r}, print)\n"
+        "import time\nfrom autoloss_jax.config import Data\n"
+        "from autoloss_jax.data.prepare import chunk, pipeline, stages\n"
+        "stages.STRETCH, write = 100_000, chunk.write\n"
+        "def slowly(*args):\n    write(*args)\n    time.sleep(0.3)\nchunk.write = slowly\n"
+        f"pipeline.prepare({given!r}, print)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent.parent)
     deadline = time.monotonic() + 60
-    while len(done := list((tmp_path / "killed").glob(".*.partial/pieces/*-00002"))) < 1:
+    while len(done := list((tmp_path / "killed").glob(".*.partial/chunks/*-00002"))) < 1:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -224,7 +223,7 @@ def test_a_changed_byte_of_a_store_is_found(criteo, tmp_path):
 
 
 def test_the_limit_of_memory_decides_how_many_read_at_once(criteo, tmp_path):
-    few, many = (pipeline.ENGINES["local"](Data(memory_limit=gib)) for gib in (0.5, 1000.0))
+    few, many = (pipeline.EXECUTORS["local"](Data(memory_limit=gib)) for gib in (0.5, 1000.0))
     assert few.threads == 1 <= many.threads
 
 

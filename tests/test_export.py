@@ -13,10 +13,12 @@ import pytest
 from scipy.interpolate import PchipInterpolator
 
 from autoloss_jax.algorithm import losses
-from autoloss_jax.cli import export_loss
+from autoloss_jax.algorithm.networks import CandidateLosses
+from autoloss_jax.analysis import export
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.training import checkpoint
+from autoloss_jax.training.run import Run
 
 LABELS = (0, 1)
 
@@ -42,7 +44,7 @@ def exported(finished, loaded, tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "load", lambda step: loaded)
-        export_loss.export(finished[1], folder)
+        export.export(finished[1], folder)
     return folder
 
 
@@ -70,10 +72,12 @@ def oracle(loaded):
             def at(params, stats, z, label=label):
                 y, p = jnp.full(len(z), label), 1 / (1 + jnp.exp(-z[:, None]))
                 variables = {"params": params, "batch_stats": stats}
-                alpha = jnp.exp(loaded.al.controller.apply(variables, y, p, train=False))
+                alpha = jnp.exp(loaded.al.controller.module.apply(variables, y, p, train=False))
 
                 def each(z):
-                    return jnp.stack([loss(z[:, None], y) for loss in loaded.al.losses], axis=1)
+                    return jnp.stack(
+                        [loss(z[:, None], y) for loss in loaded.al.candidates.losses], axis=1
+                    )
 
                 slopes = (each(z + 1e-5) - each(z - 1e-5)) / 2e-5
                 return jnp.sum(alpha * each(z), axis=1), jnp.sum(alpha * slopes, axis=1)
@@ -191,12 +195,19 @@ def test_torchfms_deepfm_trains_with_it(searched, torch):
 
 
 def test_a_loss_that_is_no_table_is_one_line(finished, loaded, monkeypatch, tmp_path):
-    ce = dataclasses.replace(loaded, cfg=settings.with_keys(loaded.cfg, {"method.name": "ce"}))
+    ce = dataclasses.replace(
+        loaded, run=Run.of(settings.with_keys(loaded.cfg, {"method.name": "ce"}))
+    )
     five = dataclasses.replace(loaded, schema=dataclasses.replace(loaded.schema, num_classes=5))
     ranks = dataclasses.replace(
-        loaded, al=dataclasses.replace(loaded.al, losses=(losses.generative, *loaded.al.losses[1:]))
+        loaded,
+        al=dataclasses.replace(
+            loaded.al,
+            candidates=CandidateLosses((losses.generative, *loaded.al.candidates.losses[1:])),
+        ),
     )
-    shrinks = dataclasses.replace(loaded, al=dataclasses.replace(loaded.al, l2=lambda *_: None))
+    l2 = dataclasses.replace(loaded.al.recommender, l2=lambda *_: None)
+    shrinks = dataclasses.replace(loaded, al=dataclasses.replace(loaded.al, recommender=l2))
     for other, said in (
         (shrinks, "L2 on the embeddings"),
         (ce, "ce, has no controller"),
@@ -205,5 +216,5 @@ def test_a_loss_that_is_no_table_is_one_line(finished, loaded, monkeypatch, tmp_
     ):
         monkeypatch.setattr(checkpoint, "load", lambda step, other=other: other)
         with pytest.raises(UserError, match=said):
-            export_loss.export(finished[1], tmp_path / "nothing")
+            export.export(finished[1], tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()

@@ -35,7 +35,7 @@ def run(tmp_path, monkeypatch):
 def test_its_figures_are_found_again(run):
     workdir = run("finished")
     result = json.loads((workdir / "result.json").read_text())
-    figures = prediction.evaluate_run(prediction.load(workdir, None, {}), workdir, False, quiet)
+    figures = prediction.evaluate_run(prediction.load(workdir, None, {}), workdir, "", quiet)
     assert figures["logloss"] == pytest.approx(result["test"]["logloss"], abs=1e-5)
     assert figures["auc"] == pytest.approx(result["test"]["auc"], abs=0.01)  # ties by rounding
 

@@ -34,6 +34,15 @@ MISTAKES = {
     "--config=configs/frappe.py --config.model.embed_dmi=4": "--config.model.embed_dmi: no such "
     "config key; did you mean "
     "'model.embed_dim'?",
+    "--config=configs/frappe.py --config.run.signal=true": "--config.run.signal: now called "
+    "--config.run.gradient_agreement",
+    "--config=configs/frappe.py --noconfig.run.signal": "--config.run.gradient_agreement",
+    "--config.train.epochs=3 --config=configs/frappe.py": "name the config file first",
+    "--config=configs/studies/table2.py": "a Study, where a Config is wanted",
+    "--mode=evaluate --workdir=tests/fixtures/first_format/finished --config.method.every=4": (
+        "--config.method.every=4: tests/fixtures/first_format/finished was trained with 2"
+    ),
+    "--mode=predict --workdir=tests --output=x --config.data.path=x --split=test": "leave --split",
     "--config=configs/frappe.py --config.optimizer.l2=abc": "--config.optimizer.l2=abc",
     "--config=configs/frappe.py --config.model=3": "--config.model is a section",
     "--config=configs/frape.py": "configs/frape.py: no such file",

@@ -14,7 +14,7 @@ from autoloss_jax.algorithm import autoloss, losses, melu, methods
 from autoloss_jax.data import store
 from autoloss_jax.data.load import host
 from autoloss_jax.search import train as searching
-from autoloss_jax.training import checkpoint, loop
+from autoloss_jax.training import checkpoint, evaluator, loop
 from tests.support import proof
 from tests.support.runs import digest
 
@@ -35,14 +35,15 @@ def definition(al, state, support, query):
     )
 
     def logits(W, batch, key):
-        return autoloss.forward(al, W, state.drs.stats, batch, key)[0]
+        return proof.forward(al, W, state.drs.stats, batch, key)[0]
 
     def of(theta, W):
         def mixture(dense):
             z = logits({"rows": W["rows"], "dense": dense}, support, inner)
             shares = jnp.exp(theta) / jnp.exp(theta).sum()
             return sum(
-                s * loss(z, support["y"]).mean() for s, loss in zip(shares, al.losses, strict=True)
+                s * loss(z, support["y"]).mean()
+                for s, loss in zip(shares, al.candidates.losses, strict=True)
             )
 
         dense = jax.tree.map(lambda w, g: w - al.xi * g, W["dense"], jax.grad(mixture)(W["dense"]))
@@ -72,7 +73,7 @@ class Plain:
 def test_both_gradients_of_a_step_match_central_differences_of_the_definition(num_classes):
     with jax.enable_x64(True):
         al, state, batch, val = proof.problem(num_classes=num_classes, name="melu")
-        al = dataclasses.replace(al, drs_tx=Whole(), controller_tx=Plain())
+        al = dataclasses.replace(al, optimizer=Whole(), controller_optimizer=Plain())
         after = jax.jit(lambda s: melu.train_step(al, s, batch, val))(state)
         support, query = ({k: v[i::2] for k, v in batch.items()} for i in (0, 1))
         theta, moved = (s.controller.params["theta"] for s in (state, after))
@@ -130,7 +131,7 @@ def test_killed_in_the_search_and_after_it_a_run_ends_in_the_same_bits(
     searched, tmp_path, monkeypatch
 ):
     cfg, workdir, result = searched
-    plain, calls = loop._evaluate, []
+    plain, calls = evaluator.Evaluator._validate, []
 
     def killed(*args):
         calls.append(None)
@@ -138,7 +139,7 @@ def test_killed_in_the_search_and_after_it_a_run_ends_in_the_same_bits(
             raise KeyboardInterrupt
         return plain(*args)
 
-    monkeypatch.setattr(loop, "_evaluate", killed)
+    monkeypatch.setattr(evaluator.Evaluator, "_validate", killed)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             searching.train(cfg, tmp_path, quiet)

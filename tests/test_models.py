@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, losses
+from autoloss_jax.algorithm import fused, losses, networks
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import states
+from autoloss_jax.training.run import Run
 from tests.support import proof
 
 SPECS = [
@@ -108,9 +108,9 @@ def test_help_names_every_model():
 @pytest.mark.parametrize("spec", registry.MODELS)
 def test_first_order_columns_start_at_zero_and_embeddings_do_not(spec):
     cfg = config.Config(model=config.Model(name=spec, embed_dim=3, hidden=(8, 8)))
-    al = states.build(cfg, 2, Table((20, 10, 10, 10)), total_steps=1)
-    embedding, first_order = al.drs.columns(NUM_FIELDS)
-    table = states.initial(al, cfg).drs.params["rows"]
+    al = Run.of(cfg).build(2, Table((20, 10, 10, 10)), total_steps=1)
+    embedding, first_order = al.recommender.module.columns(NUM_FIELDS)
+    table = Run.of(cfg).initial_state(al).drs.params["rows"]
     assert table.shape == (50, embedding + first_order)
     assert jnp.all(table[:, embedding:] == 0)
     assert jnp.all(table[:, :embedding] != 0)
@@ -270,22 +270,22 @@ def test_every_model_learns_in_an_epoch_of_autoloss_on_real_rows(spec, frappe):
             ),
             {"optimizer.learning_rate": 0.02, "train.batch_size": 36, "method.hidden": (8,)},
         )
-        al = states.build(cfg, 2, Table(sizes), total_steps=15)
-        start = start or states.initial(al, cfg)
+        al = Run.of(cfg).build(2, Table(sizes), total_steps=15)
+        start = start or Run.of(cfg).initial_state(al)
 
         @jax.jit
         def epoch(state, al=al):
             """CE at the start, the state at the end, CE there."""
 
             def step(carry, pair):
-                return autoloss.train_step(al, carry, *pair), ()
+                return fused.train_step(al, carry, *pair), ()
 
             def ce(drs):
-                logits, _ = autoloss.forward(al, drs.params, drs.stats, train)
+                logits, _ = proof.forward(al, drs.params, drs.stats, train)
                 return jnp.mean(losses.ce(logits, train["y"]))
 
             end, _ = jax.lax.scan(step, state, tuple(batches))
-            return ce(state.drs), end, ce(autoloss.settle(al, end).drs)
+            return ce(state.drs), end, ce(networks.settle(al, end).drs)
 
         before, state, after = epoch(start)
         assert after < before

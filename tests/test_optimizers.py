@@ -10,14 +10,14 @@ import optax
 import pytest
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, scan
+from autoloss_jax.algorithm import networks, scan
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.load import device
 from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings import deferred_adam, lookup, optimizers
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import states
+from autoloss_jax.training.run import Run
 
 NUM_ROWS, DIM, SLOTS = 400, 5, 24
 
@@ -157,14 +157,14 @@ def test_in_the_whole_model_sparse_adam_is_dense_adam_over_300_steps(float64):
             optimizer=config.Optimizer(embedding=embedding),
             train=config.Train(batch_size=batch),
         )
-        al = states.build(cfg, 2, Table((150,) * fields), total_steps=steps)
-        state = states.initial(al, cfg)
+        al = Run.of(cfg).build(2, Table((150,) * fields), total_steps=steps)
+        state = Run.of(cfg).initial_state(al)
         state = jax.tree.map(
             lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, state
         )
 
         state = scan.train_block(al, feed, every)(state, feed.splits, np.int32(steps))
-        ends.append(jax.jit(functools.partial(autoloss.settle, al))(state))
+        ends.append(jax.jit(functools.partial(networks.settle, al))(state))
     dense, sparse = ends
     assert isinstance(sparse.drs.opt_state, optimizers.SparseState)
     assert gap(dense.drs.params, sparse.drs.params) < 1e-12

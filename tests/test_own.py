@@ -13,11 +13,12 @@ import pytest
 from flax import nnx
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, candidates, losses, methods
+from autoloss_jax.algorithm import candidates, fused, losses, methods
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import loop, prediction, states
+from autoloss_jax.training import loop, prediction
+from autoloss_jax.training.run import Run
 from tests.support import proof, user_code
 
 TOWERS = ["tests.support.user_code:Tower", "tests.support.user_code:TowerToldTheMode(width=6)"]
@@ -33,7 +34,7 @@ def test_a_deepfm_of_the_users_own_trains_to_the_bits_of_ours(small, finished, t
     own = prediction.load(tmp_path, None, {})
     same = jax.tree.map(np.array_equal, own.state.drs, prediction.load(ours, None, {}).state.drs)
     assert all(jax.tree.leaves(same))
-    figures = prediction.evaluate_run(own, tmp_path, False, lambda _: None)
+    figures = prediction.evaluate_run(own, tmp_path, "", lambda _: None)
     assert figures["auc"] == result["test"]["auc"]
 
 
@@ -52,7 +53,7 @@ def test_an_nnx_modules_logits_and_statistics_are_its_own(name):
     al, state, batch, _ = proof.problem(name, dropout=0.0)
     rows = state.drs.params["rows"][batch["x"]]
     forward = jax.jit(
-        lambda *key: autoloss.forward(al, state.drs.params, state.drs.stats, batch, *key)
+        lambda *key: proof.forward(al, state.drs.params, state.drs.stats, batch, *key)
     )
     module = by_hand(state)
     module.eval()
@@ -67,7 +68,7 @@ def test_an_nnx_modules_logits_and_statistics_are_its_own(name):
     assert np.allclose(stats["norm"]["mean"], module.norm.mean[...], atol=1e-6)
     assert np.allclose(stats["norm"]["var"], module.norm.var[...], atol=1e-6)
     assert not np.allclose(stats["norm"]["mean"], state.drs.stats["norm"]["mean"], atol=1e-3)
-    after = jax.jit(lambda s: autoloss.train_step(al, s, batch))(state)
+    after = jax.jit(lambda s: fused.train_step(al, s, batch))(state)
     assert np.allclose(after.drs.stats["norm"]["mean"], stats["norm"]["mean"], atol=1e-6)
 
 
@@ -215,7 +216,7 @@ def here(tmp_path, monkeypatch):
 def test_a_mistake_in_a_users_model_is_one_line(here, name):
     cfg = config.Config(model=config.Model(name=name, embed_dim=4, hidden=(8,)))
     with pytest.raises(UserError, match=re.escape(MISTAKES[name].format(here=here))) as error:
-        states.initial(states.build(cfg, 2, Table((10, 10)), total_steps=1), cfg)
+        Run.of(cfg).initial_state(Run.of(cfg).build(2, Table((10, 10)), total_steps=1))
     assert str(error.value).startswith(f"--config.model.name={name!r}: ")
     assert "\n" not in str(error.value)
 

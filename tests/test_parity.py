@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autoloss_jax.algorithm import autoloss
+from autoloss_jax.algorithm import fused
 from tests.golden import fuxictr, reference
 from tests.support import parity
 from tests.support.transplant import transplant
@@ -41,7 +41,7 @@ def test_logits_equal_fuxictrs(name):
 def test_twenty_steps_of_ce_deepfm_equal_pytorchs(source):
     data = load("deepfm", source, steps=20)
     al, state, ids = parity.ours("deepfm", "deepfm", data)
-    step, losses = jax.jit(lambda s, batch: autoloss.train_step(al, s, batch)), []
+    step, losses = jax.jit(lambda s, batch: fused.train_step(al, s, batch)), []
     for x, y in zip(ids, data["y"], strict=True):
         before = state.metrics.loss
         state = step(state, {"x": x, "y": jnp.asarray(y, jnp.int32)})

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax.algorithm import autoloss, losses
+from autoloss_jax.algorithm import autoloss, losses, networks
+from autoloss_jax.algorithm.networks import CandidateLosses
 from autoloss_jax.analysis import curves, pictures
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
@@ -43,10 +44,12 @@ def test_the_curves_go_through_what_evaluation_finds(loaded):
     batch = {"x": x.astype(np.int32), "y": np.arange(6, dtype=np.int32) // 3}
     logits, mixed = jax.jit(functools.partial(evaluation.step, loaded.al))(loaded.state, batch)
     V, stats = loaded.state.controller.params, loaded.state.controller.stats
-    alpha = jax.jit(functools.partial(autoloss.mean_policy, loaded.al))(V, stats, logits, batch)
+    alpha = jax.jit(functools.partial(networks.mean_policy, loaded.al))(V, stats, logits, batch)
     np.testing.assert_allclose(np.sum(alpha, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(
-        curves.mixture(loaded.al.losses, alpha, logits, batch["y"]).value, mixed, rtol=1e-5
+        curves.mixture(loaded.al.candidates.losses, alpha, logits, batch["y"]).value,
+        mixed,
+        rtol=1e-5,
     )
 
 
@@ -84,6 +87,8 @@ def test_a_method_without_a_controller_is_one_line(finished, loaded, monkeypatch
 
 
 def test_no_loss_is_drawn_of_a_pool_that_looks_at_a_whole_batch(finished, loaded, monkeypatch):
-    ranks = dataclasses.replace(loaded.al, losses=(losses.pairwise, *loaded.al.losses[1:]))
+    ranks = dataclasses.replace(
+        loaded.al, candidates=CandidateLosses((losses.pairwise, *loaded.al.candidates.losses[1:]))
+    )
     monkeypatch.setattr(checkpoint, "load", lambda step: dataclasses.replace(loaded, al=ranks))
     assert set(pictures.of(finished[1])) == {"weights", "movement"}

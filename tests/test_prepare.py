@@ -258,13 +258,11 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(folder, tmp_path):
         "click,letter,kind,age\n" + "".join(f"{i % 2},a,x,{i}\n" for i in range(2000))
     )
     script = (
-        "import resource, signal\nfrom autoloss_jax import config\nfrom autoloss_jax.data "
-        "import "
-        "preparation\n"
-        "signal.signal(signal.SIGXFSZ, "
-        "signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, "
-        "(1000, 1000))\n"
-        f"preparation.prepare(config.{data(path, tmp_path / 'c')!r}, print)\n"
+        "import resource, signal\nfrom autoloss_jax import config\n"
+        "from autoloss_jax.data.prepare import pipeline\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        f"pipeline.prepare(config.{data(path, tmp_path / 'c')!r}, print)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],

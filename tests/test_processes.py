@@ -212,8 +212,9 @@ LOSS = f"error: process 1: {processes.GONE} (gloo)"
 FATAL = "F0101 coordination_service_agent.cc: error"
 SAY = """
 import sys
-from autoloss_jax.distributed import processes
-processes._filter_native("1")
+from autoloss_jax.distributed import processes, runtime
+gone = f"error: process 1: {processes.GONE}; {processes.AGAIN}"
+runtime.filter_native_output(gone, processes.GONE)
 print(*sys.argv[1:], sep="\\n", file=sys.__stderr__, flush=True)
 """
 

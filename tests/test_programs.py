@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, scan
+from autoloss_jax.algorithm import networks, scan
 from autoloss_jax.config import settings
 from autoloss_jax.data.load import device
 from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import states
+from autoloss_jax.training.run import Run
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def problem(embedding):
         optimizer=config.Optimizer(embedding=embedding),
         train=config.Train(batch_size=BATCH),
     )
-    al = states.build(cfg, 2, Table((150,) * FIELDS), total_steps=STEPS)
+    al = Run.of(cfg).build(2, Table((150,) * FIELDS), total_steps=STEPS)
     mesh, order = sharding.make_mesh(), {n: Order(n, EXAMPLES, BATCH) for n in ("train", "val")}
     return cfg, al, device.Resident(mesh, order, dict.fromkeys(order, device.put(mesh, (split,))))
 
@@ -42,10 +42,10 @@ def test_a_controller_that_has_searched_its_steps_stands_still_and_the_recommend
     program = scan.train_block(al, feed, EVERY)
     never = scan.train_block(al, feed, every=10 * STEPS)
     for searched in (49, 51):  # between two controller updates, and at one, which is no longer done
-        ended = states.initial(al, cfg)
+        ended = Run.of(cfg).initial_state(al)
         for stop in (20, 50, STEPS):
             ended = program(ended, feed.splits, np.int32(stop), np.int32(searched))
-        half = program(states.initial(al, cfg), feed.splits, np.int32(searched))
+        half = program(Run.of(cfg).initial_state(al), feed.splits, np.int32(searched))
         theta = jax.tree.map(np.asarray, half.controller.params)
         alone = never(half, feed.splits, np.int32(STEPS))
         assert int(ended.step) == STEPS
@@ -59,8 +59,8 @@ def test_members_of_one_program_train_as_if_alone(embedding):
         cfg, al, feed = problem(embedding)
 
         def start(seed, lr_scale, controller_seed):
-            state = states.initial(al, settings.with_keys(cfg, {"run.seed": seed}))
-            other = states.initial(al, settings.with_keys(cfg, {"run.seed": controller_seed}))
+            state = Run.of(settings.with_keys(cfg, {"run.seed": seed})).initial_state(al)
+            other = Run.of(settings.with_keys(cfg, {"run.seed": controller_seed})).initial_state(al)
             state = state.replace(controller=other.controller, lr_scale=jnp.asarray(lr_scale))
             return jax.tree.map(
                 lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a,
@@ -79,9 +79,9 @@ def test_members_of_one_program_train_as_if_alone(embedding):
             together = many(together, feed.splits, np.int32(stop))
         ends = []
         for i, m in enumerate(members):
-            alone = autoloss.settle(al, one(start(*m), feed.splits, np.int32(STEPS)))
+            alone = networks.settle(al, one(start(*m), feed.splits, np.int32(STEPS)))
             ends.append(scan.member(together, i))
-            ends[-1] = autoloss.settle(al, ends[-1])
+            ends[-1] = networks.settle(al, ends[-1])
             assert int(ends[-1].step) == STEPS
             for got, want in zip(
                 jax.tree.leaves((ends[-1].drs.params, ends[-1].controller.params)),

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax.algorithm import autoloss, candidates, methods
+from autoloss_jax.algorithm import candidates, methods, networks
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.search import bohb, trials, tune
@@ -139,7 +139,7 @@ def test_cross_fitted_searches_teach_their_controllers_with_all_rows_once(small,
 
     def alpha(run):
         V = run.state.controller
-        return autoloss.mean_policy(run.al, V.params, V.stats, logits, {"y": labels})
+        return networks.mean_policy(run.al, V.params, V.stats, logits, {"y": labels})
 
     assert np.allclose(alpha(ours), np.mean([alpha(run) for run in theirs], axis=0), atol=1e-6)
     assert not np.allclose(alpha(theirs[0]), alpha(theirs[1]), atol=1e-4)

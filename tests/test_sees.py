@@ -9,15 +9,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autoloss_jax.algorithm import autoloss, methods
-from autoloss_jax.analysis import pictures
-from autoloss_jax.cli import export_loss
+from autoloss_jax.algorithm import networks
+from autoloss_jax.analysis import export, pictures
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.search import train as searching
-from autoloss_jax.training import checkpoint, loop, prediction, session
+from autoloss_jax.training import checkpoint, loop, prediction
+from autoloss_jax.training.run import Run
+from autoloss_jax.training.splits import divide
 from tests.support.runs import digest
 
 pytestmark = pytest.mark.slow
@@ -68,7 +69,7 @@ def searched(clicks, tmp_path_factory):
 
 def test_what_is_seen_are_the_fields_values_row_by_row(clicks):
     prepared = pipeline.prepare(clicks.data, quiet)
-    splits = session.divide(clicks, prepared, methods.resolve(clicks.method)[0])
+    splits = divide(Run.of(clicks), prepared)
     offset = int(prepared.schema.offsets[prepared.schema.fields.index("channel")])
     parts = [*splits.train, *splits.controller, splits.val, splits.test]
     for part in parts:
@@ -81,7 +82,7 @@ def test_a_method_without_a_controller_sees_nothing(clicks):
     prepared = pipeline.prepare(clicks.data, quiet)
     for name in ("ce", "al1", "darts"):
         cfg = settings.with_keys(clicks, {"method.name": name})
-        splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
+        splits = divide(Run.of(cfg), prepared)
         assert "seen" not in splits.train[0], name
 
 
@@ -105,11 +106,11 @@ def test_batches_from_the_host_show_it_the_same(searched, tmp_path):
 
 def test_a_checkpoint_evaluates_and_predicts_as_it_was_trained(searched, tmp_path):
     cfg, workdir, result = searched
-    again = prediction.evaluate_run(prediction.load(workdir, None, {}), workdir, False, quiet)
+    again = prediction.evaluate_run(prediction.load(workdir, None, {}), workdir, "", quiet)
     assert again["auc"] == pytest.approx(result["test"]["auc"], abs=1e-9)
     path = f"{cfg.data.path}/test.csv"
     other = prediction.load(workdir, None, {"data.path": path})
-    assert prediction.evaluate_run(other, workdir, True, quiet)["auc"] == pytest.approx(
+    assert prediction.evaluate_run(other, workdir, "", quiet)["auc"] == pytest.approx(
         again["auc"], abs=1e-9
     )
     pl.read_csv(path).drop("label").write_csv(tmp_path / "new.csv")
@@ -159,7 +160,7 @@ def test_what_it_learnt_of_a_value_stays_with_the_word(clicks, tmp_path, policy)
         loaded = checkpoint.load(checkpoint.newest(tmp_path / where / "best"))
         V, stats = loaded.state.controller.params, loaded.state.controller.stats
         batch = {"y": np.zeros(len(words), np.int32), "seen": np.arange(len(words))[:, None]}
-        alpha = autoloss.mean_policy(loaded.al, V, stats, jax.numpy.zeros((len(words), 1)), batch)
+        alpha = networks.mean_policy(loaded.al, V, stats, jax.numpy.zeros((len(words), 1)), batch)
         alphas[where] = dict(zip(words, np.asarray(alpha), strict=True))
     ours, theirs = alphas["run"], alphas["run/search"]
     assert list(ours)[1:] != list(theirs)[1:]
@@ -171,7 +172,7 @@ def test_what_it_learnt_of_a_value_stays_with_the_word(clicks, tmp_path, policy)
 
 def test_its_loss_cannot_be_exported_as_a_function_of_label_and_prediction(searched, tmp_path):
     with pytest.raises(UserError, match="its controller sees channel too"):
-        export_loss.export(searched[1], tmp_path)
+        export.export(searched[1], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_it_is_the_cosine_between_the_gradients_of_the_outer_loss():
 
             def outer_loss(V):
                 grad_W = jax.grad(autoloss.objective, argnums=1, has_aux=True)
-                g, _ = grad_W(al, W, V, state, batch, key, detach=al.detach)
+                g, _ = grad_W(al, W, V, state, batch, key)
                 W_star, _ = autoloss.virtual_step(al, W, g, state.drs.opt_state)
                 return autoloss.val_objective(al, W_star, V, own, half)
 
@@ -64,12 +64,12 @@ def test_the_two_batches_of_val_share_no_row(monkeypatch):
 
 def test_measuring_it_changes_no_bit_of_training(finished, tmp_path):
     cfg, workdir, _ = finished
-    loop.train(settings.with_keys(cfg, {"run.signal": True}), tmp_path, lambda _: None)
+    loop.train(settings.with_keys(cfg, {"run.gradient_agreement": True}), tmp_path, lambda _: None)
     assert digest(tmp_path) == digest(workdir)
     records = report.read_log(tmp_path / "metrics.jsonl")
-    assert all(("signal" in r) == ("val" in r) for r in records)
-    assert all(-1 <= r["signal"] <= 1 for r in records if "val" in r)
-    assert not any("signal" in r for r in report.read_log(workdir / "metrics.jsonl"))
+    assert all(("gradient_agreement" in r) == ("val" in r) for r in records)
+    assert all(-1 <= r["gradient_agreement"] <= 1 for r in records if "val" in r)
+    assert not any("gradient_agreement" in r for r in report.read_log(workdir / "metrics.jsonl"))
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def fading(small, monkeypatch):
         "train__evaluate_every": 10,
         "method__every": 3,
     }
-    return small(**keys, method__signal=0.5), small(**keys), steps
+    return small(**keys, method__min_agreement=0.5), small(**keys), steps
 
 
 def test_a_controller_whose_signal_is_lost_twice_in_a_row_stands_still(fading, tmp_path):

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, melu
+from autoloss_jax.algorithm import autoloss, fused, melu, networks
 from autoloss_jax.config import Data, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
@@ -24,7 +24,8 @@ from autoloss_jax.data.read import sources, text
 from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings import pooling
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import evaluation, gradient_agreement, loop, prediction, session, states
+from autoloss_jax.training import evaluation, gradient_agreement, loop, prediction
+from autoloss_jax.training.run import Run
 from tests.support import proof
 from tests.support.runs import digest, log
 
@@ -145,8 +146,8 @@ def test_a_models_fields_are_what_torchs_embedding_bag_makes_of_the_raw_cells(
         cfg = config.Config(
             model=config.Model(name=spec, embed_dim=3, hidden=(8,), embed_init_std=0.5)
         )
-        al = states.build(cfg, 2, Table(schema.vocab_sizes, schema.slots), 10)
-        state = states.initial(al, cfg)
+        al = Run.of(cfg).build(2, Table(schema.vocab_sizes, schema.slots), 10)
+        state = Run.of(cfg).initial_state(al)
         W = state.drs.params
         table = torch.tensor(np.asarray(W["rows"]))
         fields = []
@@ -166,10 +167,10 @@ def test_a_models_fields_are_what_torchs_embedding_bag_makes_of_the_raw_cells(
             begins = torch.tensor(np.cumsum([0, *map(len, bags)])[:-1])
             fields.append(torch.nn.functional.embedding_bag(flat, table, begins, mode=how))
         given = jnp.asarray(torch.stack(fields, dim=1).numpy())
-        want = al.drs.apply(
+        want = al.recommender.module.apply(
             {"params": W["dense"], "batch_stats": state.drs.stats}, given, train=False
         )
-        got, _ = autoloss.forward(al, W, state.drs.stats, batch)
+        got, _ = proof.forward(al, W, state.drs.stats, batch)
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     assert batch["x"][-1, 3] == schema.offsets[3] and schema.oov_rate["test"][3] > 0  # "unseen"
     padding = batch["v"] == 0
@@ -189,9 +190,11 @@ def slotted(**keys):
     al, state, *_ = proof.problem(**keys)
     al = dataclasses.replace(
         al,
-        pooled=functools.partial(pooling.pooled, slots=SLOTS),
-        drs_tx=dataclasses.replace(
-            al.drs_tx.vectorised(), table=Table(tuple(al.drs_tx.table.vocab_sizes), SLOTS)
+        recommender=dataclasses.replace(
+            al.recommender, pooled=functools.partial(pooling.pooled, slots=SLOTS)
+        ),
+        optimizer=dataclasses.replace(
+            al.optimizer.vectorised(), table=Table(tuple(al.optimizer.table.vocab_sizes), SLOTS)
         ),  # no room beyond what slots need
     )
     random = np.random.default_rng(3)
@@ -233,17 +236,17 @@ def test_with_bags_sparse_adam_is_dense_adam_and_rows_that_no_cell_holds_rest():
         for embedding in ("adam", "sparse_adam"):
             al, *_ = slotted(model="fm", name="darts", embedding=embedding)
             W = state.drs.params
-            drs = state.drs.replace(opt_state=al.drs_tx.init(W))
+            drs = state.drs.replace(opt_state=al.optimizer.init(W))
             start = state.replace(drs=drs, step=jnp.asarray(0))
 
             @jax.jit
             def run(state, al=al):
                 def step(i, s):
-                    return autoloss.train_step(
+                    return fused.train_step(
                         al, s, jax.tree.map(lambda a, b: jnp.where(i % 2, a, b), batch, val), val
                     )
 
-                return autoloss.settle(al, jax.lax.fori_loop(0, 70, step, state))
+                return networks.settle(al, jax.lax.fori_loop(0, 70, step, state))
 
             ends[embedding] = run(start)
         dense, sparse = (ends[name].drs.params for name in ("adam", "sparse_adam"))
@@ -282,8 +285,8 @@ def test_figures_are_found_again_and_a_file_without_labels_gets_the_scores_of_th
 ):
     (path, content), (cfg, workdir, result) = folder, trained
     loaded = prediction.load(workdir, None, {})
-    for other, keys in ((False, {}), (True, {"data.path": str(path / "test.csv")})):
-        again = prediction.evaluate_run(prediction.load(workdir, None, keys), workdir, other, quiet)
+    for keys in ({}, {"data.path": str(path / "test.csv")}):
+        again = prediction.evaluate_run(prediction.load(workdir, None, keys), workdir, "", quiet)
         assert {name: again[name] for name in ("auc", "logloss")} == {
             name: result["test"][name] for name in ("auc", "logloss")
         }
@@ -291,7 +294,7 @@ def test_figures_are_found_again_and_a_file_without_labels_gets_the_scores_of_th
     new = prediction.load(workdir, None, {"data.path": str(tmp_path / "new.csv")})
     assert prediction.predict(new, workdir, tmp_path / "scores.parquet") == len(content["test"])
     scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy()
-    test = pipeline.prepare(session.data_of(cfg), quiet).split("test")
+    test = pipeline.prepare(Run.of(cfg).data, quiet).split("test")
     logits, _ = evaluation.predictions(*prediction._forward(loaded), test, 64)
     assert np.array_equal(scores, autoloss.probabilities(jnp.asarray(logits, jnp.float32))[:, 0])
     assert np.std(scores) > 0

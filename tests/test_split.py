@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, Data, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import split, store
 from autoloss_jax.data.prepare import pipeline
-from autoloss_jax.training import session
+from autoloss_jax.training.run import Run
+from autoloss_jax.training.splits import divide
 
 
 def quiet(_):
@@ -99,8 +99,8 @@ def test_values_of_the_rows_that_are_folded_in_enter_the_vocabulary_and_no_other
         Config(data=data(tmp_path / "r.dat", tmp_path / "cache", time=time, fold_in_val=True)),
         {"method.name": "ce"},
     )
-    prepared = pipeline.prepare(session.data_of(cfg), quiet)
-    splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
+    prepared = pipeline.prepare(Run.of(cfg).data, quiet)
+    splits = divide(Run.of(cfg), prepared)
     x, folded = (part["x"] for part in splits.train)
     assert (x[:, 0] > 0).all() and (folded[:, 0] > 0).all()
     assert (splits.val["x"][:, 0] == 0).all() and (
@@ -113,7 +113,7 @@ def test_a_method_that_searches_keeps_its_controllers_rows_out_of_the_vocabulary
     given = data(tmp_path / "r.dat", tmp_path / "cache", fold_in_val=True)
     for name, folds_in in (("autoloss", False), ("darts", False), ("al1", True), ("slf", True)):
         cfg = settings.with_keys(Config(data=given), {"method.name": name})
-        assert session.data_of(cfg).fold_in_val == folds_in, name
+        assert Run.of(cfg).data.fold_in_val == folds_in, name
 
 
 def test_folds_part_the_rows_that_would_teach_the_recommender_and_no_others(tmp_path):
@@ -126,14 +126,12 @@ def test_folds_part_the_rows_that_would_teach_the_recommender_and_no_others(tmp_
         return [int(user) for part in parts for user in part["x"][:, 0]]
 
     ce = settings.with_keys(base, {"method.name": "ce"})
-    plain = session.divide(ce, prepared, methods.resolve(ce.method)[0])
+    plain = divide(Run.of(ce), prepared)
     taught = []
     for k in range(3):
         cfg = settings.with_keys(base, {"data.fold": (k, 3)})
-        assert session.data_of(cfg) == dataclasses.replace(
-            given, fold=(k, 3)
-        )  # the same vocabulary
-        splits = session.divide(cfg, prepared, methods.resolve(cfg.method)[0])
+        assert Run.of(cfg).data == dataclasses.replace(given, fold=(k, 3))  # the same vocabulary
+        splits = divide(Run.of(cfg), prepared)
         mine, others = users(splits.controller), users(splits.train)
         assert sorted(mine + others) == sorted(users(plain.train))
         assert len(mine) == pytest.approx(len(others) / 2, abs=3)
@@ -175,7 +173,7 @@ def test_what_is_lost_differs_by_the_value_of_a_field(tmp_path):
     given = data(tmp_path / "r.dat", tmp_path / "cache", missing=0.4, missing_by="movie")
     cfg = settings.with_keys(Config(data=given), {"method.name": "ce"})
     prepared = pipeline.prepare(given, quiet)
-    (train,) = session.divide(cfg, prepared, methods.resolve(cfg.method)[0]).train
+    (train,) = divide(Run.of(cfg), prepared).train
     movie = np.asarray(train["x"])[:, 1] - prepared.schema.offsets[1]
     shares = split.shares(0.4, prepared.schema.vocab_sizes[1], given.split_seed)
     zero = np.array([(train["y"][movie == m] == 0).mean() for m in range(1, 8)])
@@ -189,9 +187,8 @@ def test_noise_is_in_train_alone(tmp_path):
         settings.with_keys(Config(data=given), {"method.name": "ce", "data.missing": rate})
         for rate in (0.0, 0.9)
     )
-    method, _ = methods.resolve(clean.method)
-    prepared = pipeline.prepare(session.data_of(clean), quiet)
-    theirs, ours = (session.divide(cfg, prepared, method) for cfg in (clean, noisy))
+    prepared = pipeline.prepare(Run.of(clean).data, quiet)
+    theirs, ours = (divide(Run.of(cfg), prepared) for cfg in (clean, noisy))
     assert (ours.train[0]["y"] == 0).mean() > 0.8 > (theirs.train[0]["y"] == 0).mean()
     for a, b in (
         (theirs.train[1], ours.train[1]),

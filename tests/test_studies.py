@@ -17,7 +17,7 @@ import scipy.stats
 
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.studies import chart, grid, page, raw, record, significance, table
+from autoloss_jax.studies import chart, grid, html_report, raw, record, significance, table
 from autoloss_jax.training import workdirs
 from tests.support import commands
 
@@ -174,7 +174,7 @@ def test_a_study_killed_between_and_within_trainings_ends_with_the_same_table(
     with pytest.raises(KeyboardInterrupt):
         grid.run(study, tmp_path / "killed", quiet)
     assert written(grid.run(study, tmp_path / "killed", quiet)) == written(whole)
-    monkeypatch.setattr(grid.train.loop, "open_session", None)  # nothing is trained again
+    monkeypatch.setattr(grid.train.loop.Trainer, "open", None)  # nothing is trained again
     assert written(grid.run(study, tmp_path / "killed", quiet)) == written(whole)
 
 
@@ -353,7 +353,7 @@ def test_every_study_has_a_quick_one_that_ends_with_a_page(tmp_path, path):
     quick = settings.check(dataclasses.replace(quick, **smaller))
     rows = table.rows(grid.by_row(grid.run(quick, tmp_path / "runs", quiet)), quick.ours)
     assert quick.name == path.stem and {row.method for row in rows} & set(quick.ours)
-    page.write_pictures(tmp_path, quick.name, rows, quick.ours, "python <it>", {})
+    html_report.write_pictures(tmp_path, quick.name, rows, quick.ours, "python <it>", {})
     text = (tmp_path / "report.html").read_text()
     assert "<script" not in text and "http" not in text and "python &lt;it&gt;" in text
     assert text.count("<tr>") == 1 + len(rows)

@@ -24,6 +24,8 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.training import checkpoint, loop, prediction, report
+from autoloss_jax.training.run import Run
+from autoloss_jax.training.splits import divide
 from tests.support.runs import digest, log, on_devices, optimised, quiet
 
 ROOT = Path(__file__).parent.parent
@@ -175,7 +177,7 @@ def test_prediction_scores_unlabelled_rows_in_the_files_order(finished, tmp_path
     scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy().astype(np.float64)
     labels = np.array([int(line[0]) for line in lines])
     figures = prediction.evaluate_run(
-        prediction.load(workdir, None, {"data.path": str(labelled)}), workdir, True, quiet
+        prediction.load(workdir, None, {"data.path": str(labelled)}), workdir, "", quiet
     )
     assert figures["num_examples"] == 700
     assert (
@@ -191,7 +193,7 @@ def test_calibrated_figures_are_those_of_the_result_and_scores_agree(finished, t
     cfg, workdir, result = finished
     calibration = prediction.calibration(workdir)
     figures = prediction.evaluate_run(
-        prediction.load(workdir, None, {}), workdir, False, quiet, calibration
+        prediction.load(workdir, None, {}), workdir, "", quiet, calibration
     )
     assert figures["logloss"] == pytest.approx(result["test"]["logloss_calibrated"], rel=1e-6)
     assert figures["auc"] == pytest.approx(result["test"]["auc"], abs=1e-9)
@@ -356,7 +358,7 @@ def test_any_checkpoint_can_be_evaluated_by_its_path(finished):
     assert int(last.state.step) == result["steps"]
     best = prediction.load(workdir, workdir / "best" / str(result["best_step"]), {})
     assert int(best.state.step) == result["best_step"]
-    assert prediction.evaluate_run(best, workdir, False, quiet)["auc"] == pytest.approx(
+    assert prediction.evaluate_run(best, workdir, "", quiet)["auc"] == pytest.approx(
         result["test"]["auc"], abs=1e-9
     )
     with pytest.raises(UserError, match="no checkpoint here"):
@@ -442,11 +444,10 @@ def test_four_devices_train_as_one(steady, config_file, tmp_path):
 def test_fold_in_val_trains_on_the_controllers_rows_only_without_a_search(small):
     data = pipeline.prepare(small().data, quiet)
     rows, val = len(data.split("train")["y"]), len(data.split("val")["y"])
-    from autoloss_jax.training import session
 
     for name, folded in {"ce": True, "al1": True, "autoloss": False}.items():
         cfg = small(method__name=name, data__fold_in_val=True)
-        splits = session.divide(cfg, data, methods.resolve(cfg.method)[0])
+        splits = divide(Run.of(cfg), data)
         assert sum(len(part["y"]) for part in splits.train) == rows + (val // 2 if folded else 0)
         assert len(splits.val["y"]) == val - val // 2
         assert bool(splits.controller) == (not folded)

@@ -1,7 +1,7 @@
 """Controllers: (y, y_hat) of each example -> log alpha over N candidate losses, Section 2.4."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -45,13 +45,32 @@ class Controller(nn.Module):
         num_outputs = y_hat.shape[-1]
         y = labels[:, None] if num_outputs == 1 else jax.nn.one_hot(labels, num_outputs)
         x = [y.astype(y_hat.dtype), y_hat]
-        for size, values in zip(self.sees, () if seen is None else seen.T, strict=True):
-            x.append(nn.Embed(size, WIDTH, embedding_init=nn.initializers.zeros)(values))
+        context = zip(self.sees, () if seen is None else seen.T, strict=True)
+        for k, (size, values) in enumerate(context):
+            zeros = nn.initializers.zeros
+            x.append(nn.Embed(size, WIDTH, embedding_init=zeros, name=_table(k))(values))
         x = jnp.concatenate(x, axis=-1)
         x = MLP(self.hidden, self.dropout)(x, train=train)
         first = beginning(self.start, self.num_losses)
         last = nn.Dense(self.num_losses, kernel_init=nn.initializers.zeros, bias_init=first)
         return jax.nn.log_softmax(last(x), axis=-1)
+
+
+def with_context_rows(V: Any, rows: Mapping[int, np.ndarray]) -> Any:
+    """V over other vocabularies of its context fields.
+
+    `rows` holds, for the k-th field, int[values]: the row in V of each value of the new vocabulary.
+    """
+    return V | {
+        _table(k): {"embedding": V[_table(k)]["embedding"][here]}
+        for k, here in rows.items()
+        if _table(k) in V
+    }
+
+
+def _table(k: int) -> str:
+    """The name in V of the k-th context field's vectors."""
+    return f"Embed_{k}"
 
 
 class Ensemble(nn.Module):
@@ -94,6 +113,11 @@ class SharedVector(nn.Module):
         """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
         theta = self.param("theta", beginning(self.start, self.num_losses), (self.num_losses,))
         return jnp.broadcast_to(jax.nn.log_softmax(theta), (labels.shape[0], self.num_losses))
+
+
+def shared_weights(V: Any) -> jax.Array:
+    """Alpha [N] of a `SharedVector` with parameters V."""
+    return jax.nn.softmax(V["theta"])
 
 
 class Static(nn.Module):

@@ -18,7 +18,8 @@ from typing import Any
 import jax
 
 from autoloss_jax.algorithm import autoloss
-from autoloss_jax.algorithm.autoloss import AutoLoss, Batch, Params, TrainState
+from autoloss_jax.algorithm.autoloss import AutoLoss
+from autoloss_jax.algorithm.state import Batch, Params, TrainState, stream
 
 
 def adapted(
@@ -27,12 +28,10 @@ def adapted(
     """(W', what else the pass gave): W after the inner step of plain SGD, in the dense layers
     and not in the rows.
     """
-    key = autoloss.stream(state.key, state.step, "train")
+    key = stream(state.key, state.step, "train")
 
     def loss(dense):
-        return autoloss.objective(
-            al, {**W, "dense": dense}, V, state, support, key, detach=al.detach
-        )
+        return autoloss.objective(al, {**W, "dense": dense}, V, state, support, key)
 
     gradient, aux = jax.grad(loss, has_aux=True)(W["dense"])
     return {**W, "dense": jax.tree.map(lambda w, g: w - al.xi * g, W["dense"], gradient)}, aux
@@ -66,10 +65,10 @@ def train_step(
             grad_V, _ = jax.grad(outer_loss, has_aux=True)(
                 controller.params, W, al, state, support, val
             )
-            controller = autoloss.descend(al.controller_tx, controller, grad_V)
+            controller = controller.descend(al.controller_optimizer, grad_V)
         grad_W, ((stats, controller_stats), metrics) = jax.grad(
             outer_loss, argnums=1, has_aux=True
         )(controller.params, W, al, state, support, query)
         return grad_W, (stats, controller.replace(stats=controller_stats), metrics)
 
-    return autoloss.advance(al, state, gradient, batch["x"], *looked_at)
+    return state.advance(al.optimizer, gradient, batch["x"], *looked_at)

@@ -1,4 +1,9 @@
-"""A method is a row: how weights are made x whose alpha x which batch teaches V."""
+"""Methods: every way of choosing a loss is a row of one table.
+
+A row says how weights are made, whose alpha they are made of, and which batch teaches V. It says,
+too, what a method needs before its own training begins, and how programs are to treat it. No other
+file knows a method by its name.
+"""
 
 import dataclasses
 import functools
@@ -7,21 +12,34 @@ from collections.abc import Callable
 from flax import linen as nn
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, candidates, gumbel, losses, melu
+from autoloss_jax.algorithm import autoloss, candidates, fused, gumbel, losses, melu
+from autoloss_jax.algorithm.candidates import Candidate
 from autoloss_jax.algorithm.controller import Controller, Ensemble, SharedVector, Static, Uniform
-from autoloss_jax.config import settings
-from autoloss_jax.config.errors import UserError
-from autoloss_jax.data.schema import Schema
+from autoloss_jax.config.errors import UserError, nearest
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """One row of the table of methods (docs/architecture.md)."""
+    """One row of the table of methods (docs/architecture.md has it in words)."""
 
-    weights: Callable
-    controller: type[nn.Module]
-    taught_by: str
-    step: Callable = autoloss.train_step
+    weights: Callable = gumbel.alpha_weights  # p from log alpha
+    controller: type[nn.Module] = Uniform  # whose alpha
+    taught_by: str = "never"  # the batch that teaches V: "val", "train" (as W), or "never"
+    step: Callable = fused.train_step
+    frozen: bool = False  # the controller is another run's (method.transfer_from)
+    policy: str = "sample"  # of a frozen controller, where method.policy is auto
+    # A function that finds config keys in trainings before its own, as package.module:function.
+    search: str = ""
+    searched_as: str = ""  # the method of the trainings in that search
+    per_seed: bool = True  # whether what it finds belongs to a seed; else one search serves all
+    given: str = ""  # the method that it is once its search has found its weights; empty: itself
+    trains: str = (
+        ""  # a function that trains other methods in its stead, as package.module:function
+    )
+    contenders: tuple[str, ...] = ()  # the methods and losses that this function trains
+    tuned_as: str = ""  # the method whose training is tuned for it; empty: itself
+    trainings: Callable[[config.Method], int] = lambda method: 1  # the fewest that it takes
+    more_trials: bool = False  # whether its search makes use of any number of further trainings
 
     @property
     def searches(self) -> bool:
@@ -30,51 +48,156 @@ class Method:
 
     @property
     def has_controller(self) -> bool:
-        """Whether weights come from something learnt, here or in another run; else they are
-        given.
-        """
+        """Whether weights come from something learned, here or elsewhere; else they are given."""
         return self.controller in (Controller, SharedVector)
 
 
-def resolve(method: config.Method) -> tuple[Method, dict[str, candidates.Candidate]]:
-    """The row and the candidates that a config names. A loss's name is a method: a pool of one,
-    uniformly weighted.
+METHODS = {
+    "al1": Method(),
+    "al2": Method(controller=Controller, taught_by="val"),
+    "darts": Method(controller=SharedVector, taught_by="val"),
+    "slf": Method(gumbel.gumbel_softmax, Controller, taught_by="train"),
+    "autoloss": Method(gumbel.gumbel_softmax, Controller, taught_by="val"),
+    "static": Method(controller=Static),
+    "bohb": Method(
+        controller=Static,
+        search="autoloss_jax.search.bohb:weights",
+        searched_as="static",
+        per_seed=False,
+        tuned_as="al1",
+        trainings=lambda method: 3,
+        more_trials=True,
+    ),
+    "melu": Method(  # the row of its search
+        controller=SharedVector,
+        taught_by="val",
+        step=melu.train_step,
+        search="autoloss_jax.search.melu:weights",
+        searched_as="melu",
+        given="static",
+        trainings=lambda method: 2,
+    ),
+    "transfer": Method(gumbel.gumbel_softmax, Controller, frozen=True),
+    "retrain": Method(
+        gumbel.gumbel_softmax,
+        Controller,
+        frozen=True,
+        policy="replay",  # searched on the same data it is worth most so (docs/research.md)
+        search="autoloss_jax.search.retrain:controller",
+        searched_as="autoloss",
+        tuned_as="autoloss",
+        trainings=lambda method: 1 + method.folds,
+    ),
+    "auto": Method(
+        trains="autoloss_jax.search.auto:train", contenders=("ce", "al1", "retrain", "bohb")
+    ),
+}
+ONE_LOSS = METHODS["al1"]  # the row of a loss's name: a pool of one, whose weight is 1
+
+
+def row(method: config.Method) -> Method:
+    """The row that a config names; UserError for neither a method nor a loss.
+
+    A search's result in the config makes its method what the row calls `given`.
     """
-    if method.name not in METHODS:
-        known, name = [*METHODS, *losses.LOSSES], method.name.split("(")[0]
-        if name not in losses.LOSSES and ":" not in name:
-            raise UserError(
-                f"--config.method.name={method.name!r}: not a method or a loss: "
-                f"{', '.join(known)}{settings.nearest(method.name, known)}"
-            )
-        return METHODS["al1"], candidates.parse_pool((method.name,))
-    row = METHODS["static" if method.name == "melu" and method.static else method.name]
-    if row.searches and val_loss(method) and method.xi == 0:
+    if method.name in METHODS:
+        found = METHODS[method.name]
+        return METHODS[found.given] if found.given and method.static else found
+    name = method.name.split("(")[0]
+    if name not in losses.LOSSES and ":" not in name:
+        known = [*METHODS, *losses.LOSSES]
+        raise UserError(
+            f"--config.method.name={method.name!r}: not a method or a loss: {', '.join(known)}"
+            f"{nearest(method.name, known)}"
+        )
+    return ONE_LOSS
+
+
+def must_search(method: config.Method) -> bool:
+    """Whether the method's search comes first: it has one, and its result is not given."""
+    return bool(row(method).search) and not (method.static or method.transfer_from)
+
+
+def label(method: config.Method) -> str:
+    """The name of a config's method, with whatever that matters to it differs from the defaults."""
+    if method.name not in METHODS:  # one loss: nothing else is chosen
+        return method.name
+    found, defaults = METHODS[method.name], config.Method()
+    ignored = {"name", "implementation"}
+    if not found.searches:
+        ignored |= {"every", "xi", "virtual_step", "val_objective"}
+    if found.search:  # found by the run itself, for each seed anew
+        ignored |= {"static", "transfer_from"}
+    changed = [
+        f"{field.name}={getattr(method, field.name)}"
+        for field in dataclasses.fields(method)
+        if field.name not in ignored
+        and getattr(method, field.name) != getattr(defaults, field.name)
+    ]
+    return " ".join([method.name, *changed])
+
+
+def check(method: config.Method) -> None:
+    """UserError for what cannot work, before the searches that a method begins with."""
+    if row(method).trains or must_search(method):
+        parse_pool(method)
+    else:
+        resolve(method)
+
+
+def resolve(method: config.Method) -> tuple[Method, dict[str, Candidate]]:
+    """The row as this config has it, and its candidates by name; UserError for what cannot work."""
+    found, pool = row(method), parse_pool(method)
+    if found.trains:
+        raise UserError(
+            f"--config.method.name={method.name}: trains other methods, and is none by itself; "
+            f"name one of {', '.join(found.contenders)}"
+        )
+    if found.searches and val_loss(method) and method.xi == 0:
         raise UserError(
             f"--config.method.xi=0 with val_objective={method.val_objective!r}: the validation "
-            "loss then depends on V through nothing, and the "
-            "controller's gradient is identically zero; set xi > 0, or val_objective='mixture'"
+            "loss then depends on V through nothing, and the controller's gradient is identically "
+            "zero; set xi > 0, or val_objective='mixture'"
         )
-    if method.name in FROZEN and not method.transfer_from:
+    if found.frozen and not method.transfer_from:
         raise UserError(
             f"--config.method.transfer_from: {method.name} wants the workdir of the run whose "
             "controller it takes"
         )
-    if method.name in FROZEN and policy(method) in ("mean", "replay"):
-        row = dataclasses.replace(row, weights=gumbel.alpha_weights)
-    if method.hard and row.weights is gumbel.gumbel_softmax:
-        row = dataclasses.replace(row, weights=functools.partial(gumbel.gumbel_softmax, hard=True))
-    pool = candidates.parse_pool(method.pool)
     weights = method.static
-    if row.controller is Static and (
+    if found.controller is Static and (
         len(weights) != len(pool) or min(weights) < 0 or not sum(weights) > 0
     ):
         raise UserError(
             f"--config.method.static={weights!r}: {method.name} wants a weight for each of "
-            f"{', '.join(pool)}, none "
-            "negative and not all zero"
+            f"{', '.join(pool)}, none negative and not all zero"
         )
-    return row, pool
+    return dataclasses.replace(
+        found, weights=_weights(found, method), step=_step(found, method)
+    ), pool
+
+
+def _weights(found: Method, method: config.Method) -> Callable:
+    if found.frozen and policy(found, method) != "sample":
+        return gumbel.alpha_weights
+    if method.hard and found.weights is gumbel.gumbel_softmax:
+        return functools.partial(gumbel.gumbel_softmax, hard=True)
+    return found.weights
+
+
+def _step(found: Method, method: config.Method) -> Callable:
+    readable = method.implementation == "paper" and found.step is fused.train_step
+    return autoloss.step if readable else found.step
+
+
+def parse_pool(method: config.Method) -> dict[str, Candidate]:
+    """The candidates by name: the config's pool, or the one loss that is its method."""
+    return candidates.parse_pool(method.pool if method.name in METHODS else (method.name,))
+
+
+def policy(found: Method, method: config.Method) -> str:
+    """What a frozen controller does: "sample", "mean" or "replay"."""
+    return found.policy if method.policy == "auto" else method.policy
 
 
 def val_loss(method: config.Method) -> autoloss.Loss | None:
@@ -87,51 +210,21 @@ def val_loss(method: config.Method) -> autoloss.Loss | None:
         raise UserError(f"--config.method.val_objective: {error}; or mixture") from error
 
 
-def policy(method: config.Method) -> str:
-    """What a frozen controller does. Searched for the same data it is worth most replayed
-    (docs/research.md).
-    """
-    if method.policy != "auto":
-        return method.policy
-    return "replay" if method.name == "retrain" else "sample"
-
-
-def seen(method: config.Method, schema: Schema) -> list[tuple[int, int, int]]:
-    """Of the fields that the method's controller sees, (slot, first id, number of rows) each;
-    none where it sees no example.
-    """
-    if resolve(method)[0].controller is not Controller:
-        return []
-    return [schema.place(name, "--config.method.sees") for name in method.sees]
-
-
 def controller(
-    method: config.Method, row: Method, num_losses: int, sees: tuple[int, ...] = ()
+    method: config.Method, found: Method, num_losses: int, context: tuple[int, ...] = ()
 ) -> nn.Module:
-    """The controller module of a row, which sees fields of so many values."""
-    if row.controller is Controller:
+    """The controller's module of a row; `context`: how many values each field has that it sees."""
+    if found.controller is Controller:
         one = Controller(
-            num_losses, hidden=method.hidden, dropout=method.dropout, start=method.start, sees=sees
+            num_losses,
+            hidden=method.hidden,
+            dropout=method.dropout,
+            start=method.start,
+            sees=context,
         )
-        return Ensemble(one, method.folds) if method.name in FROZEN and method.folds > 1 else one
-    if row.controller is Static:
+        return Ensemble(one, method.folds) if found.frozen and method.folds > 1 else one
+    if found.controller is Static:
         return Static(method.static)
-    if row.controller is SharedVector:
+    if found.controller is SharedVector:
         return SharedVector(num_losses, method.start)
-    return row.controller(num_losses)
-
-
-METHODS = {
-    "al1": Method(gumbel.alpha_weights, Uniform, "never"),
-    "al2": Method(gumbel.alpha_weights, Controller, "val"),
-    "darts": Method(gumbel.alpha_weights, SharedVector, "val"),
-    "static": Method(gumbel.alpha_weights, Static, "never"),
-    "bohb": Method(gumbel.alpha_weights, Static, "never"),  # searched by search/bohb.py
-    # this row is its search; with the weights that it found it is `static`
-    "melu": Method(gumbel.alpha_weights, SharedVector, "val", melu.train_step),
-    "slf": Method(gumbel.gumbel_softmax, Controller, "train"),
-    "autoloss": Method(gumbel.gumbel_softmax, Controller, "val"),
-    "transfer": Method(gumbel.gumbel_softmax, Controller, "never"),
-    "retrain": Method(gumbel.gumbel_softmax, Controller, "never"),  # searched by search/retrain.py
-}
-FROZEN = ("transfer", "retrain")  # whose controller comes from another run
+    return found.controller(num_losses)

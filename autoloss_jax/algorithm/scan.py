@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from autoloss_jax.algorithm import autoloss
-from autoloss_jax.algorithm.autoloss import AutoLoss, Batch, TrainState
+from autoloss_jax.algorithm import fused
+from autoloss_jax.algorithm.autoloss import AutoLoss
+from autoloss_jax.algorithm.state import Batch, TrainState
 from autoloss_jax.distributed import sharding
 
 
@@ -39,7 +40,7 @@ NEVER = np.int32(np.iinfo(np.int32).max)  # no training has so many steps
 
 
 def train_block(
-    al: AutoLoss, feed: Feed, every: int, step: Step = autoloss.train_step
+    al: AutoLoss, feed: Feed, every: int, step: Step = fused.train_step
 ) -> Callable[..., TrainState]:
     """Algorithm 1 over a feed, jitted: (state, source, stop, searched) -> the state at step
     `stop`. The state is given away.
@@ -61,7 +62,7 @@ def train_members(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainSt
     Each draws the batches and the noise that its own key gives, as if it were alone. The feed
     must be on the device.
     """
-    al = dataclasses.replace(al, drs_tx=al.drs_tx.vectorised())
+    al = dataclasses.replace(al, optimizer=al.optimizer.vectorised())
 
     def block(states, source, stop):
         axes = jax.tree_util.tree_map_with_path(
@@ -69,7 +70,7 @@ def train_members(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainSt
         )
 
         def one(state):
-            return algorithm1(al, feed, every, autoloss.train_step, state, source, stop, NEVER)
+            return algorithm1(al, feed, every, fused.train_step, state, source, stop, NEVER)
 
         return jax.vmap(one, in_axes=(axes,), out_axes=axes)(states)
 

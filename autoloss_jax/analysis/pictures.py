@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from autoloss_jax.algorithm import autoloss, losses, methods
-from autoloss_jax.algorithm.autoloss import AutoLoss, Params
+from autoloss_jax.algorithm import losses, networks
+from autoloss_jax.algorithm.autoloss import AutoLoss
+from autoloss_jax.algorithm.state import Params
 from autoloss_jax.analysis import curves, plots
 from autoloss_jax.analysis.plots import Curves
 from autoloss_jax.config.errors import UserError
@@ -26,7 +27,7 @@ def of(workdir: Path) -> dict[str, Figure]:
     without a controller.
     """
     loaded = checkpoint.load(checkpoint.newest(workdir / "best"))
-    if not methods.resolve(loaded.cfg.method)[0].has_controller:
+    if not loaded.run.method.has_controller:
         raise UserError(
             f"{workdir}: its method, {loaded.cfg.method.name}, has no controller to picture"
         )
@@ -49,10 +50,11 @@ def of(workdir: Path) -> dict[str, Figure]:
         figures["movement"] = plots.movement(
             f"{_name(loaded)}: what the controller prefers", panels
         )
-    measured = [(r["step"], r["signal"]) for r in records if r.get("signal") is not None]
+    agreement = ((r["step"], r.get("gradient_agreement", r.get("signal"))) for r in records)
+    measured = [(step, cosine) for step, cosine in agreement if cosine is not None]
     if measured:
         title = f"{_name(loaded)}: cosine between hypergradients on two batches of validation"
-        figures["signal"] = plots.signal(
+        figures["gradient_agreement"] = plots.gradient_agreement(
             title, *(np.array(column) for column in zip(*measured, strict=True))
         )
     return figures
@@ -82,7 +84,7 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
     al, classes = loaded.al, loaded.schema.num_classes
     weigh, mix = (
         jax.jit(functools.partial(f, a))
-        for f, a in ((autoloss.mean_policy, al), (curves.mixture, al.losses))
+        for f, a in ((networks.mean_policy, al), (curves.mixture, al.candidates.losses))
     )
     binary, weights, values, gradients = classes == 2, [], [], []
     for path in curves.paths(classes):
@@ -109,7 +111,9 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
         gradients.append(
             Curves(title, path.z, {at: m.gradient[:, column] for at, m in mixtures.items()})
         )
-    unknown = f"\nwhere {', '.join(loaded.cfg.method.sees)} is unknown" if al.seen else ""
+    unknown = (
+        f"\nwhere {', '.join(loaded.cfg.method.sees)} is unknown" if al.controller.context else ""
+    )
     rest = (
         unknown
         if binary
@@ -123,10 +127,11 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
             weights,
         )
     }
-    if not any(losses.ranks(loss, al.drs.num_outputs) for loss in al.losses):
+    if not any(
+        losses.ranks(loss, al.recommender.module.num_outputs) for loss in al.candidates.losses
+    ):
         figures["loss"] = plots.losses(
-            f"{_name(loaded)}: the loss that the weights make, and its gradient with the "
-            "weights "
+            f"{_name(loaded)}: the loss that the weights make, and its gradient with the weights "
             f"held fixed{rest}",
             "logit z" if binary else "logit of the label above the others'",
             ("loss per example", "gradient in z" if binary else "gradient in z_y"),
@@ -140,13 +145,15 @@ def _by_value(loaded: Loaded, workdir: Path, V: Params, stats: Params) -> dict[s
     the others unknown.
     """
     al, figures = loaded.al, {}
-    for k, (name, size) in enumerate(zip(loaded.cfg.method.sees, al.seen, strict=True)):
+    for k, (name, size) in enumerate(
+        zip(loaded.cfg.method.sees, al.controller.context, strict=True)
+    ):
         panels = []
         for path in curves.paths(loaded.schema.num_classes):
             batch = _batch(al, np.full(size, path.label))
             batch["seen"][:, k] = np.arange(size)
             middle = jax.numpy.asarray(path.logits[[len(path.z) // 2] * size])
-            alpha = np.asarray(autoloss.mean_policy(al, V, stats, middle, batch))
+            alpha = np.asarray(networks.mean_policy(al, V, stats, middle, batch))
             panels.append(
                 Curves(
                     f"y = {path.label}",
@@ -171,5 +178,9 @@ def _words(workdir: Path, field: str, size: int) -> list[str]:
 
 def _batch(al: AutoLoss, labels: np.ndarray) -> dict[str, Any]:
     """What a controller is asked about: these labels, and values that it does not know."""
-    seen = {"seen": np.zeros((len(labels), len(al.seen)), np.int32)} if al.seen else {}
+    seen = (
+        {"seen": np.zeros((len(labels), len(al.controller.context)), np.int32)}
+        if al.controller.context
+        else {}
+    )
     return {"y": labels} | seen

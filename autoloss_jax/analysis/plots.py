@@ -122,7 +122,7 @@ def movement(title: str, panels: Sequence[Curves]) -> Figure:
     return figure
 
 
-def signal(title: str, step: np.ndarray, cosine: np.ndarray) -> Figure:
+def gradient_agreement(title: str, step: np.ndarray, cosine: np.ndarray) -> Figure:
     """Agreement of two batches of validation at each evaluation. [S], [S]."""
     figure, axes = _figure(title, 1, 1)
     figure.set_size_inches(7, 3.6)

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from autoloss_jax.algorithm import autoloss, losses
-from autoloss_jax.algorithm.autoloss import AutoLoss, Params
+from autoloss_jax.algorithm import losses, networks
+from autoloss_jax.algorithm.autoloss import AutoLoss
+from autoloss_jax.algorithm.state import Params
 from autoloss_jax.analysis import curves, searched_loss
 from autoloss_jax.config.errors import UserError
 
@@ -36,8 +37,8 @@ def exact(al: AutoLoss, V: Params, stats: Params, label: int) -> Exact:
     @jax.jit
     def chunk(V, stats, logits):
         labels = jax.numpy.full(logits.shape[0], label)
-        alpha = autoloss.mean_policy(al, V, stats, logits, {"y": labels})
-        return curves.mixture(al.losses, alpha, logits, labels)
+        alpha = networks.mean_policy(al, V, stats, logits, {"y": labels})
+        return curves.mixture(al.candidates.losses, alpha, logits, labels)
 
     def at(logits: np.ndarray) -> curves.Mixture:
         with jax.enable_x64(True):
@@ -68,8 +69,8 @@ def tabulate(at: Exact, breaks: Sequence[float]) -> tuple[Table, dict[str, float
     tolerance = BOUND / 2
     while True:
         ends = [-REACH, *breaks, REACH]
-        pieces = [_piece(at, low, high, tolerance) for low, high in itertools.pairwise(ends)]
-        table = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+        parts = [_interval(at, low, high, tolerance) for low, high in itertools.pairwise(ends)]
+        table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         errors = measure(at, table)
         if max(errors.values()) < BOUND:
             return table, errors
@@ -94,7 +95,7 @@ def _errors(at: Exact, table: Table, z: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _piece(at: Exact, low: float, high: float, tolerance: float) -> Table:
+def _interval(at: Exact, low: float, high: float, tolerance: float) -> Table:
     """Points from one break to the next; an interval is halved until the error at three places
     in it is small.
     """

@@ -4,16 +4,13 @@ deviation over seeds.
 
 import json
 import statistics
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import methods
-from autoloss_jax.config import settings
+from autoloss_jax.cli import app
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.search import train
 
 FIGURES = {
     "test AUC": ("test", "auc", 5),
@@ -36,17 +33,11 @@ def read(workdir: Path) -> dict[str, Any]:
 
 def label(result: dict[str, Any]) -> str:
     """The method, with whatever that matters to it differs from the defaults."""
-    row = methods.METHODS.get(result["method"])
-    if row is None:  # one loss: nothing else is chosen
-        return result["method"]
-    ignored = {"name"} if row.searches else {"name", "every", "xi", "virtual_step", "val_objective"}
-    if result["method"] in train.SEARCHES:  # found by the run itself, for each seed anew
-        ignored |= {"static", "transfer_from"}
-    defaults, changed = config.Method(), []
-    for name, value, _ in settings.keys(config.from_dict(result["config"]).method):
-        if name not in ignored and value != getattr(defaults, name):
-            changed.append(f"{name}={value}")
-    return " ".join([result["method"], *changed])
+    if "label" in result:
+        return result["label"]
+    from autoloss_jax.algorithm import methods  # JAX, for the result of an earlier version only
+
+    return methods.label(config.from_dict(result["config"]).method)
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -82,16 +73,15 @@ def _cell(values: list[float | None], digits: int) -> str:
 
 def main() -> None:
     """Print the table of the runs named on the command line."""
-    if len(sys.argv) < 2:
+    parser = app.Parser("autoloss_jax.cli.compare", __doc__)
+    parser.add_argument("runs", nargs="*", type=Path, help="workdirs of finished runs")
+    asked = parser.parse_args()
+    if not asked.runs:
         raise UserError(
             "name the workdirs of finished runs, as: python -m autoloss_jax.cli.compare runs/*"
         )
-    print(table([read(Path(workdir)) for workdir in sys.argv[1:]]))
+    print(table([read(workdir) for workdir in asked.runs]))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    app.run(main)

@@ -2,25 +2,29 @@
 or that of a run, holds.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Any
-
-import rich.console
-import rich.table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from autoloss_jax.cli import app
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data import inspection
-from autoloss_jax.data.store import SPLITS
 from autoloss_jax.distributed import atomic
+
+if TYPE_CHECKING:  # Rich and Polars are imported where they are used, after the flags
+    from rich.table import Table
+    from rich.text import Text
 
 LONGEST = 24  # characters of a value in the table
 
 
-def tables(found: dict[str, Any]) -> list[rich.table.Table]:
+def tables(found: dict[str, Any]) -> list[Table]:
     """What `describe` found, as a table of splits and one of fields."""
+    from rich.text import Text
+
+    from autoloss_jax.data.store import SPLITS
+
     binary = found["classes"] == 2
     splits = _table(
         "split", "rows", *(["positive"] if binary else [f"y={c}" for c in range(found["classes"])])
@@ -38,8 +42,10 @@ def tables(found: dict[str, Any]) -> list[rich.table.Table]:
     return [splits, fields]
 
 
-def _table(first: str, *others: str) -> rich.table.Table:
-    table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+def _table(first: str, *others: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(first, no_wrap=True)
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)
@@ -63,6 +69,8 @@ def _notes(field: dict[str, Any]) -> str:
 
 def _shown(value: str) -> Text:
     """A value in one short word of printable characters."""
+    from rich.text import Text
+
     text = value if value.isprintable() else ascii(value)[1:-1]
     return Text(text[: LONGEST - 1] + "…" if len(text) > LONGEST else text or "(blank)")
 
@@ -83,6 +91,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.top < 0:
         raise UserError(f"--top={asked.top}: must be at least 0")
+    from autoloss_jax.data import inspection
+
     data = inspection.find(asked.folder)
     if asked.verify and (damaged := data.damaged()):
         raise UserError(
@@ -92,7 +102,14 @@ def main() -> None:
     if asked.json:
         print(json.dumps(atomic.finite(found), allow_nan=False))
         return
-    console = rich.console.Console(highlight=False)
+    _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
     console.width = console.width if console.is_terminal else 1000
     console.print(
         Text(

@@ -2,14 +2,16 @@
 RUN/pictures.
 """
 
-from autoloss_jax.analysis import pictures, plots
-from autoloss_jax.cli import app
+from autoloss_jax.cli import app, command_line
 from autoloss_jax.distributed import atomic
 
 
 def main() -> None:
     """Write the pictures of the run in --workdir."""
-    workdir = app.existing_folder()
+    workdir = command_line.existing_folder()
+    app.start()
+    from autoloss_jax.analysis import pictures, plots  # JAX and Matplotlib, after the flags
+
     (workdir / "pictures").mkdir(exist_ok=True)
     for name, figure in pictures.of(workdir).items():
         path = workdir / "pictures" / f"{name}.png"

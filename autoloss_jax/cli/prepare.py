@@ -6,17 +6,18 @@ killed goes on.
 """
 
 from autoloss_jax import config
-from autoloss_jax.cli import app
-from autoloss_jax.cli.app import CONFIG, say
-from autoloss_jax.data import synthetic
-from autoloss_jax.data.prepare import pipeline
-from autoloss_jax.training import session
+from autoloss_jax.cli import app, command_line
 
 
 def main() -> None:
     """Prepare the data of the config on the command line."""
-    cfg = synthetic.generated(config.check(CONFIG.value), app.folder(), say)
-    print(pipeline.prepare(session.data_of(cfg), say).path)
+    folder, cfg = command_line.folder(), config.check(command_line.config(config.Config))
+    from autoloss_jax.data import synthetic  # Polars and JAX, after the flags
+    from autoloss_jax.data.prepare import pipeline
+    from autoloss_jax.training.run import Run
+
+    cfg = synthetic.generated(cfg, folder, app.say)
+    print(pipeline.prepare(Run.of(cfg).data, app.say).path)
 
 
 if __name__ == "__main__":

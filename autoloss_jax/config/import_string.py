@@ -13,9 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from autoloss_jax.config.errors import UserError, nearest
 
 
@@ -40,8 +37,7 @@ def load(where: str, reference: str) -> Any:
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             raise UserError(
                 f"{where}: no module {error.name!r} in the current folder ({here}) or on "
-                "PYTHONPATH; go to the folder that "
-                "holds it, or set PYTHONPATH"
+                "PYTHONPATH; go to the folder that holds it, or set PYTHONPATH"
             ) from None
         raise UserError(f"{where}: importing {module} failed: {_told(error)}") from error
     if name not in found:
@@ -62,17 +58,14 @@ def blamed(where: str) -> Iterator[None]:
         raise UserError(f"{where}: {_told(error)}") from error
 
 
-def floats(where: str, value: Any, shape: tuple[int, ...], wanted: str) -> jax.Array:
-    """`value`, which the user's own code returned, if it is a real array of this shape; else
-    UserError with what is wanted.
+def floats(where: str, value: Any, shape: tuple[int, ...], wanted: str) -> Any:
+    """`value`, which the user's own code returned, if it is an array of this shape whose type is
+    float32, bfloat16 or another float; else UserError with what is wanted.
     """
-    if getattr(value, "shape", None) == shape and jnp.issubdtype(value.dtype, jnp.floating):
+    array = hasattr(value, "dtype") and hasattr(value, "shape")
+    if array and value.shape == shape and "float" in str(value.dtype):
         return value
-    given = (
-        f"{value.dtype}{list(value.shape)}"
-        if isinstance(value, jax.Array)
-        else type(value).__name__
-    )
+    given = f"{value.dtype}{list(value.shape)}" if array else type(value).__name__
     raise UserError(f"{where}: returned {given}; it wants {wanted}, here float{list(shape)}")
 
 

@@ -9,240 +9,233 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from autoloss_jax.config import settings
-from autoloss_jax.config.errors import UserError
-from autoloss_jax.config.settings import key
+from autoloss_jax.config import renamed, settings
+from autoloss_jax.config.errors import UserError, nearest
+from autoloss_jax.config.settings import field
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Data:
     """Where the examples come from and how raw values become ids."""
 
-    name: str = key("", "what the dataset is called in results")
-    format: str = key(
+    name: str = field("", "what the dataset is called in results")
+    format: str = field(
         "tabular",
         "layout of the raw files",
         choices=("criteo", "avazu", "ratings", "libsvm", "tabular"),
     )
-    path: str = key(
+    path: str = field(
         "",
         "a file or a glob (split at random), or a folder with train.*, valid.* and test.*, or "
-        "several of each, as train-0.csv (given "
-        "splits); gzip and zstd are read too",
+        "several of each, as train-0.csv (given splits); gzip and zstd are read too",
     )
-    generate: int = key(
+    generate: int = field(
         0, "rows of a made-up Criteo-format file to write to `path` first (the quickstart)", low=0
     )
-    cache: str = key(
+    cache: str = field(
         "", "folder of prepared datasets; empty: autoloss_jax in the user's cache folder"
     )
-    num_classes: int = key(2, "2 for clicks, C for ratings in C classes", low=2, high=1000)
-    min_count: int = key(
+    num_classes: int = field(2, "2 for clicks, C for ratings in C classes", low=2, high=1000)
+    min_count: int = field(
         1,
         "values seen less often than this in train share the field's out-of-vocabulary row",
         low=1,
     )
-    split: tuple[float, ...] = key(
+    split: tuple[float, ...] = field(
         (0.8, 0.1, 0.1), "shares of train, val and test when `path` is one file"
     )
-    split_seed: int = key(
+    split_seed: int = field(
         0, "seed of the random split, of the halves of val, and of noise in the labels", low=0
     )
-    time: str = key(
+    time: str = field(
         "",
         "`path` is one file: the column whose numbers say when; train is then the oldest rows, "
-        "test the newest, and rows "
-        "without a time (blank, negative) are left out. Empty: a random split",
+        "test the newest, and rows without a time (blank, negative) are left out. Empty: a "
+        "random split",
     )
-    on_bad_row: str = key(
+    on_bad_row: str = field(
         "error",
         "a malformed row ends the run, or is skipped and counted",
         choices=("error", "skip"),
     )
-    label: str = key("label", "tabular: the column of the label")
-    categorical: tuple[str, ...] = key((), "tabular: the categorical columns")
-    numeric: tuple[str, ...] = key((), "tabular: the numeric columns, cut at quantiles of train")
-    num_buckets: int = key(32, "tabular: buckets of a numeric column", low=2)
-    values: tuple[str, ...] = key(
+    label: str = field("label", "tabular: the column of the label")
+    categorical: tuple[str, ...] = field((), "tabular: the categorical columns")
+    numeric: tuple[str, ...] = field((), "tabular: the numeric columns, cut at quantiles of train")
+    num_buckets: int = field(32, "tabular: buckets of a numeric column", low=2)
+    values: tuple[str, ...] = field(
         (),
         "tabular: the numeric columns fed as values: a number, standardised on train, times a "
-        "learned vector; a blank is a "
-        "vector of its own",
+        "learned vector; a blank is a vector of its own",
     )
-    scale: str = key(
+    scale: str = field(
         "standard",
         "tabular: values are standardised as they are, or as sign(x) log(1 + |x|), for heavy tails",
         choices=("standard", "log"),
     )
-    bags: tuple[str, ...] = key(
+    bags: tuple[str, ...] = field(
         (), "tabular: columns of cells of several categorical values; in Parquet, lists"
     )
-    bag_separator: str = key("|", "tabular: what parts the values of such a cell, to the letter")
-    bag_size: int = key(
+    bag_separator: str = field("|", "tabular: what parts the values of such a cell, to the letter")
+    bag_size: int = field(
         10, "tabular: the most values kept of such a cell, the first ones", low=1, high=1000
     )
-    bag_pooling: str = key(
+    bag_pooling: str = field(
         "mean",
         "tabular: a bag's row is the mean or the sum of its values' rows",
         choices=("mean", "sum"),
     )
-    hash: tuple[str, ...] = key(
+    hash: tuple[str, ...] = field(
         (),
         "fields whose values are hashed into `hash_size` rows, for vocabularies that never end; "
         "nothing is counted for them",
     )
-    hash_size: int = key(1 << 22, "rows of such a field", low=1, high=1 << 30)
-    engine: str = key(
+    hash_size: int = field(1 << 22, "rows of such a field", low=1, high=1 << 30)
+    executor: str = field(
         "local",
         "where data are prepared: in threads of this process, or by Apache Spark, whose "
-        "executors "
-        "see the same folders; the result is the same",
+        "executors see the same folders; the result is the same",
         choices=("local", "spark"),
     )
-    memory_limit: float = key(
+    memory_limit: float = field(
         4.0, "GiB that preparing may take, besides the vocabulary it makes", low=0.5
     )
-    delimiter: str = key("", "tabular: column separator; empty: comma, or tab for .tsv")
-    residence: str = key(
+    delimiter: str = field("", "tabular: column separator; empty: comma, or tab for .tsv")
+    residence: str = field(
         "auto",
         "splits lie in the device's memory, or batches come from the host; auto: on the device "
-        "if "
-        "they fit. The batches are the same",
+        "if they fit. The batches are the same",
         choices=("auto", "device", "host"),
     )
-    controller_share: float = key(
+    controller_share: float = field(
         0.5,
         "share of val that teaches the controller; the rest decides early stopping",
         low=0.0,
         high=0.9,
     )
-    fold: tuple[int, ...] = key(
+    fold: tuple[int, ...] = field(
         (),
         "(k, K): for methods that search, the k-th of K random parts of the rows that would "
-        "teach "
-        "the recommender, from 0, teaches "
-        "the controller instead of a share of val; empty: the controller's share of val does",
+        "teach the recommender, from 0, teaches the controller instead of a share of val; empty: "
+        "the controller's share of val does",
     )
-    fold_in_val: bool = key(
+    fold_in_val: bool = field(
         False,
         "methods that do not search train on the controller's share of val too, and take its "
         "values in",
     )
-    missing: float = key(
+    missing: float = field(
         0.0, "studies: share of train's labels above 0 that read 0", low=0.0, high=1.0
     )
-    missing_by: str = key(
+    missing_by: str = field(
         "",
         "studies: a field by whose values the share that is lost differs: evenly spaced from 0 "
-        "to "
-        "twice `missing`, in a random order",
+        "to twice `missing`, in a random order",
     )
-    flipped: float = key(
+    flipped: float = field(
         0.0, "studies: share of train's labels that read another", low=0.0, high=1.0
     )
-    flipped_by: str = key("", "studies: the same for what is flipped")
+    flipped_by: str = field("", "studies: the same for what is flipped")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Model:
     """The recommender (DRS)."""
 
-    name: str = key(
+    name: str = field(
         "deepfm",
         "lr, fm, ffm, hofm, fnn, wide_deep, ipnn, opnn, dcn, nfm, ncf, fnfm, deepfm, xdeepfm, "
-        "afm, autoint, "
-        "afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with options, as "
-        "autoint(heads=4,layers=2); or "
-        "package.module:ClassName, a Flax module of your own",
+        "afm, autoint, afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with "
+        "options, as autoint(heads=4,layers=2); or package.module:ClassName, a Flax module of "
+        "your own",
     )
-    embed_dim: int = key(16, "D, the width of an embedding", low=1)
-    embed_init_std: float = key(0.01, "standard deviation of the embeddings' start", low=0.0)
-    hidden: tuple[int, ...] = key((128, 128), "widths of the MLP's layers")
-    dropout: float = key(0.2, "dropout rate of the MLP", low=0.0, high=0.99)
-    batch_norm: bool = key(True, "batch normalisation in the MLP")
-    compute: str = key(
+    embed_dim: int = field(16, "D, the width of an embedding", low=1)
+    embed_init_std: float = field(0.01, "standard deviation of the embeddings' start", low=0.0)
+    hidden: tuple[int, ...] = field((128, 128), "widths of the MLP's layers")
+    dropout: float = field(0.2, "dropout rate of the MLP", low=0.0, high=0.99)
+    batch_norm: bool = field(True, "batch normalisation in the MLP")
+    compute: str = field(
         "float32",
         "what the MLP multiplies in; parameters, moments, interactions and losses stay float32",
         choices=("float32", "bfloat16"),
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Method:
     """How the training loss is chosen: a row of `methods.METHODS`, or the name of one loss."""
 
-    name: str = key(
+    name: str = field(
         "autoloss",
         "autoloss, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one loss, as "
-        "ce or focal(gamma=1.0); "
-        "auto: the best on validation of ce, al1, retrain, its search and bohb",
+        "ce or focal(gamma=1.0); auto: the best on validation of ce, al1, retrain, its search "
+        "and bohb",
     )
-    pool: tuple[str, ...] = key(
+    pool: tuple[str, ...] = field(
         ("focal", "kl", "hinge", "ce"),
         "the candidate losses; ce(l2=0.05) brings L2 on its batch's rows; "
-        "package.module:function "
-        "is one of your own, (logits "
-        "[B, C], labels) to [B]",
+        "package.module:function is one of your own, (logits [B, C], labels) to [B]",
     )
-    start: float = key(
+    start: float = field(
         0.0,
         "the pool's first loss's weight as a search begins; 0: all alike (the paper)",
         low=0.0,
         high=0.99,
     )
-    every: int = key(7, "f: recommender updates per controller update", low=1)
-    epochs: int = key(
+    every: int = field(7, "f: recommender updates per controller update", low=1)
+    epochs: int = field(
         0, "epochs in which the controller learns; then it stands still; 0: all", low=0
     )
-    signal: float = key(
+    min_agreement: float = field(
         0.0,
-        "the controller stands still once run.signal is below this twice in a row; 0: never",
+        "the controller stands still once run.gradient_agreement is below this twice in a row; "
+        "0: never",
         low=0.0,
         high=1.0,
     )
-    xi: float = key(1e-3, "learning rate of the virtual step, Eq. (13); 0: first order", low=0.0)
-    virtual_step: str = key(
+    xi: float = field(1e-3, "learning rate of the virtual step, Eq. (13); 0: first order", low=0.0)
+    virtual_step: str = field(
         "adam",
         "the virtual step is plain SGD (the paper), or scaled as Adam scales",
         choices=("sgd", "adam"),
     )
-    val_objective: str = key(
+    val_objective: str = field(
         "ce",
         "what V minimises at W*(V): a loss of the pool's names, as ce or pairwise; mixture: the "
         "mixture itself",
     )
-    hard: bool = key(False, "one-hot selection with straight-through gradients, Eq. (9)")
-    detach: bool = key(True, "no gradient of the W update through the controller's input")
-    hidden: tuple[int, ...] = key((128, 128), "widths of the controller's layers")
-    dropout: float = key(0.2, "dropout rate of the controller", low=0.0, high=0.99)
-    static: tuple[float, ...] = key(
+    hard: bool = field(False, "one-hot selection with straight-through gradients, Eq. (9)")
+    implementation: str = field(
+        "fused",
+        "how a step is computed: fused, or as the paper writes it (algorithm/autoloss.py), which "
+        "is slower; the results are equal up to rounding",
+        choices=("fused", "paper"),
+    )
+    detach: bool = field(True, "no gradient of the W update through the controller's input")
+    hidden: tuple[int, ...] = field((128, 128), "widths of the controller's layers")
+    dropout: float = field(0.2, "dropout rate of the controller", low=0.0, high=0.99)
+    static: tuple[float, ...] = field(
         (),
         "static: the weights of the pool; bohb, melu: those found, searched first where there "
-        "are "
-        "none",
+        "are none",
     )
-    transfer_from: str = key(
+    transfer_from: str = field(
         "",
         "transfer, retrain: the workdir of the run whose controller is restored; retrain "
-        "searches "
-        "it first if there is none",
+        "searches it first if there is none",
     )
-    sees: tuple[str, ...] = key(
+    sees: tuple[str, ...] = field(
         (),
         "fields of the data that the controller sees beside (y, y_hat), one value each; the "
-        "searched loss is then bound to data that have "
-        "them",
+        "searched loss is then bound to data that have them",
     )
-    folds: int = key(
+    folds: int = field(
         1,
-        "retrain: K > 1 are K searches, each with another of K parts of the rows that will "
-        "teach "
-        "the recommender as data.fold, and "
-        "alpha is the mean of what their controllers say; transfer: as many as the searches in "
-        "its source",
+        "retrain: K > 1 are K searches, each with another of K parts of the rows that will teach "
+        "the recommender as data.fold, and alpha is the mean of what their controllers say; "
+        "transfer: as many as the searches in its source",
         low=1,
     )
-    policy: str = key(
+    policy: str = field(
         "auto",
         "transfer, retrain: sample with Gumbel noise, or use the mean policy alpha of the "
         "source's best controller, or of "
@@ -252,41 +245,43 @@ class Method:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Temperature:
     """tau = max(floor, 1 - (1 - floor) t / horizon); 0.01 and 19,800 are the paper's max(.01, 1
     - 5e-5 t).
     """
 
-    floor: float = key(0.01, "the lowest tau", low=1e-4, high=1.0)
-    horizon: int = key(
+    floor: float = field(0.01, "the lowest tau", low=1e-4, high=1.0)
+    horizon: int = field(
         19_800, "step at which tau reaches its floor; 0: the planned number of steps", low=0
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Optimizer:
     """Adam for both networks; L2 on the embeddings; the learning rate falls when validation
     stalls.
     """
 
-    learning_rate: float = key(1e-3, "Adam's rate for the recommender", low=0.0)
-    controller_learning_rate: float = key(1e-3, "Adam's rate for the controller", low=0.0)
-    embedding: str = key(
+    learning_rate: float = field(1e-3, "Adam's rate for the recommender", low=0.0)
+    controller_learning_rate: float = field(1e-3, "Adam's rate for the controller", low=0.0)
+    embedding: str = field(
         "auto",
         "what moves the embedding rows; adam and sparse_adam are one model at different costs, "
         "and auto picks",
         choices=("auto", "adam", "sparse_adam", "lazy_adam", "rowwise_adagrad"),
     )
-    l2: float = key(0.0, "lambda in (lambda / 2) ||E||^2, in the loss", low=0.0)
-    l2_scope: str = key(
+    l2: float = field(0.0, "lambda in (lambda / 2) ||E||^2, in the loss", low=0.0)
+    l2_scope: str = field(
         "table", "l2 is on the whole table, or the batch's rows", choices=("table", "batch")
     )
-    weight_decay: float = key(
+    weight_decay: float = field(
         0.0, "decoupled decay of the embeddings, times the learning rate", low=0.0
     )
-    clip_norm: float = key(0.0, "clip the recommender's gradient to this norm; 0: do not", low=0.0)
-    decay: float = key(
+    clip_norm: float = field(
+        0.0, "clip the recommender's gradient to this norm; 0: do not", low=0.0
+    )
+    decay: float = field(
         1.0,
         "factor on the learning rate after each evaluation without improvement",
         low=0.0,
@@ -294,74 +289,80 @@ class Optimizer:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Train:
     """How long, in what steps, and what is written down."""
 
-    batch_size: int = key(2000, "B, examples a step", low=2)
-    epochs: int = key(20, "the most passes over train", low=1)
-    patience: int = key(2, "stop after this many evaluations without improvement", low=1)
-    monitor: str = key("auc", "the validation figure that decides", choices=("auc", "logloss"))
-    evaluate_every: int = key(0, "steps between evaluations; 0: at the end of each epoch", low=0)
-    checkpoint_every: int = key(
+    batch_size: int = field(2000, "B, examples a step", low=2)
+    epochs: int = field(20, "the most passes over train", low=1)
+    patience: int = field(2, "stop after this many evaluations without improvement", low=1)
+    monitor: str = field("auc", "the validation figure that decides", choices=("auc", "logloss"))
+    evaluate_every: int = field(0, "steps between evaluations; 0: at the end of each epoch", low=0)
+    checkpoint_every: int = field(
         0, "steps between checkpoints, beside those at evaluations; 0: none", low=0
     )
-    block: int = key(
+    block: int = field(
         32,
         "the most steps that run on the device without a word from the host; changes no result",
         low=1,
     )
-    log_every: int = key(100, "steps between lines of metrics.jsonl", low=1)
-    eval_batch_size: int = key(8192, "examples a forward pass in evaluation and prediction", low=1)
+    log_every: int = field(100, "steps between lines of metrics.jsonl", low=1)
+    eval_batch_size: int = field(
+        8192, "examples a forward pass in evaluation and prediction", low=1
+    )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Search:
     """A search over whole trainings: --mode=tune, and the methods bohb and auto."""
 
-    trials: int = key(
+    trials: int = field(
         20,
-        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 "
-        "for "
-        "ce, 2 with al1, 4 with retrain, "
-        "7 with bohb, whose search gets the rest",
+        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 for "
+        "ce, 2 with al1, 4 with retrain, 7 with bohb, whose search gets the rest",
         low=1,
     )
-    over: tuple[str, ...] = key(
+    over: tuple[str, ...] = field(
         ("optimizer.l2", "model.dropout", "optimizer.learning_rate"),
         "tune: the config keys that are tuned",
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Mesh:
     """How devices divide the work; changes no result beyond the order of sums."""
 
-    data: int = key(0, "parts of a batch; 0: as many as devices are left", low=0)
-    model: int = key(1, "parts of the embedding table and of its optimiser's state", low=1)
+    data: int = field(0, "parts of a batch; 0: as many as devices are left", low=0)
+    model: int = field(1, "parts of the embedding table and of its optimiser's state", low=1)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Run:
     """What surrounds a training."""
 
-    compare: tuple[str, ...] = key(
+    compare: tuple[str, ...] = field(
         (), "methods trained next, on the same budget, for a table beside this run"
     )
-    seed: int = key(0, "everything random in training derives from it", low=0)
-    signal: bool = key(
+    seed: int = field(0, "everything random in training derives from it", low=0)
+    gradient_agreement: bool = field(
         False,
         "at each evaluation of a search, log the mean cosine between its hypergradients on 16 "
         "pairs of batches of val; changes no result",
     )
-    profile: bool = key(
+    profile: bool = field(
         False, "write a trace of some steps to WORKDIR/profile, for TensorBoard or Perfetto"
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Config:
-    """One run, resolved."""
+    """All that describes a run. Frozen: `replace` gives a copy with other values.
+
+    Example:
+        >>> from autoloss_jax import Config
+        >>> Config().replace({"model.name": "ipnn", "train.epochs": 3}).model.name
+        'ipnn'
+    """
 
     data: Data = dataclasses.field(default_factory=Data)
     model: Model = dataclasses.field(default_factory=Model)
@@ -373,6 +374,14 @@ class Config:
     mesh: Mesh = dataclasses.field(default_factory=Mesh)
     run: Run = dataclasses.field(default_factory=Run)
 
+    def replace(self, values: Mapping[str, Any]) -> "Config":
+        """A copy with values at dotted keys; UserError for a key that is not there."""
+        known = [name for name, *_ in settings.keys(self)]
+        for name in values:
+            if name not in known:
+                raise UserError(f"{name}: no such config key{nearest(name, known)}")
+        return settings.with_keys(self, values)
+
 
 def check(config: Config) -> Config:
     """Return `config` if every value is in its range, and fits the others; UserError names the
@@ -382,8 +391,7 @@ def check(config: Config) -> Config:
     split = config.data.split
     if len(split) != 3 or min(split) <= 0 or not math.isclose(sum(split), 1.0, abs_tol=1e-6):
         raise UserError(
-            f"--config.data.split={split!r}: wants three positive shares (train, val, test) "
-            "that "
+            f"--config.data.split={split!r}: wants three positive shares (train, val, test) that "
             "sum to 1"
         )
     data = config.data
@@ -394,8 +402,7 @@ def check(config: Config) -> Config:
     if data.format != "tabular" and (data.values or data.bags):
         name = "values" if data.values else "bags"
         raise UserError(
-            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, "
-            "not "
+            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, not "
             f"{data.format}"
         )
     if not data.bag_separator:
@@ -412,5 +419,8 @@ def check(config: Config) -> Config:
 
 
 def from_dict(data: Mapping[str, Any]) -> Config:
-    """A config from parsed JSON. A missing key keeps its default; an unknown one is a UserError."""
-    return settings.from_dict(data, Config)
+    """A config from parsed JSON, of this version or an earlier one.
+
+    A missing key keeps its default; an unknown one is a UserError.
+    """
+    return settings.from_dict(renamed.in_dict(data), Config)

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from autoloss_jax.config.errors import UserError, nearest
+from autoloss_jax.config.renamed import RENAMED
 
 T = TypeVar("T")
 
 
-def key(
+def field(
     default: T,
     help: str,
     *,
@@ -43,6 +44,8 @@ def parsed(config: Any, values: Mapping[str, str]) -> dict[str, Any]:
     known = [name for name, _, _ in keys(config)]
     found: dict[str, Any] = {}
     for name, text in values.items():
+        if name in RENAMED:
+            raise UserError(f"{name}={text}: now called {RENAMED[name]}={text}")
         if name not in known:
             raise UserError(f"{name}={text}: no such config key{nearest(name, known)}")
         try:

@@ -2,9 +2,6 @@
 
 import sys
 
-import rich.console
-import rich.progress
-
 from autoloss_jax.distributed import processes
 
 
@@ -15,6 +12,9 @@ class Bar:
         self.shown = shown and processes.is_chief()
         self.live = self.shown and sys.stderr.isatty()
         self.title = title
+        import rich.console
+        import rich.progress
+
         self.bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
@@ -36,6 +36,13 @@ class Bar:
     def step(self, step: int) -> None:
         """Move the bar."""
         self.bar.update(self.task, completed=step)
+
+    def say(self, text: str) -> None:
+        """A line of its own, at once, with or without a live bar, as "compiling"."""
+        if self.live:
+            self.bar.console.print(f"{self.title}: {text}", highlight=False, markup=False)
+        elif self.shown:
+            print(f"{self.title}: {text}", file=sys.stderr, flush=True)
 
     def note(self, text: str, *, line: bool = False) -> None:
         """Show `text` beside the bar; with `line`, as a line of its own when there is no bar."""

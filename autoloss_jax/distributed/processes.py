@@ -8,21 +8,20 @@ JAX_PROCESS_ID. Without them a run is one process.
 
 import atexit
 import contextlib
+import dataclasses
 import itertools
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-import jax
-import numpy as np
-from jax._src import distributed
-from jax.experimental import multihost_utils
-
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.distributed import runtime
+
+# JAX is imported by the functions of a run of several processes, not here: whoever only reads
+# flags asks `is_chief`, and must not wait a second for JAX to load.
 
 HEARTBEAT = 30  # seconds of silence after which a process counts as dead
 POLL = 1.0  # seconds between looks at whether another has failed
@@ -34,6 +33,17 @@ AGAIN = (
 GONE = "another process is gone, or cannot be reached"
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class _Joined:
+    """What `join` found: how many processes there are, and which one this is."""
+
+    count: int = 1
+    which: int = 0
+
+
+_joined = _Joined()
 _numbers = itertools.count()  # of meetings, in which all processes take part in one order
 
 
@@ -42,9 +52,14 @@ def join() -> None:
     given = told()
     if not given:
         return
-    _filter_native(f"{given.get('process_id', os.environ.get('SLURM_PROCID'))}")
+    import jax
+
+    which = given.get("process_id", os.environ.get("SLURM_PROCID"))
+    gone = f"error: process {which}: {GONE}; {AGAIN}"
+    runtime.filter_native_output(gone, GONE)
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
     jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT)
+    _joined.count, _joined.which = runtime.joined()
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(over,), daemon=True)
     watch.start()
@@ -62,10 +77,8 @@ def told() -> dict[str, Any]:
         return {"cluster_detection_method": "slurm"} if several else {}
     if not (":" in address and number.isdigit() and which.isdigit() and int(which) < int(number)):
         raise UserError(
-            f"{', '.join(f'{k}={v}' for k, v in given.items())}: wanted are HOST:PORT, the "
-            "number "
-            "of processes, and which of "
-            "them this one is, from 0"
+            f"{', '.join(f'{k}={v}' for k, v in given.items())}: wanted are HOST:PORT, the number "
+            "of processes, and which of them this one is, from 0"
         )
     named = {"coordinator_address": address, "num_processes": int(number), "process_id": int(which)}
     return named | {"cluster_detection_method": "deactivate"} if int(number) > 1 else {}
@@ -73,35 +86,27 @@ def told() -> dict[str, Any]:
 
 def count() -> int:
     """How many processes make this run."""
-    return distributed.global_state.num_processes
+    return _joined.count
 
 
 def is_chief() -> bool:
     """Whether this process speaks and writes for all: process 0."""
-    return distributed.global_state.process_id == 0
+    return _joined.which == 0
 
 
 def alone(what: str) -> None:
     """UserError in a run of several processes."""
     if count() > 1:
         raise UserError(
-            f"{what}: works in one process only; start it without "
-            f"{' and '.join(VARIABLES[1:])}, "
+            f"{what}: works in one process only; start it without {' and '.join(VARIABLES[1:])}, "
             "or srun"
         )
-
-
-def _coordinator() -> Any:
-    """The connection to process 0 by which the processes tell each other words, without their
-    devices.
-    """
-    return distributed.global_state.client
 
 
 def wait() -> None:
     """Until all processes are here."""
     if count() > 1:
-        _coordinator().wait_at_barrier(f"meeting {next(_numbers)}", PATIENCE)
+        runtime.coordinator().wait_at_barrier(f"meeting {next(_numbers)}", PATIENCE)
 
 
 def chief_first(make: Callable[[], T]) -> T:
@@ -123,13 +128,18 @@ def of_chief(decide: Callable[[], str]) -> str:
         return decide()
     key = f"decision {next(_numbers)}"
     if is_chief():
-        _coordinator().key_value_set(key, decide())
-    return _coordinator().blocking_key_value_get(key, PATIENCE)
+        runtime.coordinator().key_value_set(key, decide())
+    return runtime.coordinator().blocking_key_value_get(key, PATIENCE)
 
 
 def greatest(number: int) -> int:
     """The greatest of the processes' numbers."""
-    return int(multihost_utils.process_allgather(np.int32(number)).max()) if count() > 1 else number
+    if count() == 1:
+        return number
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
 def end(code: int, text: str = "") -> NoReturn:
@@ -140,13 +150,15 @@ def end(code: int, text: str = "") -> NoReturn:
         if text:
             print(f"error: {text}", file=sys.stderr)
         sys.exit(code)
-    first = True
+    import jax
+
     try:
-        _coordinator().key_value_set("failed", f"{code}")
-    except jax.errors.JaxRuntimeError as error:
-        first = "ALREADY_EXISTS" not in str(error)
+        first = runtime.coordinator().key_value_increment("failures", 1) == 1
+        runtime.coordinator().key_value_set("failed", f"{code}", allow_overwrite=True)
+    except jax.errors.JaxRuntimeError:  # process 0 is gone: nobody else can be told
+        first = True
     if first and text:
-        who = "" if is_chief() else f"process {distributed.global_state.process_id}: "
+        who = "" if is_chief() else f"process {_joined.which}: "
         # through the filter if the runtime may be saying the same just now
         stderr = sys.__stderr__ if GONE in text else sys.stderr
         print(f"error: {who}{text}", file=stderr, flush=True)
@@ -156,23 +168,18 @@ def end(code: int, text: str = "") -> NoReturn:
 def lost(error: BaseException) -> str | None:
     """A line for an error that comes of another process's death; None for any other."""
     said = str(error).strip().split("\n")[0]
-    signs = (
-        "gloo",
-        "nccl",
-        "coordinationservice",
-        "connection closed by peer",
-        "connection reset by peer",
-    )
-    if count() == 1 or not any(sign in said.lower() for sign in signs):
+    if count() == 1 or not runtime.blames_the_connection(said):
         return None
     return f"{GONE} ({said[:200]}); {AGAIN}"
 
 
 def _watch(over: threading.Event) -> None:
     """End this process when another has told that it fails."""
+    import jax
+
     while not over.wait(POLL):
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is no such news
-            _leave(int(_coordinator().key_value_try_get("failed")))
+            _leave(int(runtime.coordinator().key_value_try_get("failed")))
 
 
 def _leave(code: int) -> NoReturn:
@@ -184,31 +191,3 @@ def _leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _filter_native(process: str) -> None:
-    """Let Python alone write to stdout and stderr; what the runtime's C++ writes goes through
-    `sed` to stderr.
-
-    When process 0 dies, or a process is silent, the runtime ends the others from C++, with a
-    page of addresses, and no Python runs any more: `sed` says it in one line, and once, if
-    Python has been quicker. It also leaves out what is no news.
-    """
-    gone = f"error: process {process}: {GONE}; {AGAIN}"
-    script = rf"""
-        /^\[Gloo\] Rank/d
-        /^error: .*{GONE}/{{p;b rest}}
-        /coordination_service.*error\|JAX distributed service detected fatal/!{{p;d}}
-        s|.*|{gone}|p
-        :rest
-        n
-        b rest
-    """
-    stdout, stderr = os.dup(1), os.dup(2)
-    sed = subprocess.Popen(
-        ["sed", "-un", script], stdin=subprocess.PIPE, stdout=stderr, start_new_session=True
-    )
-    assert sed.stdin is not None
-    for native in (1, 2):
-        os.dup2(sed.stdin.fileno(), native)
-    sys.stdout, sys.stderr = os.fdopen(stdout, "w"), os.fdopen(stderr, "w", buffering=1)

@@ -36,17 +36,15 @@ class FinalMLP(Recommender):
         last = self.hidden[-1], (self.second or self.hidden)[-1]
         if last[0] % self.heads or last[1] % self.heads:
             raise UserError(
-                f"--config.model.name=finalmlp: heads={self.heads} must divide the last widths "
-                "of "
-                "both streams, "
-                f"{last[0]} and {last[1]}: change heads, --config.model.hidden or second"
+                f"--config.model.name=finalmlp: heads={self.heads} must divide the last widths of "
+                f"both streams, {last[0]} and {last[1]}: change heads, --config.model.hidden or "
+                "second"
             )
         for name, field in (("context1", self.context1), ("context2", self.context2)):
             if field >= num_fields:
                 raise UserError(
                     f"--config.model.name=finalmlp: {name}={field} must be one of the data's "
-                    f"{num_fields} fields, "
-                    f"counted from 0, or -1 for none"
+                    f"{num_fields} fields, counted from 0, or -1 for none"
                 )
 
     @nn.compact

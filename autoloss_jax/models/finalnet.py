@@ -30,8 +30,7 @@ class FinalNet(Recommender):
         if self.residual == "concat" and any(width % 2 for width in self.hidden):
             raise UserError(
                 "--config.model.name=finalnet: residual=concat wants even widths, not "
-                "--config.model.hidden="
-                f"{self.hidden!r}; or take finalnet(residual=sum)"
+                f"--config.model.hidden={self.hidden!r}; or take finalnet(residual=sum)"
             )
 
     @nn.compact

@@ -31,8 +31,7 @@ class NCF(Recommender):
         if self.user == self.item or max(self.user, self.item) >= num_fields:
             raise UserError(
                 f"--config.model.name=ncf: user={self.user} and item={self.item} must be two of "
-                f"the data's {num_fields} "
-                f"fields, counted from 0, as in ncf(user=0,item=1)"
+                f"the data's {num_fields} fields, counted from 0, as in ncf(user=0,item=1)"
             )
 
     @nn.compact

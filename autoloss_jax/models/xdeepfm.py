@@ -33,8 +33,7 @@ class XDeepFM(Recommender):
         if self.split and any(width % 2 for width in self.cin[:-1]):
             raise UserError(
                 "--config.model.name=xdeepfm: split=true wants even widths before the last, as "
-                "cin=64x64, not "
-                f"cin={'x'.join(map(str, self.cin))}"
+                f"cin=64x64, not cin={'x'.join(map(str, self.cin))}"
             )
 
     @nn.compact

@@ -9,6 +9,7 @@ a tie is the former's. Cross-entropy comes first, so that what is shipped is nev
 on the rows that decide.
 """
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,26 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import candidates
+from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import atomic, processes
-from autoloss_jax.training import frozen_controllers, loop, report, workdirs
+from autoloss_jax.training import evaluator, frozen_controllers, report, workdirs
 
 Train = Callable[[Config, Path, Callable[[str], None]], dict[str, Any]]
-COSTS = {
-    "ce": 1,
-    "al1": 1,
-    "retrain": 2,
-    "bohb": 3,
-}  # the fewest trainings; of retrain with one search
 
 
 def train(train: Train, cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The result.json of the best contender, each trained by `train`; `workdir` becomes its run,
     and says why in auto.md.
     """
-    processes.alone("--config.method.name=auto")
+    processes.alone(f"--config.method.name={cfg.method.name}")
     with workdirs.locked(workdir):
         _claim(cfg, workdir)
         search, results = workdir / "search", {}
@@ -43,55 +38,67 @@ def train(train: Train, cfg: Config, workdir: Path, say: Callable[[str], None]) 
             say(f"auto: {name}")
             try:
                 results[name] = train(settings.with_keys(cfg, keys), search / name, say)
-            except loop.Diverged as error:  # it loses
+            except evaluator.Diverged as error:  # it loses
                 say(f"auto: {name}: {error}")
-        if (searched := _run(search, "autoloss") / "result.json").exists():
-            results["autoloss"] = json.loads(searched.read_text())
+        folders = _folders(cfg, search)
+        for name in folders.keys() - results.keys():  # the recommender of a contender's search
+            if (ended := folders[name] / "result.json").exists():
+                results[name] = json.loads(ended.read_text())
         if not results:
             raise UserError(
                 f"{workdir}: every contender diverged; lower --config.optimizer.learning_rate"
             )
         chosen = winner(cfg, {name: result["val"] for name, result in results.items()})
-        _ship(_run(search, chosen), workdir, page(cfg, search, results, chosen))
+        _ship(folders[chosen], workdir, page(cfg, folders, results, chosen))
         say(f"auto: {chosen} is the best on validation; why: {workdir / 'auto.md'}")
         return results[chosen]
 
 
-def _run(search: Path, name: str) -> Path:
-    """The folder of a contender; one search of `retrain` is `autoloss`."""
-    return search / ("retrain/search" if name == "autoloss" else name)
+def _folders(cfg: Config, search: Path) -> dict[str, Path]:
+    """Name -> folder of each contender; the one training of a contender's search is a contender."""
+    folders = {name: search / name for name in contenders(cfg)}
+    for name, folder in list(folders.items()):
+        if (folder / "search" / "result.json").exists():
+            folders[_row(cfg, name).searched_as] = folder / "search"
+    return folders
+
+
+def _row(cfg: Config, name: str) -> methods.Method:
+    return methods.row(dataclasses.replace(cfg.method, name=name))
 
 
 def contenders(cfg: Config) -> dict[str, dict[str, Any]]:
     """Name -> config keys, in the order of training: as many as `cfg.search.trials` trainings in
     all allow.
 
-    What the others leave of these is bohb's: one is its last, under the weights that its search
-    found.
+    What the others leave is for the search that can use more trials (bohb's). One training is its
+    last, under the weights that its search found.
     """
     left, found = cfg.search.trials, {}
-    costs = COSTS | {"retrain": 1 + cfg.method.folds}
-    for name, cost in costs.items():
+    for name in methods.row(cfg.method).contenders:
+        cost = _row(cfg, name).trainings(cfg.method)
         if cost <= left:
             found[name] = {"method.name": name}
             left -= cost
-    if "bohb" in found:
-        found["bohb"]["search.trials"] = COSTS["bohb"] - 1 + left
+    for name, keys in found.items():
+        if (row := _row(cfg, name)).more_trials:
+            keys["search.trials"] = row.trainings(cfg.method) - 1 + left
     return found
 
 
 def winner(cfg: Config, vals: Mapping[str, Mapping[str, Any]]) -> str:
     """The name with the best validation figures; the first of equals."""
-    return max(vals, key=lambda name: loop.monitored(cfg, vals[name]))
+    return max(vals, key=lambda name: evaluator.monitored(cfg, vals[name]))
 
 
 def _claim(cfg: Config, workdir: Path) -> None:
     """UserError before anything is trained if the folder holds another run."""
     if cfg.method.static or cfg.method.transfer_from:
         raise UserError(
-            "--config.method.name=auto finds its weights: leave method.static and transfer_from out"
+            f"--config.method.name={cfg.method.name} finds its weights: leave method.static and "
+            "transfer_from out"
         )
-    candidates.parse_pool(cfg.method.pool)
+    methods.check(cfg.method)
     begun = workdir / "search" / "config.json"
     if begun.exists():
         workdirs.refuse_other_config(cfg, config.from_dict(json.loads(begun.read_text())), workdir)
@@ -110,14 +117,14 @@ def _ship(run: Path, workdir: Path, text: str) -> None:
         atomic.write_json(workdir / "result.json", json.loads((run / "result.json").read_text()))
 
 
-def page(cfg: Config, search: Path, results: Mapping[str, dict[str, Any]], chosen: str) -> str:
+def page(
+    cfg: Config, folders: Mapping[str, Path], results: Mapping[str, dict[str, Any]], chosen: str
+) -> str:
     """The report, Markdown: what each contender reached on validation, its weights and cost, and
     what to do next.
     """
     figure = {"auc": "AUC", "logloss": "logloss"}[cfg.train.monitor]
-    alphas = {
-        name: _alpha(_run(search, name), result["best_step"]) for name, result in results.items()
-    }
+    alphas = {name: _alpha(folders[name], result["best_step"]) for name, result in results.items()}
     pool = list(dict.fromkeys(loss for alpha in reversed(alphas.values()) for loss in alpha))
     heads = [
         "method",
@@ -135,7 +142,7 @@ def page(cfg: Config, search: Path, results: Mapping[str, dict[str, Any]], chose
             "-" if auc is None else f"{auc:.5f}",
             f"{result['val']['logloss']:.5f}",
             f"{result['best_step'] / per_epoch:.4g}",
-            f"{_seconds(_run(search, name)):.0f}",
+            f"{_seconds(folders[name]):.0f}",
         ]
         rows.append(
             [*cells, *(f"{alphas[name][p]:.3f}" if p in alphas[name] else "" for p in pool)]
@@ -155,19 +162,20 @@ def page(cfg: Config, search: Path, results: Mapping[str, dict[str, Any]], chose
 
 
 def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> list[str]:
-    best, lines = results[chosen], []
-    if chosen == "ce":
+    best, lines, trained = results[chosen], [], methods.row(cfg.method).contenders
+    first = trained[0]
+    if chosen == first:
         lines.append("No mixture was better than cross-entropy here: keep it.")
-    elif "ce" in results:
-        gain = loop.monitored(cfg, best["val"]) - loop.monitored(cfg, results["ce"]["val"])
-        lines.append(
-            f"It is better than cross-entropy by {gain:.5f}. The best of several looks better "
-            "on "
-            "the rows that chose it than "
-            "elsewhere: train it and `ce` with other seeds (`--config.run.seed`) before relying "
-            "on it."
+    elif first in results:
+        gain = evaluator.monitored(cfg, best["val"]) - evaluator.monitored(
+            cfg, results[first]["val"]
         )
-    if chosen == "autoloss" and cfg.data.fold_in_val:
+        lines.append(
+            f"It is better than cross-entropy by {gain:.5f}. The best of several looks better on "
+            "the rows that chose it than elsewhere: train it and `ce` with other seeds "
+            "(`--config.run.seed`) before relying on it."
+        )
+    if chosen not in trained and cfg.data.fold_in_val:
         lines.append(
             "It learned from fewer rows than `retrain`, those that taught its controller being "
             "none of them."
@@ -182,7 +190,7 @@ def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> 
             "The controller's share of validation taught no recommender: "
             "`--config.data.fold_in_val=true` gives it to all."
         )
-    for name in COSTS:
+    for name in trained:
         if name not in results:
             fits = name in contenders(cfg)
             lines.append(

@@ -13,7 +13,7 @@ from typing import Any
 
 import optuna
 
-from autoloss_jax.algorithm import candidates
+from autoloss_jax.algorithm import candidates, methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.search import trials
 
@@ -33,5 +33,6 @@ def weights(
         shares = [-math.log(trial.suggest_float(name, 1e-4, 1 - 1e-4)) for name in names]
         return {"method.static": tuple(s / sum(shares) for s in shares)}
 
-    plain = settings.with_keys(cfg, {"method.name": "static"})
+    searched_as = methods.row(cfg.method).searched_as
+    plain = settings.with_keys(cfg, {"method.name": searched_as})
     return trials.search(plain, workdir, suggest, say, dict.fromkeys(names, 0.5))

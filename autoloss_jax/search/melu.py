@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-
+from autoloss_jax.algorithm.controller import shared_weights
 from autoloss_jax.config import Config
 from autoloss_jax.training import checkpoint, loop
 
@@ -23,4 +22,4 @@ def weights(
     """
     loop.train(cfg, workdir, say, shown=shown)
     searched = checkpoint.load(checkpoint.newest(workdir / "best")).state
-    return {"method.static": tuple(jax.nn.softmax(searched.controller.params["theta"]).tolist())}
+    return {"method.static": tuple(shared_weights(searched.controller.params).tolist())}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.training import frozen_controllers, loop
 
@@ -30,7 +31,8 @@ def controller(
 
 def search(cfg: Config, k: int = 0) -> Config:
     """The k-th search before such a training."""
-    keys: dict[str, Any] = {"method.name": "autoloss", "method.folds": 1}
+    searched_as = methods.row(cfg.method).searched_as
+    keys: dict[str, Any] = {"method.name": searched_as, "method.folds": 1}
     if cfg.method.folds > 1:
         keys["data.fold"] = (k, cfg.method.folds)
     return settings.with_keys(cfg, keys)

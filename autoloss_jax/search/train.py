@@ -1,34 +1,33 @@
-"""Training by any method: where a method wraps other trainings, those come first."""
+"""Training by any method: where a method needs other trainings, those come first."""
 
 import functools
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
-from autoloss_jax.search import auto, bohb, melu, retrain
 from autoloss_jax.training import loop
 
 
 def train(
     cfg: Config, workdir: Path, say: Callable[[str], None] = print, *, shown: bool = True
 ) -> dict[str, Any]:
-    """The result.json of `cfg`; what its method must find first, and is not given, is searched
-    in `workdir/search`.
+    """The result.json of `cfg`.
+
+    What its method must find first, and is not given, is searched in `workdir/search`.
     """
-    if cfg.method.name == "auto":
-        return auto.train(functools.partial(train, shown=shown), cfg, workdir, say)
+    method = methods.row(cfg.method)
+    if method.trains:
+        instead = pkgutil.resolve_name(method.trains)
+        return instead(functools.partial(train, shown=shown), cfg, workdir, say)
     return loop.train(found(cfg, workdir / "search", say, shown=shown), workdir, say, shown=shown)
 
 
 def found(cfg: Config, workdir: Path, say: Callable[[str], None], *, shown: bool = True) -> Config:
-    """`cfg` with what its method's search finds in `workdir`; as it is, if there is nothing to
-    be found.
-    """
-    if cfg.method.name not in SEARCHES or cfg.method.static or cfg.method.transfer_from:
+    """`cfg` with what its method's search finds in `workdir`, if anything must be found."""
+    if not methods.must_search(cfg.method):
         return cfg
-    return settings.with_keys(cfg, SEARCHES[cfg.method.name](cfg, workdir, say, shown))
-
-
-SEARCHES = {"bohb": bohb.weights, "melu": melu.weights, "retrain": retrain.controller}
-SHARED = ("bohb",)  # what is found does not belong to a seed
+    search = pkgutil.resolve_name(methods.row(cfg.method).search)
+    return settings.with_keys(cfg, search(cfg, workdir, say, shown))

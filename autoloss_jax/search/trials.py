@@ -19,7 +19,7 @@ import optuna
 from autoloss_jax import config
 from autoloss_jax.config import Config, settings
 from autoloss_jax.distributed import atomic, processes
-from autoloss_jax.training import loop, workdirs
+from autoloss_jax.training import evaluator, loop, workdirs
 
 Suggest = Callable[[optuna.Trial], dict[str, Any]]  # config keys to try
 
@@ -54,7 +54,9 @@ def search(
     while (number := len(study.get_trials(states=DONE))) < cfg.search.trials:
         _run(study, _trial(study, cfg.run.seed, number), cfg, workdir, suggest, say)
     if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
-        raise loop.Diverged(f"{workdir}: every trial was given up; raise --config.search.trials")
+        raise evaluator.Diverged(
+            f"{workdir}: every trial was given up; raise --config.search.trials"
+        )
     best = study.best_trial
     atomic.write_json(workdir / "trials.json", [_record(t) for t in study.trials])
     atomic.write_json(
@@ -118,7 +120,7 @@ def _run(study, trial, cfg, workdir, suggest, say) -> None:
         study.tell(trial, min(seen.values()))
     except optuna.TrialPruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    except loop.Diverged:  # a bad proposal, not the end of the search
+    except evaluator.Diverged:  # a bad proposal, not the end of the search
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     best = min(seen.values(), default=None)
     figure = "diverged" if best is None else f"logloss {best:.5f} after {len(seen)} evaluations"

@@ -8,8 +8,9 @@ from typing import Any
 
 import optuna
 
+from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, nearest
 from autoloss_jax.search import trials
 
 SPACES: dict[str, tuple[float, float, bool]] = {  # key -> least, greatest, on a logarithmic scale
@@ -24,22 +25,31 @@ SPACES: dict[str, tuple[float, float, bool]] = {  # key -> least, greatest, on a
 LEAST = 5  # evaluations of a trial: what learns slowly, at a low rate or a high L2, may end best
 
 
+def own_training(cfg: Config) -> Config:
+    """The config whose training is tuned for `cfg`: a part of it, if its method searches first."""
+    name = methods.row(cfg.method).tuned_as
+    if not name:
+        return cfg
+    folds = cfg.method.folds
+    keys = {"method.name": name, "method.folds": 1}
+    return settings.with_keys(cfg, keys | ({"data.fold": (0, folds)} if folds > 1 else {}))
+
+
 def tune(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The best values of `cfg.search.over`, as config keys. The first trial is the config as it
     is given.
     """
-    if cfg.method.name == "auto":
+    if methods.row(cfg.method).trains:
         raise UserError(
-            "--config.method.name=auto: tune one method, as ce, and give auto the flags that "
-            "are "
-            "found"
+            f"--config.method.name={cfg.method.name}: tune one method, as ce, and give "
+            f"{cfg.method.name} the flags that are found"
         )
     for name in cfg.search.over:
         if name not in SPACES:
             known = list(SPACES)
             raise UserError(
                 f"--config.search.over: {name!r} is not one of "
-                f"{', '.join(known)}{settings.nearest(name, known)}"
+                f"{', '.join(known)}{nearest(name, known)}"
             )
     given = {name: value for name, value, _ in settings.keys(cfg)}
 

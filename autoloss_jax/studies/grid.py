@@ -17,50 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import candidates, methods
+from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.config.settings import key
 from autoloss_jax.data import synthetic
 from autoloss_jax.distributed.bar import Bar
-from autoloss_jax.search import retrain, train, tune
+from autoloss_jax.search import train, tune
 from autoloss_jax.studies import raw, record
+from autoloss_jax.studies.study import Study
 from autoloss_jax.training import frozen_controllers, workdirs
-
-
-@dataclasses.dataclass
-class Study:
-    """What a file of configs/studies describes."""
-
-    name: str = key("", "what its files are called")
-    datasets: tuple[str, ...] = key(
-        (),
-        "files of configs/, with :variant; without, in the variant of the model's name if there "
-        "is one",
-    )
-    models: tuple[str, ...] = key((), "recommenders")
-    methods: tuple[str, ...] = key((), "ways of choosing a loss")
-    ours: tuple[str, ...] = key(
-        ("autoloss",), "the methods that are tested against the best of the others"
-    )
-    seeds: int = key(10, "seeds 0, 1, ... of every row", low=1)
-    fold_in_val: bool = key(
-        False, "methods that do not search train on the controller's share of val too"
-    )
-    searched_on: str = key(
-        "",
-        "dataset and model; there method.transfer_from=METHOD takes the controller of METHOD's "
-        "run of the same seed",
-    )
-    over: tuple[str, ...] = key(
-        (), "config keys that are tuned for every row, as search.over of a training"
-    )
-    trials: int = key(10, "trainings for that, by validation logloss, with seed 0", low=1)
-    raw: str = key("", "the folder of the raw data, a file or folder in it for each dataset")
-    cache: str = key("", "folder of prepared datasets, as data.cache of a training")
-    known: tuple[str, ...] = key(
-        (), "-runs.csv of earlier studies: trainings whose figures are there are not repeated"
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +103,7 @@ def _result(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]
         )
     folder = workdir / "runs" / cell.folder
     searched = folder / "search"
-    if cfg.method.name in train.SHARED:  # the search of the first seed serves all
+    if not methods.row(cfg.method).per_seed:  # the search of the first seed serves all
         searched = workdir / "search" / first.folder
         with workdirs.locked(searched):
             given = train.found(
@@ -175,10 +140,7 @@ def _tuned(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
     """
     first = dataclasses.replace(cell, seed=0)
     cfg = config_of(study, first, workdir, say)
-    if cfg.method.name == "retrain":
-        cfg = retrain.search(cfg)
-    elif cfg.method.name == "bohb":
-        cfg = settings.with_keys(cfg, {"method.name": "al1"})
+    cfg = tune.own_training(cfg)
     keys = {"search.over": study.over, "search.trials": study.trials, "run.seed": 0}
     here = workdir / "tune" / first.folder
     with workdirs.locked(here):
@@ -191,8 +153,7 @@ def _source(study: Study, cell: Cell, method: str) -> Cell:
     if not dataset:
         raise UserError(
             f"--config.searched_on={study.searched_on!r}: {cell.method} takes the controller of "
-            f"{method} from a dataset "
-            "and a model; name them, as 'frappe:paper deepfm'"
+            f"{method} from a dataset and a model; name them, as 'frappe:paper deepfm'"
         )
     return Cell(dataset, model, method, cell.seed)
 
@@ -222,9 +183,7 @@ def described(study: Study, cell: Cell) -> Config:
     }
     cfg = settings.with_keys(_load(name, variant, cell.model), chosen)
     cfg = settings.with_keys(cfg, settings.parsed(cfg, data_keys | method_keys))
-    if method not in train.SEARCHES and method != "auto":
-        methods.resolve(cfg.method)
-    candidates.parse_pool(cfg.method.pool)
+    methods.check(cfg.method)
     return cfg
 
 
@@ -249,11 +208,6 @@ def _load(name: str, variant: str, model: str) -> Config:
     return values["get_config"](variant or (model if model in values["VARIANTS"] else ""))
 
 
-QUICK = {
-    "datasets": ("quickstart:quick",),
-    "models": ("deepfm",),
-    "seeds": 2,
-}  # what studies' :quick have in common
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from autoloss_jax.config import renamed
 from autoloss_jax.config.errors import UserError
 
 KEY = ("dataset", "model", "method", "seed")
@@ -28,11 +29,18 @@ def to_csv(results: Iterable[tuple[Key, dict[str, Any]]]) -> str:
 
 
 def read(path: Path) -> dict[Key, dict[str, Any]]:
-    """What `to_csv` wrote, as results with these figures; UserError for anything else."""
+    """What `to_csv` wrote, now or in an earlier version, as results with these figures; UserError
+    for anything else.
+    """
     try:
         with path.open(newline="") as file:
             return {
-                (row["dataset"], row["model"], row["method"], int(row["seed"])): {
+                (
+                    renamed.in_words(row["dataset"]),
+                    row["model"],
+                    renamed.in_words(row["method"]),
+                    int(row["seed"]),
+                ): {
                     "seed": int(row["seed"]),
                     "test": {name: float(row[name]) for name in FIGURES},
                     "seconds": float(row["seconds"]),

@@ -5,13 +5,14 @@ only with its manifest, written last; a step without one was interrupted, and a 
 not match it is damaged.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,14 +21,18 @@ import jax
 import orbax.checkpoint as ocp
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, methods
-from autoloss_jax.algorithm.autoloss import AutoLoss, TrainState
+from autoloss_jax.algorithm import networks
+from autoloss_jax.algorithm.autoloss import AutoLoss
+from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.distributed import processes, sharding
 from autoloss_jax.distributed.atomic import write_json
-from autoloss_jax.training import states
+from autoloss_jax.models.embeddings import lookup
+from autoloss_jax.training import report
+from autoloss_jax.training.progress import Progress
+from autoloss_jax.training.run import Run
 
 MANIFEST = "sha256.json"
 
@@ -80,6 +85,14 @@ class Folder:
     def close(self) -> None:
         """Release Orbax's threads."""
         self.manager.close()
+
+
+@contextlib.contextmanager
+def folders(workdir: Path) -> Iterator[tuple[Folder, Folder]]:
+    """The checkpoints to go on from, and the best ones, of a run; closed in the end."""
+    newest, best = Folder(workdir / "checkpoints"), Folder(workdir / "best")
+    with contextlib.closing(newest), contextlib.closing(best):
+        yield newest, best
 
 
 def newest(path: Path) -> Path:
@@ -150,36 +163,54 @@ def restore(step: Path, template: Any) -> Any:
 class Loaded:
     """A checkpoint brought back to life from its own JSON, without the Python that wrote it."""
 
-    cfg: Config
+    run: Run
     schema: Schema
     al: AutoLoss
-    pool: tuple[str, ...]
     state: TrainState
     mesh: jax.sharding.Mesh
 
+    @property
+    def cfg(self) -> Config:
+        """Of the run that wrote it, with what was overridden."""
+        return self.run.cfg
+
+    @property
+    def pool(self) -> tuple[str, ...]:
+        """The names of its candidates."""
+        return tuple(self.run.pool)
+
 
 def load(step: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> Loaded:
-    """Build what a checkpoint's metadata describes, but for the overrides, and restore its
-    state, every row up to date.
+    """What a checkpoint's metadata describes, but for the overrides, with every row up to date.
 
-    On all devices that are here; they share the table as they did in training, as far as their
-    number allows.
+    It is on all devices that are here. They share the table as they did in training, as far as
+    their number allows.
     """
     meta = read_meta(step)
     try:
         cfg = config.from_dict(meta["config"])
         here = {"mesh.data": 0, "mesh.model": math.gcd(cfg.mesh.model, jax.device_count())}
-        cfg = config.check(settings.with_keys(cfg, {**here, **overrides}))
+        run = Run.of(settings.with_keys(cfg, {**here, **overrides}))
         schema = Schema.from_json(json.dumps(meta["schema"]))
     except KeyError as error:
         raise UserError(
             f"{step}: its metadata lacks {error}; it was written by something else"
         ) from error
-    mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
-    al = states.build_for(cfg, schema, mesh, total_steps=1)
-    state = restore(step, states.initial(al, cfg))
-    state = jax.jit(functools.partial(autoloss.settle, al), donate_argnums=0)(state)
-    return Loaded(cfg, schema, al, tuple(methods.resolve(cfg.method)[1]), state, mesh)
+    mesh = sharding.make_mesh(run.cfg.mesh.data, run.cfg.mesh.model)
+    al = run.build_for(schema, mesh, total_steps=1)
+    state = restore(step, run.initial_state(al))
+    state = jax.jit(functools.partial(networks.settle, al), donate_argnums=0)(state)
+    return Loaded(run, schema, al, state, mesh)
+
+
+def meta(cfg: Config, schema: Schema, progress: Progress) -> dict[str, Any]:
+    """What is saved with a state: enough to evaluate it without any Python of the run's."""
+    return {
+        "config": json.loads(settings.to_json(cfg)),
+        "schema": json.loads(schema.to_json()),
+        "progress": dataclasses.asdict(progress),
+        "versions": report.versions(),
+    }
 
 
 def signature(tree: Any, num_rows: int | None = None) -> dict[str, str]:
@@ -191,7 +222,7 @@ def signature(tree: Any, num_rows: int | None = None) -> dict[str, str]:
     found = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         name, shape = jax.tree_util.keystr(path, simple=True, separator="/"), list(leaf.shape)
-        if num_rows and "rows" in name.split("/") and shape[0] > num_rows:
+        if num_rows and lookup.of_rows(path) and shape[0] > num_rows:
             shape[0] = num_rows
         found[name] = f"{leaf.dtype}{shape}"
     return found

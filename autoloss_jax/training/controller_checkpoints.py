@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from autoloss_jax.algorithm.autoloss import Network, Params
+from autoloss_jax.algorithm.state import Network, Params
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import atomic
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from autoloss_jax.algorithm import autoloss
-from autoloss_jax.algorithm.autoloss import AutoLoss, Batch, TrainState
+from autoloss_jax.algorithm.autoloss import AutoLoss
+from autoloss_jax.algorithm.networks import mean_policy
+from autoloss_jax.algorithm.state import Batch, TrainState
 from autoloss_jax.data.load import host
 from autoloss_jax.distributed import sharding
 from autoloss_jax.training import metrics
@@ -26,10 +27,10 @@ def step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.
     """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha,
     without noise or L2.
     """
-    logits, _ = autoloss.forward(al, state.drs.params, state.drs.stats, batch)
-    candidates = jnp.stack([loss(logits, batch["y"]) for loss in al.losses], axis=-1)
-    alpha = autoloss.mean_policy(al, state.controller.params, state.controller.stats, logits, batch)
-    return logits, autoloss.mixed_loss(alpha, candidates)
+    output, _ = al.recommender(state.drs.params, state.drs.stats, batch)
+    V, stats = state.controller.params, state.controller.stats
+    alpha = mean_policy(al, V, stats, output.logits, batch)
+    return output.logits, autoloss.mixed_loss(alpha, al.candidates(output, batch))
 
 
 def program(al: AutoLoss, mesh: jax.sharding.Mesh) -> Evaluate:

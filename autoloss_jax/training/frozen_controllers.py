@@ -10,14 +10,14 @@ import numpy as np
 
 from autoloss_jax import config
 from autoloss_jax.algorithm import methods
-from autoloss_jax.algorithm.autoloss import Params, TrainState
-from autoloss_jax.algorithm.controller import ensemble
+from autoloss_jax.algorithm.autoloss import TrainState
+from autoloss_jax.algorithm.controller import ensemble, with_context_rows
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.distributed import sharding
 from autoloss_jax.training import checkpoint, controller_checkpoints
 from autoloss_jax.training.controller_checkpoints import Snapshot
-from autoloss_jax.training.session import Session
+from autoloss_jax.training.trainer import Trainer
 
 InForce = Callable[
     [TrainState, int], TrainState
@@ -39,20 +39,20 @@ def finished(folder: Path) -> list[Path]:
     ]
 
 
-def start(session: Session, state: TrainState) -> TrainState:
+def start(trainer: Trainer, state: TrainState) -> TrainState:
     """The state of a first step, with the controller of the source's best checkpoint; UserError
     if it does not fit.
     """
     best = []
-    for source in _sources(session):
+    for source in _sources(trainer):
         loaded = checkpoint.load(checkpoint.newest(source / "best"))
-        V = _translated(loaded.state.controller.params, _rows(session, source))
+        V = with_context_rows(loaded.state.controller.params, _rows(trainer, source))
         best.append((V, loaded.state.controller.stats))
-        _refuse_misfit(session, state, source, loaded.cfg, loaded.schema.num_classes, V)
-    return _with(session, state, best)
+        _refuse_misfit(trainer, state, source, loaded.cfg, loaded.schema.num_classes, V)
+    return _with(trainer, state, best)
 
 
-def in_force(session: Session, state: TrainState) -> InForce:
+def in_force(trainer: Trainer, state: TrainState) -> InForce:
     """Which controller weighs the losses from a step on: the state's, unless the policy is to
     replay the source.
 
@@ -60,39 +60,37 @@ def in_force(session: Session, state: TrainState) -> InForce:
     evaluation, and the last one after that: a function of the step alone. UserError if the
     source is unfinished, left none, or they do not fit.
     """
-    method = session.cfg.method
-    if method.name not in methods.FROZEN or methods.policy(method) != "replay":
+    if not (trainer.run.method.frozen and trainer.run.policy == "replay"):
         return lambda state, step: state
-    histories = [_history(session, state, source) for source in _sources(session)]
+    histories = [_history(trainer, state, source) for source in _sources(trainer)]
 
     def replayed(state: TrainState, step: int) -> TrainState:
-        evaluation = step // session.evaluate_every
-        return _with(session, state, [left[min(evaluation, len(left) - 1)] for left in histories])
+        evaluation = step // trainer.evaluate_every
+        return _with(trainer, state, [left[min(evaluation, len(left) - 1)] for left in histories])
 
     return replayed
 
 
-def _history(session: Session, state: TrainState, source: Path) -> list[Snapshot]:
+def _history(trainer: Trainer, state: TrainState, source: Path) -> list[Snapshot]:
     """The snapshots of a finished source that fits; UserError for another."""
-    rows = _rows(session, source)
+    rows = _rows(trainer, source)
     left = [
-        (_translated(V, rows), stats) for V, stats in controller_checkpoints.read(source).values()
+        (with_context_rows(V, rows), stats)
+        for V, stats in controller_checkpoints.read(source).values()
     ]
     if not left or not (source / "result.json").exists():
         raise UserError(
-            f"--config.method.transfer_from={source}: replay wants a finished run with "
-            "snapshots "
-            f"in {source / 'controllers'}; "
-            "train it (to its end, or again in a new workdir), or set "
-            "--config.method.policy=mean"
+            f"--config.method.transfer_from={source}: replay wants a finished run with snapshots "
+            f"in {source / 'controllers'}; train it (to its end, or again in a new workdir), or "
+            "set --config.method.policy=mean"
         )
     loaded = checkpoint.read_meta(checkpoint.newest(source / "best"))
     theirs, classes = config.from_dict(loaded["config"]), loaded["schema"]["num_classes"]
-    _refuse_misfit(session, state, source, theirs, classes, left[0][0])
+    _refuse_misfit(trainer, state, source, theirs, classes, left[0][0])
     return left
 
 
-def _rows(session: Session, source: Path) -> dict[str, np.ndarray]:
+def _rows(trainer: Trainer, source: Path) -> dict[int, np.ndarray]:
     """Of each field that the controller sees, int[values here]: the source's row of a value, 0
     where it knows none.
 
@@ -100,43 +98,35 @@ def _rows(session: Session, source: Path) -> dict[str, np.ndarray]:
     left out.
     """
     found = {}
-    for k, name in enumerate(session.cfg.method.sees if session.al.seen else ()):
-        ours, theirs = (store.words(folder, name) for folder in (session.store.path, source))
+    for k, name in enumerate(trainer.run.sees):
+        ours, theirs = (store.words(folder, name) for folder in (trainer.store.path, source))
         if ours and theirs:
             places = {word: row for row, word in enumerate(theirs, 1)}
-            found[f"Embed_{k}"] = np.array([0, *(places.get(word, 0) for word in ours)])
+            found[k] = np.array([0, *(places.get(word, 0) for word in ours)])
     return found
 
 
-def _translated(V: Params, rows: dict[str, np.ndarray]) -> Params:
-    """V with what it learnt of values in the rows that they have here."""
-    return V | {
-        name: {"embedding": V[name]["embedding"][here]} for name, here in rows.items() if name in V
-    }
-
-
-def _with(session: Session, state: TrainState, controllers: list[Snapshot]) -> TrainState:
+def _with(trainer: Trainer, state: TrainState, controllers: list[Snapshot]) -> TrainState:
     """The state under these controllers, one or an ensemble."""
     # copies: a step gives its state away
     copies = tuple(ensemble(trees) for trees in zip(*controllers, strict=True))
-    params, stats = sharding.put(session.mesh, "state", copies)
+    params, stats = sharding.put(trainer.mesh, "state", copies)
     return state.replace(controller=state.controller.replace(params=params, stats=stats))
 
 
-def _sources(session: Session) -> list[Path]:
-    method = session.cfg.method
+def _sources(trainer: Trainer) -> list[Path]:
+    method = trainer.run.cfg.method
     return sources(Path(method.transfer_from), method.folds)
 
 
 def _refuse_misfit(
-    session: Session, state: TrainState, source: Path, theirs: config.Config, classes: int, V: Any
+    trainer: Trainer, state: TrainState, source: Path, theirs: config.Config, classes: int, V: Any
 ) -> None:
     pool = tuple(methods.resolve(theirs.method)[1])
-    fitting = checkpoint.signature(ensemble([V] * session.cfg.method.folds))
-    if fitting != checkpoint.signature(state.controller.params) or pool != session.pool:
+    fitting = checkpoint.signature(ensemble([V] * trainer.run.cfg.method.folds))
+    if fitting != checkpoint.signature(state.controller.params) or pool != tuple(trainer.run.pool):
         raise UserError(
             f"--config.method.transfer_from={source}: its controller ({pool}, "
-            f"{theirs.method.hidden}, "
-            f"{classes} classes) does not fit this run's pool, method.hidden or number of "
-            "classes"
+            f"{theirs.method.hidden}, {classes} classes) does not fit this run's pool, "
+            "method.hidden or number of classes"
         )

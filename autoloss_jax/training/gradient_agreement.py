@@ -11,8 +11,9 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from autoloss_jax.algorithm import autoloss
-from autoloss_jax.algorithm.autoloss import AutoLoss, Batch, TrainState
+from autoloss_jax.algorithm import fused
+from autoloss_jax.algorithm.autoloss import AutoLoss
+from autoloss_jax.algorithm.state import Batch, TrainState, stream
 from autoloss_jax.data.load import host
 from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.distributed import sharding
@@ -27,22 +28,20 @@ def cosine(al: AutoLoss, state: TrainState, batch: Batch, first: Batch, second: 
     """
 
     def measure(W, opt_state, x, *val_x):
-        train_pass = autoloss.forward_pass(al, W, state, {**batch, "x": x})
+        train_pass = fused.forward_pass(al, W, state, {**batch, "x": x})
 
         def direction(of):
             number, val = of
-            own = state.replace(key=autoloss.stream(state.key, number, "signal"))
+            own = state.replace(key=stream(state.key, number, "signal"))
             V = state.controller.params
-            return ravel_pytree(autoloss.hypergradient(V, al, W, own, opt_state, train_pass, val))[
-                0
-            ]
+            return ravel_pytree(fused.hypergradient(V, al, W, own, opt_state, train_pass, val))[0]
 
         vals = ({**val, "x": x} for val, x in zip((first, second), val_x, strict=True))
         pair = jax.tree.map(lambda *a: jnp.stack(a), *vals)
         agreement = optax.losses.cosine_similarity(*jax.lax.map(direction, (jnp.arange(2), pair)))
         return jax.tree.map(jnp.zeros_like, W), agreement
 
-    *_, agreement = al.drs_tx.step(  # for its rows alone: what it moves is not looked at
+    *_, agreement = al.optimizer.step(  # for its rows alone: what it moves is not looked at
         state.drs.params,
         state.drs.opt_state,
         state.lr_scale,
@@ -80,7 +79,7 @@ def meter(
         rows, val_rows = (order.rows(root, PAIRS * step + pair) for order in orders)
         drawn = ((train, rows), (controller, val_rows[:half]), (controller, val_rows[half:]))
         shares = (host.gather(parts, r[sharding.share(mesh, len(r))]) for parts, r in drawn)
-        own = state.replace(key=autoloss.stream(state.key, pair, "pair"))
+        own = state.replace(key=stream(state.key, pair, "pair"))
         return jitted(own, *(sharding.put(mesh, "batch", share) for share in shares))
 
     def measure(state: TrainState) -> float:

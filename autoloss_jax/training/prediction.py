@@ -2,6 +2,7 @@
 new rows.
 """
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -14,14 +15,24 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from autoloss_jax import config
 from autoloss_jax.algorithm import autoloss
+from autoloss_jax.algorithm.state import TrainState
+from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
+from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.distributed import processes, sharding
-from autoloss_jax.training import checkpoint, evaluation, metrics, session
-from autoloss_jax.training.checkpoint import Loaded
+from autoloss_jax.training import (
+    checkpoint,
+    evaluation,
+    metrics,
+    scored_rows,
+    workdirs,
+)
 from autoloss_jax.training.metrics import Calibration
+from autoloss_jax.training.scored_rows import Restored, ScoredRows
 
 MAY_CHANGE = (
     "data.path",
@@ -31,22 +42,61 @@ MAY_CHANGE = (
     "mesh.data",
     "mesh.model",
 )
+IGNORED = {*workdirs.MOVABLE, "run.compare"} - {*MAY_CHANGE}  # they say nothing of a score
 
 
 AS_IT_IS = Calibration(scale=1.0, shift=0.0)
 
 
-def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Loaded:
+def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Restored:
     """The checkpoint at `path`, or the best one of `workdir`, with the overrides that may change
     after training.
+
+    Others may repeat what the run was trained with; UserError for one that differs.
     """
-    for name in overrides:
-        if name not in MAY_CHANGE:
-            raise UserError(
-                f"--config.{name}: fixed by the checkpoint; only {', '.join(MAY_CHANGE)} may "
-                "change after training"
-            )
-    return checkpoint.load(checkpoint.newest(path or workdir / "best"), overrides)
+    step = checkpoint.newest(path or workdir / "best")
+    trained = config.from_dict(checkpoint.read_meta(step).get("config", {}))
+    asked = _asked_of_auto(workdir) or trained
+    for name, was in _differing(overrides, trained, asked):
+        raise UserError(
+            f"--config.{name}={overrides[name]!r}: {workdir} was trained with {was!r}; leave the "
+            "flag out, or name as --workdir a run that was trained so (only "
+            f"{', '.join(MAY_CHANGE)} may change after training)"
+        )
+    loaded = checkpoint.load(step, {n: v for n, v in overrides.items() if n in MAY_CHANGE})
+    fields = {field.name: getattr(loaded, field.name) for field in dataclasses.fields(loaded)}
+    return Restored(**fields, trained=trained, asked=asked)
+
+
+def differing(loaded: Restored, cfg: Config) -> list[str]:
+    """The keys in which `cfg` is not what the run was trained with; those that may change, and
+    those that its method found for itself, are none.
+    """
+    found = ("method.static", "method.transfer_from")
+    given = {name: value for name, value, _ in settings.keys(cfg) if value or name not in found}
+    return [name for name, _ in _differing(given, loaded.trained, loaded.asked)]
+
+
+def _differing(
+    values: Mapping[str, Any], trained: Config, asked: Config
+) -> Iterator[tuple[str, Any]]:
+    """(Key, what the run has) of the values that neither config has."""
+    for (name, was, _), (_, wanted, _) in zip(
+        settings.keys(trained), settings.keys(asked), strict=True
+    ):
+        fixed = name not in MAY_CHANGE and name not in IGNORED
+        if fixed and values.get(name, was) not in (was, wanted):
+            yield name, wanted
+
+
+def _asked_of_auto(workdir: Path) -> Config | None:
+    """What the command line asked of a run of `auto`, whose own config is that of the method it
+    chose; None for any other run.
+    """
+    begun = workdir / "search" / "config.json"
+    if not (workdir / "auto.md").exists() or not begun.exists():
+        return None
+    return config.from_dict(json.loads(begun.read_text()))
 
 
 def calibration(workdir: Path) -> Calibration:
@@ -58,64 +108,81 @@ def calibration(workdir: Path) -> Calibration:
         return Calibration(**json.loads(path.read_text())["calibration"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"--calibrated: {path} holds no calibration ({error}); train the run to its end "
-            "with "
+            f"--calibrated: {path} holds no calibration ({error}); train the run to its end with "
             "this version"
         ) from error
 
 
 def evaluate_run(
-    loaded: Loaded,
+    loaded: Restored,
     workdir: Path,
-    other_file: bool,
+    split: str,
     say: Callable[[str], None],
     calibration: Calibration = AS_IT_IS,
 ) -> dict[str, Any]:
-    """{"auc", "logloss", "num_examples", "data"} of the test split, or of all rows of another
-    labelled file.
+    """{"data", "split", "num_examples", "trained_on", "auc", "logloss"} of labelled rows.
+
+    `split` is train, val, test or all; "" is test for the run's own dataset, and all for other
+    files. `say` is told if the run has learned from these rows ("trained_on"), or stopped by them.
     """
-    data = loaded.cfg.data
-    if other_file:
-        blocks = list(_encode(loaded, workdir, labelled=True))
-        if not blocks:
-            raise UserError(
-                f"--config.data.path={data.path}: no rows to evaluate on; name another file"
-            )
-        split = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    else:
-        prepared = processes.chief_first(lambda: pipeline.prepare(session.data_of(loaded.cfg), say))
-        if prepared.schema.fingerprint != loaded.schema.fingerprint:
-            raise UserError(
-                f"{data.path}: not the data this checkpoint was trained on; name it as "
-                "--config.data.path to evaluate another file"
-            )
-        split = session.with_seen(loaded.cfg, loaded.schema, prepared.split("test"))
-    logits, _ = evaluation.predictions(*_forward(loaded), split, loaded.cfg.train.eval_batch_size)
+    rows = scored_rows.of_evaluation(loaded, split)
+    if rows.note:
+        say(rows.note)
+    logits, labels = [], []
+    forward = functools.partial(evaluation.predictions, *_forward(loaded))
+    for part in _labelled(loaded, workdir, rows, say):
+        logits.append(forward(part, loaded.cfg.train.eval_batch_size)[0])
+        labels.append(np.asarray(part["y"]))
+    if not sum(map(len, labels)):
+        raise UserError(
+            f"--config.data.path={rows.data.path}: no rows to evaluate on; name another file"
+        )
+    y = np.concatenate(labels)
     what = {
-        "data": data.path,
-        "split": "all" if other_file else "test",
-        "num_examples": len(split["y"]),
+        "data": rows.data.path,
+        "split": rows.name,
+        "num_examples": len(y),
+        "trained_on": rows.trained_on,
     }
-    return what | evaluation.figures(split["y"], metrics.apply(calibration, logits))
+    return what | evaluation.figures(y, metrics.apply(calibration, np.concatenate(logits)))
+
+
+def _labelled(
+    loaded: Restored, workdir: Path, rows: ScoredRows, say: Callable[[str], None]
+) -> Iterator[host.Split]:
+    """The rows in parts: each split of the run's own dataset, or all of the other files."""
+    if not rows.splits:
+        if blocks := list(_encode(loaded, workdir, rows, labelled=True)):
+            yield {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+        return
+    prepared = processes.chief_first(lambda: pipeline.prepare(rows.data, say))
+    for name in rows.splits:
+        yield loaded.run.with_context(loaded.schema, prepared.split(name))
 
 
 def predict(
-    loaded: Loaded, workdir: Path, output: Path, calibration: Calibration = AS_IT_IS
+    loaded: Restored,
+    workdir: Path,
+    output: Path,
+    calibration: Calibration = AS_IT_IS,
+    say: Callable[[str], None] = lambda text: None,
 ) -> int:
-    """Write scores of the unlabelled rows of data.path, streaming and in the file's order, to a
-    Parquet file.
+    """Write scores of all rows of the files at data.path, streaming and in their order, to a
+    Parquet file. The files are those without labels, or the training's own.
 
     One column `score` (the probability of label 1) for a binary task, `score_0` .. `score_{C-1}`
     for C classes. Returns the number of rows. The file appears whole or not at all.
     """
     num_classes = loaded.schema.num_classes
     names = ["score"] if num_classes == 2 else [f"score_{c}" for c in range(num_classes)]
-    rows = 0
+    asked, rows = scored_rows.of_prediction(loaded), 0
+    if asked.note:
+        say(asked.note)
 
     def frames(*_: Any) -> Iterator[pl.DataFrame]:
         nonlocal rows
         forward = functools.partial(evaluation.predictions, *_forward(loaded))
-        for block in _encode(loaded, workdir, labelled=False):
+        for block in _encode(loaded, workdir, asked, labelled=asked.labelled):
             block["y"] = np.zeros(len(block["x"]), np.int32)
             logits, _losses = forward(block, loaded.cfg.train.eval_batch_size)
             rows += len(block["y"])
@@ -136,7 +203,9 @@ def predict(
     return rows
 
 
-def _forward(loaded: Loaded) -> tuple[evaluation.Evaluate, jax.sharding.Mesh, autoloss.TrainState]:
+def _forward(
+    loaded: Restored,
+) -> tuple[evaluation.Evaluate, jax.sharding.Mesh, TrainState]:
     sharding.check_batch_size(
         loaded.mesh, loaded.cfg.train.eval_batch_size, "train.eval_batch_size"
     )
@@ -147,15 +216,13 @@ def _forward(loaded: Loaded) -> tuple[evaluation.Evaluate, jax.sharding.Mesh, au
     )
 
 
-def _encode(loaded: Loaded, workdir: Path, *, labelled: bool) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks of a raw file in the vocabulary of the run."""
-    if not loaded.cfg.data.path:
-        raise UserError("--config.data.path: name the file")
+def _encode(
+    loaded: Restored, workdir: Path, rows: ScoredRows, *, labelled: bool
+) -> Iterator[host.Split]:
+    """Blocks of raw files in the vocabulary of the run."""
     schema, vocabulary = store.load_vocabulary(workdir)
     if schema.fingerprint != loaded.schema.fingerprint:
         raise UserError(f"{workdir}: its vocabulary is not the one of the checkpoint")
-    if not labelled:  # a row left out would shift all scores after it
-        loaded.cfg.data.on_bad_row = "error"
-    path, data = Path(loaded.cfg.data.path), loaded.cfg.data
-    for block in pipeline.encode(path, data, schema, vocabulary, labelled=labelled):
-        yield session.with_seen(loaded.cfg, schema, block)
+    for path in rows.files:
+        for block in pipeline.encode(path, rows.data, schema, vocabulary, labelled=labelled):
+            yield loaded.run.with_context(schema, block)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -15,7 +15,7 @@ class Progress:
     best: dict[str, Any] = dataclasses.field(default_factory=dict)
     stalled: int = 0
     stopped: bool = False
-    faint: int = 0  # evaluations in a row at which V's signal was below method.signal
+    faint: int = 0  # evaluations in a row at which V's signal was below method.min_agreement
     searched: int | None = None  # the step from which V therefore stands still
     share: list[float] = dataclasses.field(default_factory=list)  # sums since the last evaluation
     share_steps: float = 0.0
@@ -27,6 +27,19 @@ class Progress:
         0.0  # of the training step, once a process; less where the cache holds it
     )
     wall_seconds: float = 0.0
+
+    def add_share(self, share: Iterable[Any], steps: float) -> None:
+        """Add the sums over `steps` steps of how often each loss had the largest weight, [N]."""
+        self.share = [a + float(b) for a, b in zip(self.share, share, strict=True)]
+        self.share_steps += steps
+
+    def take_share(self, pool: Sequence[str]) -> dict[str, float]:
+        """How often each loss had the largest weight since the last call."""
+        means = {
+            name: total / self.share_steps for name, total in zip(pool, self.share, strict=True)
+        }
+        self.share, self.share_steps = [0.0] * len(pool), 0.0
+        return means
 
 
 class Clock:

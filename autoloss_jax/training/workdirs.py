@@ -25,7 +25,7 @@ MOVABLE = (
     "mesh.data",
     "mesh.model",
     "run.profile",
-    "run.signal",
+    "run.gradient_agreement",
 )
 
 

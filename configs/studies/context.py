@@ -9,24 +9,25 @@ values) or by the country (`field_8`, 80), from none to twice as many, in a rand
 where one platform reports conversions and another does not. A tenth of validation, with true
 labels, teaches the controller, which sees that field beside label and prediction; `retrain
 method.sees=[]` does not; `method.epochs=6` is one that learns for six epochs, `method.epochs=0`
-one that learns to the end, `method.signal=0.5` one that learns until its signal is lost. CE, the
-even mixture and static weights found by trials train on all rows, these included. `:flipped` is
-the same with 20 % of all labels flipped, from none to 40 % by the time of day, as where some of
-those who label are careless. Data: a folder with frappe_x1/. Result: WORKDIR/context.md (or
-flipped_by.md), .csv, .png, report.html. `:quick` is a grid of minutes on made-up data.
+one that learns to the end, `method.min_agreement=0.5` one that learns until its signal is lost.
+CE, the even mixture and static weights found by trials train on all rows, these included.
+`:flipped` is the same with 20 % of all labels flipped, from none to 40 % by the time of day, as
+where some of those who label are careless. Data: a folder with frappe_x1/. Result:
+WORKDIR/context.md (or flipped_by.md), .csv, .png, report.html. `:quick` is a grid of minutes on
+made-up data.
 """
 
 from autoloss_jax.config import settings
-from autoloss_jax.studies.grid import QUICK, Study
+from autoloss_jax.studies.study import QUICK, Study
 
 SEARCHED = (
     "autoloss",
     "retrain",
     "autoloss method.epochs=6",
     "retrain method.epochs=6",
-    "retrain method.signal=0.5",
+    "retrain method.min_agreement=0.5",
 )
-SEEING = ("retrain method.epochs=0", "retrain method.epochs=0 method.signal=0.5", "retrain")
+SEEING = ("retrain method.epochs=0", "retrain method.epochs=0 method.min_agreement=0.5", "retrain")
 VARIANTS = {
     "quick": QUICK
     | {

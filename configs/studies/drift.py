@@ -11,7 +11,7 @@ minutes on made-up data, where time is I1.
 """
 
 from autoloss_jax.config import settings
-from autoloss_jax.studies.grid import QUICK, Study
+from autoloss_jax.studies.study import QUICK, Study
 
 VARIANTS = {
     "quick": QUICK

@@ -13,7 +13,7 @@ WORKDIR/equal_data.md, .csv, .png, report.html. `:quick` is a grid of minutes on
 """
 
 from autoloss_jax.config import settings
-from autoloss_jax.studies.grid import QUICK, Study
+from autoloss_jax.studies.study import QUICK, Study
 
 VARIANTS = {
     "quick": QUICK

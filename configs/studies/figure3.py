@@ -12,7 +12,7 @@ data.
 """
 
 from autoloss_jax.config import settings
-from autoloss_jax.studies.grid import QUICK, Study
+from autoloss_jax.studies.study import QUICK, Study
 
 VARIANTS = {
     "quick": QUICK

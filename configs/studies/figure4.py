@@ -12,7 +12,7 @@ frappe_x1/ and movielens1m/ratings.dat. Result: WORKDIR/figure4.md, .csv, .png, 
 """
 
 from autoloss_jax.config import settings
-from autoloss_jax.studies.grid import QUICK, Study
+from autoloss_jax.studies.study import QUICK, Study
 
 CE = "method.val_objective=ce method.virtual_step=adam"
 EVERY = tuple(f"method.every={f}" for f in (1, 3, 5, 7, 9, 11, 13))

@@ -14,7 +14,7 @@ grid of minutes on made-up data.
 """
 
 from autoloss_jax.config import settings
-from autoloss_jax.studies.grid import QUICK, Study
+from autoloss_jax.studies.study import QUICK, Study
 
 POOL = 'method.pool=["ce","ce(l2=0.02)"]'
 SEARCH = "method.val_objective=ce method.virtual_step=adam"

@@ -13,7 +13,7 @@ movielens1m/ratings.dat. The rows of MeLU and BOHB are our adaptations (`search/
 """
 
 from autoloss_jax.config import settings
-from autoloss_jax.studies.grid import QUICK, Study
+from autoloss_jax.studies.study import QUICK, Study
 
 OURS = "autoloss method.val_objective=ce method.virtual_step=adam"
 VARIANTS = {

@@ -10,7 +10,7 @@ WORKDIR/table3.md, .csv, .png, report.html. `:quick` is a grid of minutes on mad
 """
 
 from autoloss_jax.config import settings
-from autoloss_jax.studies.grid import QUICK, Study
+from autoloss_jax.studies.study import QUICK, Study
 
 CE = "method.val_objective=ce method.virtual_step=adam"
 VARIANTS = {

@@ -15,14 +15,15 @@ import numpy as np
 from jax.sharding import AxisType
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss, methods, scan
+from autoloss_jax.algorithm import methods, networks, scan
 from autoloss_jax.config import settings
 from autoloss_jax.data.load import device
 from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.distributed import sharding
 from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import checkpoint, evaluation, states
+from autoloss_jax.training import checkpoint, evaluation
+from autoloss_jax.training.run import Run
 from benchmarks.scaling import largest_exchange
 
 FIELDS, BATCH, EXAMPLES, STEPS = 3, 64, 640, 50
@@ -49,7 +50,7 @@ def problem(mesh, sizes, slots=(), **keys):
     } | keys
     cfg = settings.with_keys(config.Config(), keys)
     sees = (7,) * len(cfg.method.sees)
-    al = states.build(cfg, 2, Table(sizes, slots, sharding.Placement(mesh)), STEPS, sees)
+    al = Run.of(cfg).build(2, Table(sizes, slots, sharding.Placement(mesh)), STEPS, context=sees)
     rng, first = np.random.default_rng(0), np.cumsum((0, *sizes[:-1]))
     first, of_slot = (np.repeat(a, slots or 1) for a in (first, sizes))
     x = (first + rng.integers(0, of_slot, (EXAMPLES, len(first)))).astype(np.int32)
@@ -59,7 +60,7 @@ def problem(mesh, sizes, slots=(), **keys):
     source = {name: device.put(mesh, (rows,)) for name in ("train", "val")}
     feed = device.Resident(mesh, {name: Order(name, EXAMPLES, BATCH) for name in source}, source)
     method, _ = methods.resolve(cfg.method)
-    state = states.initial(al, cfg)
+    state = Run.of(cfg).initial_state(al)
     if jax.config.jax_enable_x64:
         state = jax.tree.map(lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, state)
     return al, state, scan.train_block(al, feed, 3, method.step), source
@@ -72,7 +73,7 @@ def trained(mesh, steps=STEPS, **keys):
     for stop in np.linspace(0, steps, 6, dtype=np.int32)[1:]:
         state = program(state, source, stop)
         losses.append(float(state.metrics.loss))
-    state = jax.jit(functools.partial(autoloss.settle, al))(state)
+    state = jax.jit(functools.partial(networks.settle, al))(state)
     return np.array(losses), np.asarray(state.drs.params["rows"])[: sum(SMALL)]
 
 
@@ -95,7 +96,7 @@ def largest_collectives(mesh, **keys):
     """
     al, state, program, source = problem(mesh, LARGE, **keys)
     settle, forward = (
-        jax.jit(functools.partial(f, al)) for f in (autoloss.settle, evaluation.step)
+        jax.jit(functools.partial(f, al)) for f in (networks.settle, evaluation.step)
     )
     batch = sharding.put(
         mesh, "batch", {k: np.asarray(v)[:BATCH] for k, v in source["train"].items()}

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import states
+from autoloss_jax.training.run import Run
 from tests.golden import fuxictr, reference
+from tests.support import proof
 from tests.support.transplant import transplant
 
 
@@ -22,8 +22,8 @@ def ours(name, spec, data, embed_dim=4, batch_norm=True):
     )
     cfg = config.Config(model=model, method=config.Method(name="ce"))
     vocab_sizes = tuple(field_dims.tolist())
-    al = states.build(cfg, 2, Table(vocab_sizes), total_steps=1)
-    state = states.initial(al, cfg)
+    al = Run.of(cfg).build(2, Table(vocab_sizes), total_steps=1)
+    state = Run.of(cfg).initial_state(al)
     W, stats = transplant(name, data, "start/")
     assert jax.tree.map(jnp.shape, W) == jax.tree.map(jnp.shape, state.drs.params)
     assert jax.tree.map(jnp.shape, stats) == jax.tree.map(jnp.shape, state.drs.stats)
@@ -46,7 +46,7 @@ def error(name, data=None):
 
     @jax.jit
     def forward(*keys):
-        return autoloss.forward(al, W, stats, {"x": ids[0]}, *keys)[0][:, 0]
+        return proof.forward(al, W, stats, {"x": ids[0]}, *keys)[0][:, 0]
 
     pairs = (forward(), data["logits_eval"]), (forward(jax.random.key(0)), data["logits_train"])
     return max(np.max(np.abs(got - want) / (1 + np.abs(want))) for got, want in pairs)

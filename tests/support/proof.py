@@ -7,17 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import autoloss
+from autoloss_jax.algorithm import autoloss, fused
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import states
+from autoloss_jax.training.run import Run
 
 VOCAB_SIZES, BATCH = (150, 150, 150, 250), 24
 NUM_ROWS, NUM_FIELDS = sum(VOCAB_SIZES), len(VOCAB_SIZES)
 
 
-def problem(model="deepfm", num_classes=2, embedding="adam", **method):
+def problem(model="deepfm", num_classes=2, embedding="adam", batches=2, **method):
     """A small AutoLoss with dropout, batch norm and Gumbel noise on, its state in float64, and
-    two batches.
+    so many batches.
     """
     cfg = config.Config(
         model=config.Model(name=model, embed_dim=3, embed_init_std=0.4, hidden=(8, 8)),
@@ -33,8 +33,8 @@ def problem(model="deepfm", num_classes=2, embedding="adam", **method):
         optimizer=config.Optimizer(embedding=embedding),
     )
     sees = (4, 3)[: len(cfg.method.sees)]
-    al = states.build(cfg, num_classes, Table(VOCAB_SIZES), total_steps=1000, sees=sees)
-    state = states.initial(al, cfg)
+    al = Run.of(cfg).build(num_classes, Table(VOCAB_SIZES), total_steps=1000, context=sees)
+    state = Run.of(cfg).initial_state(al)
     rng = np.random.default_rng(7)
 
     def shaken(x):  # in float64 where it is enabled
@@ -69,7 +69,13 @@ def problem(model="deepfm", num_classes=2, embedding="adam", **method):
             else {}
         )
 
-    return al, state, batch(), batch()
+    return al, state, *(batch() for _ in range(batches))
+
+
+def forward(al, W, stats, batch, *key):
+    """(Logits [B, C], new batch statistics)."""
+    output, stats = al.recommender(W, stats, batch, *key)
+    return output.logits, stats
 
 
 def hypergradient(al, state, train_batch, val_batch, over=lambda W: None):
@@ -79,8 +85,8 @@ def hypergradient(al, state, train_batch, val_batch, over=lambda W: None):
 
     def gradient(W, opt_state, x, val_x):
         over(W)
-        train_pass = autoloss.forward_pass(al, W, state, {**train_batch, "x": x})
-        found = autoloss.hypergradient(
+        train_pass = fused.forward_pass(al, W, state, {**train_batch, "x": x})
+        found = fused.hypergradient(
             state.controller.params,
             al,
             W,
@@ -92,7 +98,7 @@ def hypergradient(al, state, train_batch, val_batch, over=lambda W: None):
         return W, found
 
     drs = state.drs
-    return al.drs_tx.step(
+    return al.optimizer.step(
         drs.params, drs.opt_state, state.lr_scale, gradient, train_batch["x"], val_batch["x"]
     )[-1]
 
@@ -100,7 +106,7 @@ def hypergradient(al, state, train_batch, val_batch, over=lambda W: None):
 def full_table_outer_loss(al, state, train_batch, val_batch):
     """V -> L_val(W*(V), V) through the whole table, ids as given."""
     return lambda V: autoloss.outer_loss(
-        V, al, state.drs.params, state, state.drs.opt_state, train_batch, val_batch
+        V, al, state.drs.params, state, state.drs.opt_state, (train_batch, val_batch)
     )
 
 

@@ -150,10 +150,9 @@ def runs(devices):
 
 def train(keys, workdir):
     """The result.json of a run."""
-    from autoloss_jax.config import Config, settings
-    from autoloss_jax.search import train as search
+    import autoloss_jax
 
-    return search.train(settings.with_keys(Config(), keys), workdir, lambda _: None, shown=False)
+    return autoloss_jax.train(autoloss_jax.Config().replace(keys), workdir, progress=False).result
 
 
 def _folder(name):

@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import rich.console
-import rich.progress
-
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.download import archive, remote
 from autoloss_jax.data.download.remote import Refused, Remote
@@ -143,8 +140,7 @@ def download(name: str, source: Source, output: Path, place: Remote, sha256: str
                 )
             elif sha256 and _record(folder).get("sha256") != sha256:
                 raise UserError(
-                    f"{folder}: made from an archive with another SHA-256 than "
-                    f"--sha256={sha256}; "
+                    f"{folder}: made from an archive with another SHA-256 than --sha256={sha256}; "
                     "move it away first"
                 )
             say(f"{name}: {folder}, from {source.page}")
@@ -249,6 +245,9 @@ def _bar(title: str, say: Say) -> Iterator[remote.Moved]:
     live = sys.stderr.isatty()
     if not live:
         say(f"fetching {title}")
+    import rich.console
+    import rich.progress
+
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),

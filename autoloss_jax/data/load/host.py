@@ -67,8 +67,7 @@ def steps_per_epoch(parts: tuple[Split, ...], batch_size: int) -> int:
     """Full batches in one pass; UserError if there is none."""
     if num_rows(parts) < batch_size:
         raise UserError(
-            f"--config.train.batch_size={batch_size}: only {num_rows(parts)} rows to draw a "
-            "batch "
+            f"--config.train.batch_size={batch_size}: only {num_rows(parts)} rows to draw a batch "
             "from; make it smaller"
         )
     return num_rows(parts) // batch_size
@@ -93,23 +92,23 @@ class Stream:
         """For each pair of neighbours in `bounds`, what `train_batch` and `val_batch` read
         between these steps.
         """
-        pieces = grain.MapDataset.range(len(bounds) - 1).map(
-            lambda i: self._piece(bounds[i], bounds[i + 1])
+        blocks = grain.MapDataset.range(len(bounds) - 1).map(
+            lambda i: self._block(bounds[i], bounds[i + 1])
         )
         options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
-        for piece in pieces.to_iter_dataset(options):
-            yield sharding.put(self.mesh, "source", piece)
+        for block in blocks.to_iter_dataset(options):
+            yield sharding.put(self.mesh, "source", block)
 
-    def _piece(self, start: int, stop: int) -> dict[str, Any]:
+    def _block(self, start: int, stop: int) -> dict[str, Any]:
         first = {"train": start, "val": -(-start // self.every)}
-        piece: dict[str, Any] = {
+        block: dict[str, Any] = {
             "first": {name: np.int32(number) for name, number in first.items()}
         }
-        piece["train"] = self._stack("train", self.train, range(start, stop), self.block)
+        block["train"] = self._stack("train", self.train, range(start, stop), self.block)
         if self.val:
             numbers = range(first["val"], -(-stop // self.every))
-            piece["val"] = self._stack("val", self.val, numbers, -(-self.block // self.every))
-        return piece
+            block["val"] = self._stack("val", self.val, numbers, -(-self.block // self.every))
+        return block
 
     def _stack(self, name: str, parts: tuple[Split, ...], numbers: range, length: int) -> Batch:
         """The share of this process of batches of these numbers, [length, B, ...]; what lies
@@ -151,8 +150,7 @@ def check(split: Split, bounds: np.ndarray) -> None:
     if not inside or not np.isfinite(np.asarray(split.get("v", 0))).all():
         raise UserError(
             "the prepared dataset holds ids outside its vocabulary, or weights that are not "
-            "finite: delete it from the "
-            "cache folder and run again"
+            "finite: delete it from the cache folder and run again"
         )
 
 

@@ -15,7 +15,7 @@ ROWS, WORDS, FACTS = "rows.arrow", "words.parquet", "facts.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
+class Chunk:
     """Rows as those of `data/sources.py`, but for words: UInt32 for String, List(UInt32) for
     List(String).
     """
@@ -28,9 +28,10 @@ class Piece:
 
 @dataclasses.dataclass
 class Facts:
-    """What there is to say of a piece, besides its rows."""
+    """What there is to say of a chunk, besides its rows."""
 
     path: str  # of the file
+    split: str  # train, val or test, or all where one file is to be divided
     fields: list[str] = dataclasses.field(default_factory=list)
     rows: int = 0
     skipped: int = 0  # rows left out
@@ -40,7 +41,7 @@ class Facts:
     behind: float = 0.0  # the share of the file that had been read
 
 
-def of(blocks: Iterable[Block], bag_size: int) -> Piece:
+def of(blocks: Iterable[Block], bag_size: int) -> Chunk:
     """All rows of these blocks, at least one, with the first `bag_size` values of each bag."""
     coded: list[pl.DataFrame] = []
     known: dict[str, pl.Categorical] = {}
@@ -63,17 +64,17 @@ def of(blocks: Iterable[Block], bag_size: int) -> Piece:
         places = pl.int_range(codes.max().cast(pl.Int64).fill_null(-1) + 1, dtype=pl.UInt32)
         listed = rows.select(places.cat.to(word).cast(pl.String).alias(name))
         words[name] = listed.select(meanings.get(name, pl.col(name))).to_series()
-    return Piece(rows, words)
+    return Chunk(rows, words)
 
 
-def write(piece: Piece, folder: Path, facts: Facts) -> None:
+def write(chunk: Chunk, folder: Path, facts: Facts) -> None:
     """Into a folder, which appears whole or not at all."""
     partial = folder.with_name(f".{folder.name}")
     partial.mkdir(exist_ok=True)
-    piece.rows.write_ipc(partial / ROWS)
+    chunk.rows.write_ipc(partial / ROWS)
     words = [
         pl.DataFrame({"value": words}).select(pl.lit(name).alias("field"), "value")
-        for name, words in piece.words.items()
+        for name, words in chunk.words.items()
     ]
     pl.concat(
         words or [pl.DataFrame(schema={"field": pl.String, "value": pl.String})]
@@ -83,16 +84,16 @@ def write(piece: Piece, folder: Path, facts: Facts) -> None:
 
 
 def read_facts(folder: Path) -> Facts:
-    """What was written with a piece."""
+    """What was written with a chunk."""
     return Facts(**json.loads((folder / FACTS).read_text()))
 
 
-def read(folder: Path, columns: list[str] | None = None) -> Piece:
+def read(folder: Path, columns: list[str] | None = None) -> Chunk:
     """What `write` wrote; its rows stay on the disk until they are used. Of some columns,
     without the words.
     """
     rows = pl.read_ipc(folder / ROWS, columns=columns)
     if columns is not None:
-        return Piece(rows, {})
+        return Chunk(rows, {})
     words = pl.read_parquet(folder / WORDS)
-    return Piece(rows, {str(name): part["value"] for (name,), part in words.group_by("field")})
+    return Chunk(rows, {str(name): part["value"] for (name,), part in words.group_by("field")})

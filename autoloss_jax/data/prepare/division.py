@@ -1,4 +1,4 @@
-"""Which rows of the pieces are train, val and test, and which of val teach W too."""
+"""Which rows of the chunks are train, val and test, and which of val teach W too."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,21 +12,22 @@ from autoloss_jax.data.prepare import chunk
 from autoloss_jax.data.read import sources
 from autoloss_jax.data.split import first_part, moments
 
-DRAWN = "drawn.npy"  # int8[n], beside the rows of a piece
+DRAWN = "drawn.npy"  # int8[n], beside the rows of a chunk
 OUT, TRAIN, VAL, TEST, TAUGHT = -1, 0, 1, 2, 3  # TAUGHT: of val, and teaches W too
+ALL = "all"  # the split of a file that is to be divided
 OF = {"train": (TRAIN,), "val": (VAL, TAUGHT), "test": (TEST,)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A piece, as who divides the rows sees it."""
+    """A chunk, as who divides the rows sees it."""
 
     folder: Path
     facts: chunk.Facts
 
     @classmethod
     def of(cls, folder: Path) -> "Part":
-        """The piece in a folder."""
+        """The chunk in a folder."""
         return cls(folder, chunk.read_facts(folder))
 
     @property
@@ -67,7 +68,7 @@ def divide(parts: list[Part], data: config.Data) -> dict[str, int]:
 def _draws(parts: list[Part], data: config.Data) -> Iterator[np.ndarray]:
     """int8[n] of each part."""
     if data.time:
-        if "-all-" not in parts[0].folder.name:
+        if parts[0].facts.split != ALL:
             raise UserError(
                 f"--config.data.time={data.time}: splits one file by time; {data.path} is a "
                 "folder with its own splits"
@@ -80,9 +81,8 @@ def _draws(parts: list[Part], data: config.Data) -> Iterator[np.ndarray]:
         edges = np.cumsum(data.split)[:2]
     random = np.random.Generator(np.random.Philox(data.split_seed))
     for part in parts:
-        split = part.folder.name.split("-")[1]
-        if split != "all":
-            yield np.full(part.facts.rows, list(OF).index(split), np.int8)
+        if part.facts.split != ALL:
+            yield np.full(part.facts.rows, list(OF).index(part.facts.split), np.int8)
             continue
         place = part.column(sources.TIME) if data.time else random.random(part.facts.rows)
         yield np.where(place < 0, OUT, np.searchsorted(edges, place, side="right")).astype(np.int8)

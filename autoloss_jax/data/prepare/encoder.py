@@ -11,7 +11,7 @@ import polars as pl
 from autoloss_jax import config
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.hashing import mix
-from autoloss_jax.data.prepare.chunk import Piece
+from autoloss_jax.data.prepare.chunk import Chunk
 from autoloss_jax.data.prepare.scaling import warped
 from autoloss_jax.data.schema import Schema
 
@@ -21,7 +21,7 @@ ROWS = 1 << 14  # encoded at a time, which fit a cache
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """Pieces -> arrays."""
+    """Chunks -> arrays."""
 
     data: config.Data
     schema: Schema
@@ -35,14 +35,14 @@ class Encoder:
         known = {str(name): part["value"] for (name,), part in vocabulary.group_by("field")}
         return cls(data, schema, {f: pl.Enum(known.get(f, [])) for f in schema.fields})
 
-    def encode(self, piece: Piece) -> dict[str, np.ndarray]:
+    def encode(self, chunk: Chunk) -> dict[str, np.ndarray]:
         """{"x": int32[n, S], "y": int32[n] if the rows are labelled, "v": float32[n, S] if the
         schema is weighted}.
 
         An id is a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus
         the offset. UserError for a number that cannot be scaled.
         """
-        schema, rows = self.schema, piece.rows
+        schema, rows = self.schema, chunk.rows
         x = np.empty((rows.height, sum(schema.slots)), np.int32)
         v = np.ones(x.shape, np.float32) if schema.weighted else None
         plain: list[
@@ -58,12 +58,11 @@ class Encoder:
             elif name in schema.buckets:
                 plain.append((end - 1, *self._bucket(column, offset)))
             elif name in self.data.bags:
-                x[:, at], v[:, at] = self._bag(
-                    column, self._ids(name, piece.words[name], offset), width
-                )  # type: ignore[index]
+                ids = self._ids(name, chunk.words[name], offset)
+                x[:, at], v[:, at] = self._bag(column, ids, width)  # type: ignore[index]
             else:
                 plain.append(
-                    (end - 1, self._ids(name, piece.words[name], offset), column.to_numpy())
+                    (end - 1, self._ids(name, chunk.words[name], offset), column.to_numpy())
                 )
         slots, strip = [slot for slot, _, _ in plain], np.empty((len(plain), ROWS), np.int32)
         for begin in range(0, rows.height, ROWS):
@@ -114,9 +113,7 @@ class Encoder:
         if not np.isfinite(weights).all():
             number = column.to_numpy()[~np.isfinite(weights)][0]
             raise UserError(
-                f"column {column.name}: {number} is too far from train's numbers (mean "
-                f"{mean:g}, "
-                "deviation "
-                f"{deviation:g}); mend the row, or set --config.data.scale=log"
+                f"column {column.name}: {number} is too far from train's numbers (mean {mean:g}, "
+                f"deviation {deviation:g}); mend the row, or set --config.data.scale=log"
             )
         return np.where(blank, 0, 1), weights

@@ -1,4 +1,4 @@
-"""Who runs the passes: threads of this process, or Apache Spark. Both take the same functions
+"""Who runs the stages: threads of this process, or Apache Spark. Both take the same functions
 and the same query.
 """
 
@@ -23,13 +23,13 @@ VOCABULARY = """
     GROUP BY field, value HAVING SUM(count) >= {} ORDER BY field, total DESC, value
 """  # ties by value: the order of ids never depends on who was first
 END = object()  # of a task
-Pass = Callable[[Any, Any], Iterator[Any]]  # (job, task) -> results
+Stage = Callable[[Any, Any], Iterator[Any]]  # (job, task) -> results
 
 
-class Engine(Protocol):
-    """What preparing asks of an engine."""
+class Executor(Protocol):
+    """What preparing asks of an executor."""
 
-    def each(self, function: Pass, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
+    def each(self, function: Stage, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
         """The results of all tasks, in any order."""
         ...
 
@@ -52,7 +52,7 @@ class Local:
     def __init__(self, data: config.Data):
         self.threads = max(1, min(os.cpu_count() or 1, int(data.memory_limit / READER)))
 
-    def each(self, function: Pass, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
+    def each(self, function: Stage, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
         """As they come. After an error no task is begun any more, and that of the first of the
         tasks is raised.
         """
@@ -110,7 +110,7 @@ class Spark:
             from pyspark.sql import SparkSession
         except ImportError as error:
             raise UserError(
-                "--config.data.engine=spark: wants PySpark, and Java for it: pip install "
+                "--config.data.executor=spark: wants PySpark, and Java for it: pip install "
                 "'pyspark>=4,<5'"
             ) from error
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -124,7 +124,7 @@ class Spark:
         self.ours = SparkSession.getActiveSession() is None
         self.session = builder.getOrCreate()
 
-    def each(self, function: Pass, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
+    def each(self, function: Stage, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
         """All at once: an executor takes what it can."""
         tasks = list(tasks)
         run = functools.partial(_guarded, function, job)
@@ -153,7 +153,7 @@ class Spark:
             self.session.stop()
 
 
-def _guarded(function: Pass, job: Any, task: Any) -> Iterator[tuple[Any, str]]:
+def _guarded(function: Stage, job: Any, task: Any) -> Iterator[tuple[Any, str]]:
     """(Result, "") of a task, and at last (None, what the user can mend), if there is something."""
     try:
         for result in function(job, task):
@@ -162,4 +162,4 @@ def _guarded(function: Pass, job: Any, task: Any) -> Iterator[tuple[Any, str]]:
         yield None, str(error)
 
 
-ENGINES: dict[str, Callable[[config.Data], Engine]] = {"local": Local, "spark": Spark}
+EXECUTORS: dict[str, Callable[[config.Data], Executor]] = {"local": Local, "spark": Spark}

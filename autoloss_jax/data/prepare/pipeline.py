@@ -1,4 +1,4 @@
-"""Raw files -> a store, once: read them into pieces, count the values of train, encode every
+"""Raw files -> a store, once: read them into chunks, count the values of train, encode every
 row. Cached by content and settings.
 """
 
@@ -25,7 +25,7 @@ from autoloss_jax.data import store
 from autoloss_jax.data.prepare import chunk, division, stages, vocabulary
 from autoloss_jax.data.prepare.division import Part
 from autoloss_jax.data.prepare.encoder import Encoder
-from autoloss_jax.data.prepare.executor import ENGINES, Engine
+from autoloss_jax.data.prepare.executor import EXECUTORS, Executor
 from autoloss_jax.data.prepare.stages import Job
 from autoloss_jax.data.read import sources, text
 from autoloss_jax.data.read.files import find_splits
@@ -76,12 +76,12 @@ def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store
             fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be preparing the same
             if not target.exists():
                 work = target.with_name(f".{target.name}-{stages.STRETCH}.partial")
-                job = Job(data, work / "pieces", work / "store", stages.STRETCH, text.BLOCK_BYTES)
-                for folder in (job.pieces, job.store):
+                job = Job(data, work / "chunks", work / "store", stages.STRETCH, text.BLOCK_BYTES)
+                for folder in (job.chunks, job.store):
                     folder.mkdir(parents=True, exist_ok=True)
                 try:
-                    with contextlib.closing(ENGINES[data.engine](data)) as engine:
-                        _build(job, engine, files, fingerprint, say, shown)
+                    with contextlib.closing(EXECUTORS[data.executor](data)) as executor:
+                        _build(job, executor, files, fingerprint, say, shown)
                     os.sync()
                     job.store.rename(target)
                     shutil.rmtree(work)
@@ -118,7 +118,7 @@ def encode(
 
 def _build(
     job: Job,
-    engine: Engine,
+    executor: Executor,
     files: dict[str, tuple[Path, ...]],
     fingerprint: str,
     say: Say,
@@ -135,27 +135,25 @@ def _build(
                 f"{', '.join(fields)}"
             )
     say(f"{title}: reading")
-    parts = _read(job, engine, files, title if shown else "")
+    parts = _read(job, executor, files, title if shown else "")
     rows = division.divide(parts, data)
     for name, count in rows.items():
         if not count:
             raise UserError(
-                f"--config.data.path={data.path}: no rows for {name}; give more rows, or "
-                "another "
+                f"--config.data.path={data.path}: no rows for {name}; give more rows, or another "
                 "--config.data.split"
             )
     say(f"{title}: counting values")
-    schema, words = vocabulary.learn(job, engine, parts, rows, fingerprint)
+    schema, words = vocabulary.learn(job, executor, parts, rows, fingerprint)
     words.write_parquet(job.store / store.VOCABULARY)
     (job.store / store.SCHEMA).write_text(schema.to_json())
     say(f"{title}: encoding {sum(rows.values()):,} rows")
-    _encode(job, engine, parts, schema, files)
+    _encode(job, executor, parts, schema, files)
     for name in data.bags:
         if cut := sum(part.facts.cut.get(name, 0) for part in parts):
             say(
                 f"{cut:,} cells of {name} hold more than {data.bag_size} values, of which the "
-                "first are kept; "
-                "--config.data.bag_size says how many"
+                "first are kept; --config.data.bag_size says how many"
             )
     seconds = time.monotonic() - started
     say(
@@ -167,39 +165,44 @@ def _build(
     )
 
 
-def _read(job: Job, engine: Engine, files: dict[str, tuple[Path, ...]], title: str) -> list[Part]:
-    """The pieces of all files, in the order of their rows, made now or found."""
+def _read(
+    job: Job, executor: Executor, files: dict[str, tuple[Path, ...]], title: str
+) -> list[Part]:
+    """The chunks of all files, in the order of their rows, made now or found."""
     tasks = [
         stretch
         for i, (split, paths) in enumerate(files.items())
         for j, path in enumerate(paths)
-        for stretch in stages.stretches(path, f"{i}-{split}-{j:05d}", job)
+        for stretch in stages.stretches(path, split, f"{i}-{split}-{j:05d}", job)
     ]
     done, total = 0.0, sum(task.num_bytes for task in tasks)
     with Bar(f"{title}: reading, MB", total >> 20, 0, shown=bool(title)) as bar:
-        for num_bytes in engine.each(stages.read, job, tasks):
+        for num_bytes in executor.each(stages.read, job, tasks):
             done += num_bytes
             bar.step(int(done) >> 20)
-    parts = [Part.of(folder) for folder in sorted(job.pieces.glob("[0-9]*"))]
+    parts = [Part.of(folder) for folder in sorted(job.chunks.glob("[0-9]*"))]
     first = parts[0].facts.fields
     for part in parts:
         if part.facts.fields != first:
             raise UserError(
-                f"{part.facts.path}: {len(part.facts.fields)} fields, where the other files "
-                "have "
+                f"{part.facts.path}: {len(part.facts.fields)} fields, where the other files have "
                 f"{len(first)}"
             )
     return parts
 
 
 def _encode(
-    job: Job, engine: Engine, parts: list[Part], schema: Schema, files: dict[str, tuple[Path, ...]]
+    job: Job,
+    executor: Executor,
+    parts: list[Part],
+    schema: Schema,
+    files: dict[str, tuple[Path, ...]],
 ) -> None:
     """The shards, and what is known only now: rates in the schema, and the sums of all files."""
     unknown: dict[str, Any] = dict.fromkeys(SPLITS, 0)
     sums: dict[str, str] = {}
     classes: set[int] = set()
-    for facts in engine.each(stages.encode, job, enumerate(part.folder for part in parts)):
+    for facts in executor.each(stages.encode, job, enumerate(part.folder for part in parts)):
         for name, counts in facts["unknown"].items():
             unknown[name] += np.array(counts)
         sums |= facts["sums"]
@@ -211,6 +214,11 @@ def _encode(
     (job.store / store.SCHEMA).write_text(dataclasses.replace(schema, oov_rate=rates).to_json())
     sums |= {name: store.sum_of(job.store / name) for name in (store.SCHEMA, store.VOCABULARY)}
     (job.store / store.SUMS).write_text(json.dumps(dict(sorted(sums.items())), indent=2) + "\n")
+
+
+def fingerprint(data: config.Data) -> str:
+    """Of what `data.path` holds and of how it is prepared: two datasets with one are the same."""
+    return _fingerprint(data, find_splits(data))
 
 
 def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:

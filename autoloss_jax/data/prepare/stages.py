@@ -1,7 +1,7 @@
-"""What preparing does to a stretch of a file, or to a piece: read it, count its words, encode
+"""What preparing does to a stretch of a file, or to a chunk: read it, count its words, encode
 it.
 
-Plain functions of plain values that leave what they made in a folder, so that any engine can run
+Plain functions of plain values that leave what they made in a folder, so that any executor can run
 them, anywhere, and a second run finds what the first one finished. What they make does not
 depend on who ran what, or in which order.
 """
@@ -31,12 +31,12 @@ COUNTS, ENCODED = "counts.parquet", "encoded.json"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Job:
-    """A preparation, as its passes need it: the settings, the folder of its pieces, that of the
+    """A preparation, as its stages need it: the settings, the folder of its chunks, that of the
     store to be.
     """
 
     data: config.Data
-    pieces: Path
+    chunks: Path
     store: Path
     length: int  # bytes of a stretch
     size: int  # bytes that are read at a time
@@ -49,43 +49,46 @@ class Stretch:
     """
 
     path: Path
-    name: str  # of its pieces, before their number
+    split: str  # train, val or test, or all
+    name: str  # of its chunks, before their number
     number: int | None
     num_bytes: int
 
-    def piece(self, job: Job, number: int) -> Path:
-        """The folder of a piece."""
-        return job.pieces / f"{self.name}-{number:05d}"
+    def chunk(self, job: Job, number: int) -> Path:
+        """The folder of a chunk."""
+        return job.chunks / f"{self.name}-{number:05d}"
 
 
-def stretches(path: Path, name: str, job: Job) -> list[Stretch]:
+def stretches(path: Path, split: str, name: str, job: Job) -> list[Stretch]:
     """What a file divides into."""
     size = path.stat().st_size
     if sources.is_parquet(path, job.data) or text.is_compressed(path):
-        return [Stretch(path, name, None, size)]
+        return [Stretch(path, split, name, None, size)]
     count = max(-(-size // job.length), 1)
-    return [Stretch(path, name, i, min(job.length, size - i * job.length)) for i in range(count)]
+    return [
+        Stretch(path, split, name, i, min(job.length, size - i * job.length)) for i in range(count)
+    ]
 
 
 def read(job: Job, stretch: Stretch) -> Iterator[float]:
-    """Make the pieces of a stretch, those that are not there yet, and tell after each how many
+    """Make the chunks of a stretch, those that are not there yet, and tell after each how many
     bytes that were.
     """
-    if stretch.number is not None and stretch.piece(job, stretch.number).exists():
+    if stretch.number is not None and stretch.chunk(job, stretch.number).exists():
         yield stretch.num_bytes
         return
     first, told = stretch.number or 0, 0.0
-    while stretch.piece(job, first).exists():
+    while stretch.chunk(job, first).exists():
         first += 1
     timed = bool(job.data.time)
     for number, blocks in sources.stretches(
         stretch.path, job.data, timed=timed, length=job.length, first=first, size=job.size
     ):
-        facts = chunk.Facts(str(stretch.path))
+        facts = chunk.Facts(str(stretch.path), stretch.split)
         made = chunk.of(_watched(blocks, job.data, facts), job.data.bag_size)
         facts.rows = made.rows.height
         facts.fields = [name for name in made.rows.columns if name not in ("label", sources.TIME)]
-        chunk.write(made, stretch.piece(job, number), facts)
+        chunk.write(made, stretch.chunk(job, number), facts)
         if stretch.number is not None:
             yield stretch.num_bytes
             return
@@ -106,12 +109,12 @@ def _watched(
         yield block
 
 
-def count(job: Job, piece: Path) -> Iterator[Path]:
+def count(job: Job, folder: Path) -> Iterator[Path]:
     """How often each word occurs in the rows that teach W: a file of (field, value, count)."""
-    target = piece / COUNTS
+    target = folder / COUNTS
     if not target.exists():
-        taught = pl.Series(Part.of(piece).taught)
-        found = chunk.read(piece)
+        taught = pl.Series(Part.of(folder).taught)
+        found = chunk.read(folder)
         parts = [pl.DataFrame(schema={"field": pl.String, "value": pl.String, "count": pl.Int64})]
         for name, words in found.words.items():
             if name not in job.data.hash:
@@ -126,7 +129,7 @@ def count(job: Job, piece: Path) -> Iterator[Path]:
 
 
 def encode(job: Job, numbered: tuple[int, Path]) -> Iterator[dict[str, Any]]:
-    """Make the shards of a piece of this number, if they are not there yet; what there is to say
+    """Make the shards of a chunk of this number, if they are not there yet; what there is to say
     of them, as `_encode` has it.
     """
     target = numbered[1] / ENCODED
@@ -136,14 +139,14 @@ def encode(job: Job, numbered: tuple[int, Path]) -> Iterator[dict[str, Any]]:
     yield json.loads(target.read_text())
 
 
-def _encode(job: Job, number: int, piece: Path) -> dict[str, Any]:
+def _encode(job: Job, number: int, folder: Path) -> dict[str, Any]:
     """{"unknown": rows with an out-of-vocabulary id by split and field, "classes": labels in
     train, "sums": of files}.
     """
     with LOADING:
         encoder = _encoder(job)
-    schema, drawn = encoder.schema, Part.of(piece).drawn
-    whole = encoder.encode(chunk.read(piece))
+    schema, drawn = encoder.schema, Part.of(folder).drawn
+    whole = encoder.encode(chunk.read(folder))
     facts: dict[str, Any] = {"unknown": {}, "classes": [], "sums": {}}
     for split, kinds in division.OF.items():
         mine = np.isin(drawn, kinds)

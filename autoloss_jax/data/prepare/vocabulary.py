@@ -11,14 +11,14 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import stages
 from autoloss_jax.data.prepare.division import Part
 from autoloss_jax.data.prepare.encoder import NUMBER
-from autoloss_jax.data.prepare.executor import Engine
+from autoloss_jax.data.prepare.executor import Executor
 from autoloss_jax.data.prepare.scaling import Moments, warped
 from autoloss_jax.data.prepare.stages import Job
 from autoloss_jax.data.schema import Schema
 
 
 def learn(
-    job: Job, engine: Engine, parts: list[Part], rows: dict[str, int], fingerprint: str
+    job: Job, executor: Executor, parts: list[Part], rows: dict[str, int], fingerprint: str
 ) -> tuple[Schema, pl.DataFrame]:
     """(Schema without rates, vocabulary with the columns field, value), from the rows that teach
     W.
@@ -31,8 +31,8 @@ def learn(
     known = {name: ["", *map(str, range(len(cuts) + 1))] for name, cuts in buckets.items()}
     known |= {name: [NUMBER] for name in scales} | {name: [] for name in hashed}
     counted = tuple(name for name in names if name not in known)
-    counts = list(engine.each(stages.count, job, [part.folder for part in parts]))
-    found = engine.vocabulary(counts, counted, data.min_count)
+    counts = list(executor.each(stages.count, job, [part.folder for part in parts]))
+    found = executor.vocabulary(counts, counted, data.min_count)
     of_field = {
         str(name): part["value"] for (name,), part in found.group_by("field", maintain_order=True)
     }

@@ -20,8 +20,7 @@ def find_splits(data: Data) -> dict[str, tuple[Path, ...]]:
     if not data.path:
         raise UserError(
             "--config.data.path: name the dataset's file, several by a glob, or the folder of "
-            "its "
-            "train.*, valid.* and test.*"
+            "its train.*, valid.* and test.*"
         )
     path = Path(data.path)
     if path.is_file():
@@ -33,15 +32,36 @@ def find_splits(data: Data) -> dict[str, tuple[Path, ...]]:
         return {"all": found}
     splits = {}
     for split, stems in STEMS.items():
-        name = re.compile(rf"({'|'.join(stems)})([-_]?\d+)?(\..*)?")
-        matches = {p: name.fullmatch(p.name) for p in sorted(path.iterdir()) if p.is_file()}
-        found = {p: match[2] for p, match in matches.items() if match}
+        found = _numbered(path, stems)
         if not found or (len(found) > 1 and None in found.values()):
             what = f"{len(found)} files" if found else "no file"
             raise UserError(
                 f"{where}: {what} {stems[0]}.*; a folder holds one train.*, valid.* and test.* "
-                "each, or several with numbers, "
-                "as train-0.csv"
+                "each, or several with numbers, as train-0.csv"
             )
         splits[split] = tuple(found)
     return splits
+
+
+def find_all(data: Data) -> tuple[Path, ...]:
+    """Every file of `data.path`, in the order of their names: itself, those of a glob, or those of
+    a folder.
+
+    Of a folder with files of splits it is these; else all but those that begin with . or _, as
+    _SUCCESS. UserError if there is none.
+    """
+    folder = Path(data.path)
+    if not data.path or not folder.is_dir():
+        return find_splits(data)["all"]
+    divided = [path for stems in STEMS.values() for path in _numbered(folder, stems)]
+    others = [p for p in folder.iterdir() if p.is_file() and p.name[0] not in "._"]
+    if not divided and not others:
+        raise UserError(f"--config.data.path={data.path}: no file in this folder")
+    return tuple(sorted(divided or others))
+
+
+def _numbered(folder: Path, stems: tuple[str, ...]) -> dict[Path, str | None]:
+    """The files of a split in a folder, and the number in each name, in the order of the names."""
+    name = re.compile(rf"({'|'.join(stems)})([-_]?\d+)?(\..*)?")
+    matches = {p: name.fullmatch(p.name) for p in sorted(folder.iterdir()) if p.is_file()}
+    return {p: match[2] for p, match in matches.items() if match}

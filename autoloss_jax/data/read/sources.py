@@ -70,10 +70,10 @@ def stretches(
     """
     kind = FORMATS[data.format]
     if is_parquet(path, data):
-        pieces = _parquet(path, data, labelled, timed, first, length)
+        found = _parquet(path, data, labelled, timed, first, length)
     else:
-        pieces = _text(path, data, kind, labelled, first, length, size)
-    for number, tables in pieces:
+        found = _text(path, data, kind, labelled, first, length, size)
+    for number, tables in found:
         yield number, _blocks(path, data, kind, tables, labelled, timed, number * (length or 0))
 
 

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
+ROWS = "rows"  # the table in W, and what an optimizer keeps beside it
+
 
 class Place(Protocol):
     """Where arrays live, for devices that share a table in so many equal parts."""
@@ -66,6 +68,11 @@ class Table:
         examples = sum(i.size for i in x) // self.num_slots
         slots = self.slots or (1,) * len(self.vocab_sizes)
         return sum(min(examples * n, size) for n, size in zip(slots, self.vocab_sizes, strict=True))
+
+
+def of_rows(path: Any) -> bool:
+    """Whether a leaf at this path is the table, or lies beside its rows."""
+    return any(getattr(key, "key", getattr(key, "name", None)) == ROWS for key in path)
 
 
 class Touched(struct.PyTreeNode):

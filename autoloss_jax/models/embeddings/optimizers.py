@@ -59,10 +59,8 @@ def recommender(optimizer: config.Optimizer, table: Table, batch_size: int) -> "
     if whole:
         raise UserError(
             f"--config.optimizer.embedding={name}: L2 over the whole table moves every row in "
-            "every step; set "
-            "--config.optimizer.l2_scope=batch, or --config.optimizer.weight_decay instead of "
-            "l2, "
-            "or embedding=adam"
+            "every step; set --config.optimizer.l2_scope=batch, or "
+            "--config.optimizer.weight_decay instead of l2, or embedding=adam"
         )
     chunk = CHUNK if jax.default_backend() == "cpu" else None
     return Sparse(optimizer, RULES[name], table, chunk)
@@ -165,7 +163,7 @@ class Dense:
 
 
 def _of_rows(path: Any, a: jax.Array, num_rows: int) -> bool:
-    return a.shape[:1] == (num_rows,) and any(getattr(k, "key", None) == "rows" for k in path)
+    return a.shape[:1] == (num_rows,) and lookup.of_rows(path)
 
 
 class SparseState(struct.PyTreeNode):

@@ -1,0 +1,98 @@
+"""Flax modules as the functions that Algorithm 1 calls.
+
+What a batch holds beside x and y is read here and nowhere else in the algorithm: v, the weights of
+bags and numbers, and `seen`, the context fields. L2 that a candidate brings is computed here, too.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from autoloss_jax.algorithm.autoloss import AutoLoss, probabilities
+from autoloss_jax.algorithm.state import Batch, Params, TrainState
+
+
+class Output(NamedTuple):
+    """What the recommender puts out: what the candidates are functions of, beside the labels."""
+
+    logits: jax.Array  # [B, C]
+    l2: jax.Array | None = None  # [B, N], where some candidate brings L2
+
+
+def scaled(rows: jax.Array, v: jax.Array) -> jax.Array:
+    """Rows times their weights, for data without bags. [B, S, R], [B, S] -> [B, F, R]."""
+    return v[..., None] * rows
+
+
+@dataclasses.dataclass(frozen=True)
+class RecommenderFn:
+    """A recommender over the embedding table: rows of a batch's ids, pooled, through a module."""
+
+    module: Any  # Linen: (rows [B, F, R], train) -> logits [B, C]
+    pooled: Callable[..., jax.Array] = scaled  # ([B, S, R], [B, S]) -> [B, F, R]
+    l2: Callable[..., jax.Array] | None = None  # (rows [any, R], x, v) -> [B, N]
+
+    def __call__(
+        self, W: Params, stats: Params, batch: Batch, key: jax.Array | None = None
+    ) -> tuple[Output, Params]:
+        """(Output, new batch statistics). Without a key, in evaluation mode and without L2."""
+        rows = W["rows"].at[batch["x"]].get(mode="promise_in_bounds")  # ids are checked on the host
+        if "v" in batch:
+            rows = self.pooled(rows, batch["v"])
+        logits, stats = _apply(self.module, W["dense"], stats, key, rows)
+        if key is None or self.l2 is None:
+            return Output(logits), stats
+        return Output(logits, self.l2(W["rows"], batch["x"], batch.get("v"))), stats
+
+
+@dataclasses.dataclass(frozen=True)
+class ControllerFn:
+    """A controller over labels, predictions and, if it has any, context fields."""
+
+    module: Any  # Linen: (labels [B], y_hat [B, C], [context [B, K],] train) -> log alpha [B, N]
+    context: tuple[int, ...] = ()  # how many values each of its K context fields has
+
+    def __call__(
+        self, V: Params, stats: Params, batch: Batch, y_hat: jax.Array, key: jax.Array | None = None
+    ) -> tuple[jax.Array, Params]:
+        """(Log alpha [B, N], new batch statistics). Without a key, in evaluation mode."""
+        inputs = (batch["y"], y_hat, batch["seen"]) if "seen" in batch else (batch["y"], y_hat)
+        return _apply(self.module, V, stats, key, *inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateLosses:
+    """The candidates of a pool, each with the L2 that it may bring."""
+
+    losses: tuple[Callable[..., jax.Array], ...]
+
+    def __call__(self, output: Output, batch: Batch) -> jax.Array:
+        """Losses [B, N] of a batch."""
+        values = jnp.stack([loss(output.logits, batch["y"]) for loss in self.losses], axis=-1)
+        return values if output.l2 is None else values + output.l2
+
+
+def mean_policy(
+    al: AutoLoss, V: Params, stats: Params, logits: jax.Array, batch: Batch
+) -> jax.Array:
+    """Alpha [B, N] of a controller in evaluation mode, at these logits [B, C] of a batch."""
+    return jnp.exp(al.controller(V, stats, batch, probabilities(logits))[0])
+
+
+def settle(al: AutoLoss, state: TrainState) -> TrainState:
+    """The state with every row of W up to date, for whoever reads it whole."""
+    W, opt_state = al.optimizer.settle(state.drs.params, state.drs.opt_state, state.lr_scale)
+    return state.replace(drs=state.drs.replace(params=W, opt_state=opt_state))
+
+
+def _apply(network, params, stats, key, *inputs):
+    variables = {"params": params, "batch_stats": stats}
+    if key is None:
+        return network.apply(variables, *inputs, train=False), stats
+    output, new = network.apply(
+        variables, *inputs, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+    )
+    return output, new.get("batch_stats", stats)

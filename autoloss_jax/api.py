@@ -1,0 +1,188 @@
+"""Training and using runs from Python: what the command line does, as functions.
+
+import autoloss_jax as al
+
+run = al.train(al.Config(...), "runs/clicks")     # or go on where it was stopped
+run = al.load("runs/clicks")                      # later, in another process
+run.evaluate()                                    # {"auc": ..., "logloss": ..., ...}
+run.predict(frame)                                # probabilities, float32[n]
+"""
+
+import dataclasses
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from autoloss_jax import config
+from autoloss_jax.config import Config
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import synthetic
+from autoloss_jax.search import train as search
+from autoloss_jax.training import prediction
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A finished run in its folder.
+
+    Attributes:
+        workdir: the folder.
+        result: the content of its result.json: figures of "test" and "val", "config", and more.
+
+    Source: the recommender is that of the best evaluation on the early-stopping rows.
+    """
+
+    workdir: Path
+    result: Mapping[str, Any]
+
+    @property
+    def config(self) -> Config:
+        """The config that it was trained with."""
+        return config.from_dict(self.result["config"])
+
+    def evaluate(
+        self, path: str | Path | None = None, *, split: str = "", calibrated: bool = False
+    ) -> dict[str, Any]:
+        """Figures of the recommender on labelled rows.
+
+        Args:
+            path: a file, folder or glob of labelled rows; None is the data of the training.
+            split: "train", "val", "test" or "all"; "" is test for the data of the training, and
+                all rows of any other file.
+            calibrated: correct the probabilities as the early-stopping rows say.
+
+        Returns:
+            {"data", "split", "num_examples", "trained_on", "auc", "logloss"}. AUC is one-vs-rest
+            for several classes, and None where it is undefined. Logloss is in nats.
+
+        Raises:
+            UserError: for rows that cannot be read.
+        """
+        overrides = {} if path is None else {"data.path": str(path)}
+        loaded = prediction.load(self.workdir, None, overrides)
+        calibration = prediction.calibration(self.workdir) if calibrated else prediction.AS_IT_IS
+        return prediction.evaluate_run(loaded, self.workdir, split, _quiet, calibration)
+
+    def predict(self, rows: Any, *, calibrated: bool = False) -> np.ndarray:
+        """Probabilities of rows without labels.
+
+        Args:
+            rows: a polars or pandas DataFrame with the columns of the training's table, or the
+                path of a file, folder or glob in the format of the training.
+            calibrated: correct the probabilities as the early-stopping rows say.
+
+        Returns:
+            float32[n], the probability of label 1, or float32[n, C] for C classes, in the order of
+            the rows.
+
+        Raises:
+            UserError: for rows that cannot be read.
+        """
+        calibration = prediction.calibration(self.workdir) if calibrated else prediction.AS_IT_IS
+        with tempfile.TemporaryDirectory() as folder:
+            path = rows if isinstance(rows, str | Path) else self._written(rows, Path(folder))
+            loaded = prediction.load(self.workdir, None, {"data.path": str(path)})
+            scores = Path(folder) / "scores.parquet"
+            prediction.predict(loaded, self.workdir, scores, calibration)
+            found = pl.read_parquet(scores).to_numpy()
+        return found[:, 0] if found.shape[1] == 1 else found
+
+    def _written(self, frame: Any, folder: Path) -> Path:
+        """A DataFrame as a file that the run reads."""
+        if self.config.data.format != "tabular":
+            raise UserError(
+                f"predict: a DataFrame is a table, and this run reads {self.config.data.format} "
+                "files; give the path of such a file"
+            )
+        path = folder / "rows.parquet"
+        columns = {name: frame[name].to_list() for name in frame.columns}
+        pl.DataFrame(columns, strict=False).write_parquet(path)
+        return path
+
+
+def train(config: Config, workdir: str | Path, *, progress: bool = True) -> TrainedRun:
+    """Train what a config describes, with all that its method must search first.
+
+    The same call goes on where an earlier one was stopped, and ends in the same bits.
+
+    Args:
+        config: the run, as `Config(data=config.Data(path="clicks.csv", ...), ...)`.
+        workdir: the run's folder, made if it is not there. What is in it: docs/api.md.
+        progress: tell on stderr how far it is.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: for what the user can mend, in one line: what, where, the fix.
+
+    Example:
+        >>> import tempfile, autoloss_jax
+        >>> from autoloss_jax import config
+        >>> small = config.Config(
+        ...     data=config.Data(format="criteo", generate=2000, min_count=5),
+        ...     model=config.Model(name="lr"),
+        ...     method=config.Method(name="ce"),
+        ...     train=config.Train(batch_size=200, epochs=1),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     small = small.replace({"data.cache": folder})
+        ...     run = autoloss_jax.train(small, folder + "/run", progress=False)
+        ...     abs(run.evaluate()["auc"] - run.result["test"]["auc"]) < 1e-6
+        True
+    """
+    say, workdir = _say if progress else _quiet, Path(workdir)
+    with_data = synthetic.generated(config, workdir, say)
+    return TrainedRun(workdir, search.train(with_data, workdir, say, shown=progress))
+
+
+def load(workdir: str | Path) -> TrainedRun:
+    """A finished run.
+
+    Args:
+        workdir: its folder.
+
+    Returns:
+        The run; its checkpoint is read when it is used.
+
+    Raises:
+        UserError: if there is no finished run in the folder.
+
+    Example:
+        >>> import autoloss_jax
+        >>> autoloss_jax.load("runs/nothing")
+        Traceback (most recent call last):
+        ...
+        autoloss_jax.config.errors.UserError: runs/nothing: no finished run here (no result.json)
+    """
+    path = Path(workdir) / "result.json"
+    if not path.is_file():
+        raise UserError(f"{workdir}: no finished run here (no result.json)")
+    try:
+        return TrainedRun(Path(workdir), json.loads(path.read_text()))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); train the run again") from error
+
+
+def evaluate(workdir: str | Path, path: str | Path | None = None, **options: Any) -> dict[str, Any]:
+    """`load(workdir).evaluate(path, ...)`: figures of a finished run on labelled rows."""
+    return load(workdir).evaluate(path, **options)
+
+
+def predict(workdir: str | Path, rows: Any, **options: Any) -> np.ndarray:
+    """`load(workdir).predict(rows, ...)`: probabilities of rows without labels."""
+    return load(workdir).predict(rows, **options)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _quiet(text: str) -> None:
+    del text

@@ -1,0 +1,102 @@
+"""The modes of `autoloss_jax.main`, once flags and config are right: train, tune, evaluate and
+predict.
+
+This module imports JAX and all that trains; `main` imports it after it has checked the flags.
+"""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import rich.console
+
+from autoloss_jax.cli.app import say
+from autoloss_jax.config import Config, settings
+from autoloss_jax.data import synthetic
+from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.search import train as methods
+from autoloss_jax.search import tune as tuning
+from autoloss_jax.training import prediction, report
+from autoloss_jax.training.metrics import Calibration
+from autoloss_jax.training.scored_rows import Restored
+
+
+def train(cfg: Config, workdir: Path) -> None:
+    """Train the config, then each method it is compared with, and print what was found."""
+    cfg = _with_data(cfg, workdir)
+    results = [methods.train(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)]
+    for method in cfg.run.compare:
+        other = settings.with_keys(cfg, {"method.name": method, "run.compare": ()})
+        folder = workdir / "compare" / re.sub(r"[^A-Za-z0-9_.=-]", "_", method)
+        results.append(methods.train(other, folder, say))
+    if processes.is_chief():
+        console = rich.console.Console()
+        console.width = max(console.width, 100)
+        console.print(report.table(results))
+    say(f"figures: {workdir / 'result.json'}")
+
+
+def tune(cfg: Config, workdir: Path) -> None:
+    """Search over some keys of the config, and print the best as flags."""
+    processes.alone("--mode=tune")
+    cfg = _with_data(cfg, workdir)
+    workdir /= "tune"
+    found = tuning.tune(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)
+    print(" ".join(f"--config.{name}={value:.6g}" for name, value in found.items()))
+    say(
+        f"the best of {cfg.search.trials} trials by validation logloss; all of them: "
+        f"{workdir / 'trials.json'}"
+    )
+
+
+def _with_data(cfg: Config, workdir: Path) -> Config:
+    """The config with its data, if they are to be made up."""
+    return processes.chief_first(lambda: synthetic.generated(cfg, workdir, say))
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a command line asks of a finished run."""
+
+    workdir: Path
+    checkpoint: Path | None  # other than the workdir's best
+    cfg: Config | None  # of the file that it names, if it does
+    overrides: dict[str, Any]  # config keys
+    output: str
+    calibrated: bool
+    split: str = ""
+
+
+def evaluate(asked: Asked) -> None:
+    """Print the figures of a checkpoint as JSON."""
+    loaded, calibration = _loaded(asked)
+    figures = prediction.evaluate_run(loaded, asked.workdir, asked.split, say, calibration)
+    figures = atomic.finite(figures)
+    if asked.output:
+        atomic.write_json(Path(asked.output), figures)
+    if processes.is_chief():
+        print(json.dumps(figures, allow_nan=False))
+
+
+def predict(asked: Asked) -> None:
+    """Score the rows of files."""
+    processes.alone("--mode=predict")
+    loaded, calibration = _loaded(asked)
+    rows = prediction.predict(loaded, asked.workdir, Path(asked.output), calibration, say)
+    say(f"{rows:,} rows scored: {asked.output}")
+
+
+def _loaded(asked: Asked) -> tuple[Restored, Calibration]:
+    """The checkpoint that is asked for, and what corrects its probabilities."""
+    calibration = prediction.AS_IT_IS
+    if asked.calibrated:
+        calibration = prediction.calibration(asked.workdir)
+    loaded = prediction.load(asked.workdir, asked.checkpoint, asked.overrides)
+    if asked.cfg and (others := prediction.differing(loaded, asked.cfg)):
+        say(
+            f"--config: {asked.workdir} was trained with other values of {', '.join(others)}; "
+            "its own are used"
+        )
+    return loaded, calibration

@@ -1,0 +1,51 @@
+"""A study from its grid to its files: trainings, tables, pictures and a page."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from autoloss_jax.algorithm import methods
+from autoloss_jax.analysis import pictures
+from autoloss_jax.distributed import atomic
+from autoloss_jax.studies import grid, html_report, record, table
+from autoloss_jax.studies.study import Study
+from autoloss_jax.training import frozen_controllers
+
+
+def run(study: Study, workdir: Path, command: str, say: Callable[[str], None]) -> None:
+    """Train what is not trained yet, and write the table after each training; pictures and the
+    page, which names the `command`, at the end.
+    """
+
+    def write(results: grid.Results) -> None:
+        runs = record.to_csv((dataclasses.astuple(cell), result) for cell, result in results)
+        atomic.write_text(workdir / f"{study.name}-runs.csv", runs)
+        html_report.write(
+            workdir, study.name, table.rows(grid.by_row(results), study.ours), command
+        )
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    results = grid.run(study, workdir, say, write)
+    rows = table.rows(grid.by_row(results), study.ours)
+    write(results)
+    html_report.write_pictures(
+        workdir, study.name, rows, study.ours, command, _learned(study, workdir)
+    )
+    print(table.to_markdown(rows))
+    say(f"{workdir / study.name}.csv, -runs.csv, .md and .png; {workdir / 'report.html'}")
+
+
+def _learned(study: Study, workdir: Path) -> dict[str, Figure]:
+    """Of each dataset's first run of the study's own method, what its controller learned."""
+    found = {}
+    for cell in grid.cells(study):
+        if (cell.model, cell.method, cell.seed) != (study.models[0], study.ours[-1], 0):
+            continue
+        if methods.row(grid.described(study, cell).method).has_controller:
+            run = workdir / "runs" / cell.folder
+            searches = frozen_controllers.finished(run / "search")
+            for name, figure in pictures.of(searches[0] if searches else run).items():
+                found[f"{table.short(cell.dataset)}: {name}"] = figure
+    return found

@@ -1,0 +1,49 @@
+"""What a file of configs/studies describes: the grid of a study. It imports nothing heavy, so that
+such a file is read, and its flags are checked, at once.
+"""
+
+import dataclasses
+
+from autoloss_jax.config.settings import field
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What a file of configs/studies describes."""
+
+    name: str = field("", "what its files are called")
+    datasets: tuple[str, ...] = field(
+        (),
+        "files of configs/, with :variant; without, in the variant of the model's name if there "
+        "is one",
+    )
+    models: tuple[str, ...] = field((), "recommenders")
+    methods: tuple[str, ...] = field((), "ways of choosing a loss")
+    ours: tuple[str, ...] = field(
+        ("autoloss",), "the methods that are tested against the best of the others"
+    )
+    seeds: int = field(10, "seeds 0, 1, ... of every row", low=1)
+    fold_in_val: bool = field(
+        False, "methods that do not search train on the controller's share of val too"
+    )
+    searched_on: str = field(
+        "",
+        "dataset and model; there method.transfer_from=METHOD takes the controller of METHOD's "
+        "run of the same seed",
+    )
+    over: tuple[str, ...] = field(
+        (), "config keys that are tuned for every row, as search.over of a training"
+    )
+    trials: int = field(10, "trainings for that, by validation logloss, with seed 0", low=1)
+    raw: str = field("", "the folder of the raw data, a file or folder in it for each dataset")
+    cache: str = field("", "folder of prepared datasets, as data.cache of a training")
+    known: tuple[str, ...] = field(
+        (), "-runs.csv of earlier studies: trainings whose figures are there are not repeated"
+    )
+
+
+QUICK = {
+    "datasets": ("quickstart:quick",),
+    "models": ("deepfm",),
+    "seeds": 2,
+}  # what studies' :quick have in common

@@ -1,0 +1,87 @@
+"""What a training tells while it runs: the bar, metrics.jsonl and TensorBoard."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from autoloss_jax.algorithm.state import TrainState
+from autoloss_jax.distributed.bar import Bar
+from autoloss_jax.training import report
+from autoloss_jax.training.evaluator import require_finite
+from autoloss_jax.training.progress import Clock, Progress
+from autoloss_jax.training.trainer import Trainer
+
+
+class Reporter:
+    """Of one training, from the step at which it begins or goes on."""
+
+    def __init__(
+        self, trainer: Trainer, progress: Progress, clock: Clock, bar: Bar, log: report.Log
+    ):
+        self.trainer, self.progress, self.clock = trainer, progress, clock
+        self.bar, self.log = bar, log
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls, trainer: Trainer, progress: Progress, clock: Clock, start: int, *, shown: bool
+    ) -> Iterator["Reporter"]:
+        """A reporter whose bar and files are closed in the end."""
+        cfg = trainer.run.cfg
+        title = f"{cfg.method.name} {cfg.model.name} {cfg.data.name}"
+        log = report.Log(trainer.workdir, start)
+        with contextlib.closing(log), Bar(title, trainer.total_steps, start, shown=shown) as bar:
+            yield cls(trainer, progress, clock, bar, log)
+
+    def record(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """What happened since the last record; the state's metrics start again from zero."""
+        trainer, progress = self.trainer, self.progress
+        sums = jax.device_get(state.metrics)
+        steps, step, pool = float(sums.steps), int(state.step), tuple(trainer.run.pool)
+        require_finite(float(sums.loss), "training", step)
+        progress.add_share(sums.share, steps)
+
+        def means(sums: Any) -> dict[str, float]:
+            return {name: float(a) / steps for name, a in zip(pool, sums, strict=True)}
+
+        record = {
+            "step": step,
+            "epoch": step / trainer.epoch_steps,
+            "loss": float(sums.loss) / steps,
+            "tau": float(trainer.al.temperature(jnp.asarray(step))),
+            "alpha": means(sums.alpha),
+            "share": means(sums.share),
+            "entropy": float(sums.entropy) / steps,
+            "examples_per_second": self.clock.lap(int(steps)) * trainer.run.cfg.train.batch_size,
+        }
+        return state.replace(metrics=jax.tree.map(jnp.zeros_like, state.metrics)), record
+
+    def compile(self, jitted: Any, *args: Any) -> Callable[..., TrainState]:
+        """`jitted` compiled for these arguments, which takes seconds, so that it is said."""
+        self.bar.say("compiling the training step")
+        before = self.progress.compile_seconds
+        compiled = self.clock.compile(jitted, *args)
+        self.bar.say(f"compiled in {self.progress.compile_seconds - before:.1f} s")
+        return compiled
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Show a record, and log it."""
+        self.bar.note(_summary(record, self.progress), line="val" in record)
+        self.log.write(record)
+
+
+def _summary(record: dict[str, Any], progress: Progress) -> str:
+    """One line for people: where training is, and its latest or best validation figures."""
+    latest = ("val", record["val"]) if "val" in record else ("best val", progress.best.get("val"))
+    which, val = latest
+    parts = [f"epoch {record['epoch']:.4g}", f"loss {record['loss']:.4f}"]
+    if val:
+        auc = "-" if val["auc"] is None else f"{val['auc']:.5f}"
+        parts += [f"{which} AUC {auc}", f"logloss {val['logloss']:.5f}"]
+    parts.append(f"{record['examples_per_second']:,.0f} examples/s")
+    stalled = f" (best at step {progress.best_step})" if progress.stalled else ""
+    still = f", controller still since step {progress.searched}" if progress.searched else ""
+    return ", ".join(parts) + stalled + still

@@ -1,0 +1,106 @@
+"""A config, resolved once: what its names mean, before any data is read."""
+
+import dataclasses
+import functools
+
+import jax
+
+from autoloss_jax import config
+from autoloss_jax.algorithm import gumbel, methods
+from autoloss_jax.algorithm.autoloss import AutoLoss, Loss
+from autoloss_jax.algorithm.candidates import Candidate
+from autoloss_jax.algorithm.controller import Controller
+from autoloss_jax.algorithm.methods import Method
+from autoloss_jax.algorithm.networks import CandidateLosses, ControllerFn, RecommenderFn
+from autoloss_jax.algorithm.state import TrainState
+from autoloss_jax.data.load import host
+from autoloss_jax.data.schema import Schema
+from autoloss_jax.distributed import sharding
+from autoloss_jax.models import registry
+from autoloss_jax.models.embeddings import lookup, optimizers, pooling
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import states
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run. Whoever comes later takes this, or a part of it, and parses no name again."""
+
+    cfg: config.Config
+    method: Method  # its row, as this config has it
+    pool: dict[str, Candidate]  # the candidates by name
+    val_loss: Loss | None  # what V minimises at W*(V); None: the mixture
+    policy: str  # of a frozen controller: "sample", "mean" or "replay"
+    data: config.Data  # as this method takes them
+
+    @classmethod
+    def of(cls, cfg: config.Config) -> "Run":
+        """The run that a config describes; UserError for whatever cannot work."""
+        config.check(cfg)
+        method, pool = methods.resolve(cfg.method)
+        # A method that searches has its controller's share of val for that, and not for W.
+        fold_in_val = cfg.data.fold_in_val and (not method.searches or bool(cfg.data.fold))
+        return cls(
+            cfg=cfg,
+            method=method,
+            pool=pool,
+            val_loss=methods.val_loss(cfg.method),
+            policy=methods.policy(method, cfg.method),
+            data=dataclasses.replace(cfg.data, fold_in_val=fold_in_val),
+        )
+
+    @property
+    def sees(self) -> tuple[str, ...]:
+        """The context fields of its controller."""
+        return self.cfg.method.sees if self.method.controller is Controller else ()
+
+    def context(self, schema: Schema) -> list[tuple[int, int, int]]:
+        """(Slot, first id, number of values) of each context field."""
+        return [schema.place(name, "--config.method.sees") for name in self.sees]
+
+    def with_context(self, schema: Schema, split: host.Split) -> host.Split:
+        """A split, with the values of the context fields in `seen`, if there are any."""
+        places = self.context(schema)
+        return {**split, "seen": host.values(split, places)} if places else split
+
+    def build(
+        self, num_classes: int, table: Table, total_steps: int, context: tuple[int, ...] = ()
+    ) -> AutoLoss:
+        """Networks, losses and optimizers; `context`: how many values each context field has."""
+        cfg, pool = self.cfg, tuple(self.pool.values())
+        l2 = tuple(candidate.l2 for candidate in pool)
+        num_outputs = 1 if num_classes == 2 else num_classes
+        return AutoLoss(
+            recommender=RecommenderFn(
+                registry.make(cfg.model, num_outputs, len(table.vocab_sizes)),
+                pooled=functools.partial(pooling.pooled, slots=table.slots),
+                l2=functools.partial(lookup.l2, l2) if any(l2) else None,
+            ),
+            controller=ControllerFn(
+                methods.controller(cfg.method, self.method, len(pool), context), context
+            ),
+            candidates=CandidateLosses(tuple(candidate.loss for candidate in pool)),
+            weights=self.method.weights,
+            temperature=functools.partial(
+                gumbel.annealed_temperature,
+                floor=cfg.temperature.floor,
+                horizon=cfg.temperature.horizon or max(total_steps, 1),
+            ),
+            optimizer=optimizers.recommender(cfg.optimizer, table, cfg.train.batch_size),
+            controller_optimizer=optimizers.controller(cfg.optimizer),
+            taught_by=self.method.taught_by,
+            xi=cfg.method.xi,
+            precondition=cfg.method.virtual_step == "adam",
+            val_loss=self.val_loss,
+            detach=cfg.method.detach,
+        )
+
+    def build_for(self, schema: Schema, mesh: jax.sharding.Mesh, total_steps: int) -> AutoLoss:
+        """`build` for a prepared dataset, on these devices."""
+        table = Table(schema.vocab_sizes, schema.slots, sharding.Placement(mesh))
+        context = tuple(size for *_, size in self.context(schema))
+        return self.build(schema.num_classes, table, total_steps, context)
+
+    def initial_state(self, al: AutoLoss) -> TrainState:
+        """The state before its first step."""
+        return states.fresh(al, self.cfg.run.seed, self.cfg.model.embed_init_std)

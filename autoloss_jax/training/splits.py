@@ -1,0 +1,63 @@
+"""Who learns from which rows of a prepared dataset."""
+
+import dataclasses
+
+import numpy as np
+
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import store
+from autoloss_jax.data.load import host
+from autoloss_jax.data.schema import Schema
+from autoloss_jax.data.split import corrupted, shares
+from autoloss_jax.training.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The rows of a run."""
+
+    train: tuple[host.Split, ...]  # W
+    controller: tuple[host.Split, ...]  # V; empty for methods that do not search
+    val: host.Split  # early stopping and calibration
+    test: host.Split  # touched once, at the end
+
+
+def divide(run: Run, data: store.Store) -> Splits:
+    """The rows that teach W, those that teach V, and those that decide; test is nobody's."""
+    asked = run.cfg.data
+    train, val, test = (
+        run.with_context(data.schema, data.split(name)) for name in ("train", "val", "test")
+    )
+    taught, val = host.halve(val, asked.controller_share, asked.split_seed)
+    if asked.missing or asked.flipped:
+        train = {**train, "y": _noisy(run, data.schema, train)}
+    parts = (train, taught) if run.data.fold_in_val else (train,)
+    controller: tuple[host.Split, ...] = (taught,) if run.method.searches else ()
+    if run.method.searches and asked.fold:
+        number, count = asked.fold
+        held_out = [host.hold_out(part, number, count, asked.split_seed) for part in parts]
+        controller, parts = zip(*held_out, strict=True)
+    if run.method.searches and not host.num_rows(controller):
+        raise UserError(
+            "--config.data.controller_share=0: a method that searches needs rows of val for its "
+            "controller, or a part of train, as --config.data.fold=0,5"
+        )
+    return Splits(train=parts, controller=controller, val=val, test=test)
+
+
+def _noisy(run: Run, schema: Schema, train: host.Split) -> np.ndarray:
+    """The labels of train with a study's noise in them, int32[n]."""
+    asked = run.cfg.data
+    missing, flipped = (_chance(run, schema, train, noise) for noise in ("missing", "flipped"))
+    labels = np.asarray(train["y"])
+    return corrupted(labels, missing, flipped, asked.num_classes, asked.split_seed)
+
+
+def _chance(run: Run, schema: Schema, train: host.Split, noise: str) -> float | np.ndarray:
+    """Of a label to be `missing` or `flipped`: of all rows alike, or by the value of a field."""
+    asked = run.cfg.data
+    rate, by = getattr(asked, noise), getattr(asked, f"{noise}_by")
+    if not by:
+        return rate
+    place = schema.place(by, f"--config.data.{noise}_by")
+    return shares(rate, place[2], asked.split_seed)[host.values(train, [place])[:, 0]]
