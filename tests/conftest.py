@@ -81,3 +81,30 @@ def finished(small, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("finished") / "run"
     cfg = small()
     return cfg, workdir, loop.train(cfg, workdir, lambda _: None)
+
+
+def pytest_collection_modifyitems(items):
+    """`fast` is every test that is not `slow`: it takes a second or two."""
+    for item in items:
+        if not any(item.iter_markers("slow")):
+            item.add_marker("fast")
+
+
+def pytest_configure(config):
+    """Once, where all reports arrive: beside workers that is not where tests run."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Failures(config), "failures-at-once")
+
+
+class Failures:
+    """Prints the name of a failure, and the first line of what was wrong, when it happens."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            said = (crash.message if crash else str(report.longrepr)).strip().partition("\n")[0]
+            terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+            terminal.write(f"\nFAILED {report.nodeid} ({report.when}): {said}\n", red=True)

@@ -15,6 +15,8 @@ from autoloss_jax.search import train as searching
 from autoloss_jax.training import evaluator, loop, prediction
 from tests.support.runs import digest
 
+pytestmark = pytest.mark.slow
+
 
 def quiet(_):
     pass

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,10 @@ from tests.support.proof import (
     relative,
 )
 
-CASES = [(model, num_classes) for model in ("deepfm", "ipnn") for num_classes in (2, 5)]
+CASES = [
+    pytest.param(*case, marks=pytest.mark.slow if case != ("deepfm", 2) else ())
+    for case in itertools.product(("deepfm", "ipnn"), (2, 5))
+]
 
 
 @pytest.fixture
@@ -53,10 +57,15 @@ def holding_scale(al, state, train_batch):
         state.controller.params,
         autoloss.stream(state.key, state.step, "train"),
     )
-    gradient, _ = jax.grad(autoloss.objective, argnums=1, has_aux=True)(
-        al, W, V, state, train_batch, key
-    )
-    _, scale = autoloss.virtual_step(al, W, gradient, state.drs.opt_state)
+
+    @jax.jit
+    def found(W):
+        gradient, _ = jax.grad(autoloss.objective, argnums=1, has_aux=True)(
+            al, W, V, state, train_batch, key
+        )
+        return autoloss.virtual_step(al, W, gradient, state.drs.opt_state)[1]
+
+    scale = found(W)
 
     class Held:
         def scale(self, gradient, opt_state):
@@ -81,7 +90,11 @@ EVERYWHERE = VARIANTS[:2]  # the others on one binary and one 5-class model
 
 @pytest.mark.parametrize(
     ("model", "num_classes", "method"),
-    [(*case, v) for v in VARIANTS for case in (CASES if v in EVERYWHERE else [CASES[0], CASES[3]])],
+    [
+        pytest.param(*case.values, v, marks=case.marks)
+        for v in VARIANTS
+        for case in (CASES if v in EVERYWHERE else [CASES[0], CASES[3]])
+    ],
     ids=lambda v: "-".join(map(str, v.values())) if isinstance(v, dict) else str(v),
 )
 def test_hypergradient_matches_central_differences(float64, model, num_classes, method):

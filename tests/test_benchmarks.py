@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from autoloss_jax.models import registry
 from benchmarks import models as table
 from benchmarks import run, workload
@@ -17,6 +19,7 @@ TINY = Workload(
 )
 
 
+@pytest.mark.slow
 def test_contenders_take_turns_and_the_table_has_their_figures(monkeypatch):
     monkeypatch.setattr("benchmarks.contender.TURN", 0.01)
     names = ("ce", "autoloss-members:2", "forward")

@@ -21,6 +21,7 @@ def trained(name, **keys):
     return devices.trained(devices.grid(1, 1), 20, method__name=name, **keys)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("embedding", ["adam", "sparse_adam"])
 def test_one_candidate_with_l2_is_the_optimisers_l2_on_the_rows_of_the_batch(embedding):
     with jax.enable_x64(True):

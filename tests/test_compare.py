@@ -2,13 +2,9 @@
 
 import json
 import statistics
-import subprocess
-import sys
-from pathlib import Path
 
 from autoloss_jax.cli import compare
-
-ROOT = Path(__file__).parent.parent
+from tests.support import commands
 
 
 def by(result, **method):
@@ -46,12 +42,7 @@ def test_weights_that_runs_found_for_themselves_do_not_part_their_seeds(finished
 
 def test_the_command_reads_result_json_and_names_what_is_missing(finished, tmp_path):
     def call(*runs):
-        return subprocess.run(
-            [sys.executable, "-m", "autoloss_jax.cli.compare", *map(str, runs)],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-        )
+        return commands.call("autoloss_jax.cli.compare", *map(str, runs))
 
     _, workdir, _result = finished
     assert (

@@ -54,6 +54,7 @@ def short(monkeypatch):
     monkeypatch.setattr(stages, "STRETCH", 100_000)  # of 770 kB
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 @pytest.mark.skipif(
     not (importlib.util.find_spec("pyspark") and shutil.which("java")),
@@ -76,6 +77,7 @@ def test_spark_makes_the_bytes_that_threads_make(criteo, tmp_path, monkeypatch, 
         pipeline.prepare(data(tmp_path / "bad.txt", tmp_path / "b", executor="spark"), quiet)
 
 
+@pytest.mark.slow
 def test_a_killed_prepare_goes_on_where_it_was_to_the_same_bytes(criteo, tmp_path, short):
     whole = content(pipeline.prepare(data(criteo, tmp_path / "whole"), quiet))
     given = data(criteo, tmp_path / "killed", memory_limit=0.5)

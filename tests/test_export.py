@@ -166,6 +166,7 @@ def test_torch_differentiates_the_value_to_the_tabulated_gradient(searched, orac
         searched.torch_loss(torch.zeros(3, 1), torch.zeros(3))
 
 
+@pytest.mark.slow
 def test_torchfms_deepfm_trains_with_it(searched, torch):
     from torchfm.model.dfm import DeepFactorizationMachineModel
 

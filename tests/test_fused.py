@@ -49,8 +49,12 @@ def trained(step, al, state, batches, steps=20):
     return jax.jit(functools.partial(networks.settle, al))(state)
 
 
-@pytest.mark.usefixtures("compiled_fast")
-@pytest.mark.parametrize("case", CASES)
+FAST = ("autoloss, 3", "slf, 1")  # of the fast part
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=() if c in FAST else pytest.mark.slow) for c in CASES]
+)
 def test_both_give_the_same_networks(case):
     num_classes, embedding, keys = CASES[case]
     with jax.enable_x64(True):

@@ -2,9 +2,7 @@
 
 import collections
 import json
-import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from autoloss_jax.config import Config, Data, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import inspection, store
 from autoloss_jax.data.prepare import pipeline
+from tests.support import commands
 
 ROOT = Path(__file__).parent.parent
 ROWS = {"train": 90, "valid": 30, "test": 31}
@@ -161,12 +160,7 @@ def test_the_workdir_of_a_run_shows_its_dataset(mixed, tmp_path, monkeypatch, ca
 
 def test_what_is_no_store_is_one_line_and_exit_code_2(mixed, tmp_path, monkeypatch, capsys):
     _, prepared, _ = mixed
-    done = subprocess.run(
-        [sys.executable, "-m", "autoloss_jax.cli.inspect", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    done = commands.call("autoloss_jax.cli.inspect", str(tmp_path))
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "no prepared dataset and no run" in done.stderr
     for name, change, message in (

@@ -5,24 +5,30 @@ never tracebacks.
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support import commands
+from tests.support.runs import ROOT
 
 
-def call(*flags, cwd=ROOT):
+def call(*flags):
+    return commands.call("autoloss_jax.main", *flags)
+
+
+def started(*flags):
+    """The same as a user starts it."""
     env = {k: v for k, v in os.environ.items() if k != "JAX_PLATFORMS"} | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "autoloss_jax.main", *flags],
         capture_output=True,
         text=True,
-        cwd=cwd,
+        cwd=ROOT,
         env=env,
     )
 
 
+SMALLER = ("--config.model.hidden=(8,)", "--config.model.embed_dim=4")
 USER_CODE = "tests.support.user_code"
 MISTAKES = {
     "--config=configs/frappe.py --config.model.embed_dmi=4": "--config.model.embed_dmi: no such "
@@ -72,20 +78,22 @@ def test_a_mistake_is_one_line_with_the_fix(flags, tmp_path):
 
 
 def test_help_shows_the_keys_with_the_configs_values():
-    done = call("--config=configs/frappe.py", "--help")
+    done = started("--config=configs/frappe.py", "--help")
     assert done.returncode == 0
     assert "--config.optimizer.l2=0.05" in done.stdout
     assert "--workdir" in done.stdout
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_the_quickstart_prints_a_table_of_both_methods(tmp_path):
     flags = (
         "--config=configs/quickstart.py:quick",
         f"--workdir={tmp_path / 'a run'}",
         f"--config.data.cache={tmp_path}",
+        *SMALLER,
     )
-    done = call(*flags)
+    done = started(*flags)
     assert done.returncode == 0, done.stderr
     assert all(word in done.stdout for word in ("autoloss", "ce", "test AUC", "logloss"))
     assert "Traceback" not in done.stderr
@@ -97,6 +105,7 @@ def test_the_quickstart_prints_a_table_of_both_methods(tmp_path):
     assert again.stdout.replace("\n", "")[:200] == done.stdout.replace("\n", "")[:200]
 
 
+@pytest.mark.slow
 def test_the_samples_of_criteo_and_avazu_go_through_prepare_one_epoch_and_evaluate(
     real_data, tmp_path
 ):
@@ -105,6 +114,7 @@ def test_the_samples_of_criteo_and_avazu_go_through_prepare_one_epoch_and_evalua
         flags = (
             f"--config.data.path={real_data / f'{name}_sample'}",
             f"--config.data.cache={tmp_path}",
+            *SMALLER,
         )
         config = f"--config=configs/{name}.py:quick"
         done = call(config, f"--workdir={workdir}", *flags)

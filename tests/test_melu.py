@@ -18,6 +18,8 @@ from autoloss_jax.training import checkpoint, evaluator, loop
 from tests.support import proof
 from tests.support.runs import digest
 
+pytestmark = pytest.mark.slow
+
 
 def quiet(_):
     pass

@@ -24,6 +24,7 @@ from tests.support import proof, user_code
 TOWERS = ["tests.support.user_code:Tower", "tests.support.user_code:TowerToldTheMode(width=6)"]
 
 
+@pytest.mark.slow
 def test_a_deepfm_of_the_users_own_trains_to_the_bits_of_ours(small, finished, tmp_path):
     _, ours, result = finished
     found = loop.train(
@@ -46,6 +47,7 @@ def by_hand(state, dropout=0.0):
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOWERS)
 def test_an_nnx_modules_logits_and_statistics_are_its_own(name):
     al, state, batch, _ = proof.problem(name, dropout=0.0)
@@ -70,6 +72,7 @@ def test_an_nnx_modules_logits_and_statistics_are_its_own(name):
     assert np.allclose(after.drs.stats["norm"]["mean"], stats["norm"]["mean"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_hypergradient_through_an_nnx_module_is_exact():
     with jax.enable_x64(True):
         al, state, train_batch, val_batch = proof.problem(

@@ -15,7 +15,7 @@ from tests.golden import fuxictr, reference
 from tests.support import parity
 from tests.support.transplant import transplant
 
-SOURCES = ["golden", "live"]
+SOURCES = ["golden", pytest.param("live", marks=pytest.mark.slow)]
 
 
 def load(name, source, **kwargs):

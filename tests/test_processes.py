@@ -19,6 +19,8 @@ from autoloss_jax.distributed import processes
 from autoloss_jax.training import loop
 from configs import quickstart
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 SLURM = {"SLURM_STEP_NODELIST": "node[01-02]", "SLURM_NTASKS": "2"}
 TOLD = {"JAX_COORDINATOR_ADDRESS": "host:8476", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}

@@ -16,6 +16,8 @@ from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training.run import Run
 
+pytestmark = pytest.mark.slow
+
 FIELDS, BATCH, EXAMPLES, EVERY, STEPS = 4, 32, 320, 3, 140
 
 

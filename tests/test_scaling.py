@@ -6,8 +6,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from benchmarks.scaling import REPORTED, Plan, table
 from tests.support.runs import ROOT, on_devices
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_step_for_64_devices_compiles_and_holds_its_share_of_the_table():

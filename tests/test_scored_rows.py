@@ -43,6 +43,7 @@ def test_what_the_run_has_learned_from_is_said(finished):
     assert cfg.data.path in said[0]
 
 
+@pytest.mark.slow
 def test_val_of_a_run_without_a_controller_has_only_stopped_it(small, tmp_path):
     for fold, trained_on, words in ((False, False, "when training stopped"), (True, True, "some")):
         cfg = small(method__name="ce", data__fold_in_val=fold, train__epochs=1)

@@ -21,6 +21,8 @@ from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
 from tests.support.runs import digest
 
+pytestmark = pytest.mark.slow
+
 ROWS = 2400
 
 

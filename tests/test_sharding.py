@@ -13,6 +13,8 @@ from autoloss_jax.distributed import sharding
 from tests.support import devices
 from tests.support.runs import ROOT, on_devices
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):

@@ -15,6 +15,8 @@ from autoloss_jax.training import controller_checkpoints, gradient_agreement, lo
 from tests.support.proof import problem
 from tests.support.runs import digest
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_is_the_cosine_between_the_gradients_of_the_outer_loss():
     with jax.enable_x64(True):

@@ -122,6 +122,7 @@ def scaled(numbers, of_train, scale):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "scale"), [("mean", "standard"), ("sum", "log")])
 def test_a_models_fields_are_what_torchs_embedding_bag_makes_of_the_raw_cells(
     folder, tmp_path, how, scale
@@ -214,6 +215,7 @@ def slotted(**keys):
     return al, state, batch(), batch()
 
 
+@pytest.mark.slow
 def test_the_hypergradient_through_bags_and_values_matches_central_differences():
     with jax.enable_x64(True):
         al, state, batch, val = slotted(model="fm", embedding="sparse_adam", val_objective="ce")
@@ -226,6 +228,7 @@ def test_the_hypergradient_through_bags_and_values_matches_central_differences()
             assert abs(exact - difference) < 1e-6 * max(scale, 1e-2)
 
 
+@pytest.mark.slow
 def test_with_bags_sparse_adam_is_dense_adam_and_rows_that_no_cell_holds_rest():
     with jax.enable_x64(True):
         _, state, batch, val = slotted(model="fm", name="darts")
@@ -254,6 +257,7 @@ def test_with_bags_sparse_adam_is_dense_adam_and_rows_that_no_cell_holds_rest():
             assert np.array_equal(np.flatnonzero(moved), used)
 
 
+@pytest.mark.slow
 def test_melus_step_and_the_signal_take_bags_too():
     al, state, batch, val = slotted(name="melu")
     after = jax.eval_shape(lambda s: melu.train_step(al, s, batch, val), state)
@@ -265,6 +269,7 @@ def test_melus_step_and_the_signal_take_bags_too():
     )
 
 
+@pytest.mark.slow
 def test_host_and_device_train_to_the_same_bits(trained, tmp_path):
     cfg, workdir, _ = trained
     loop.train(
@@ -274,6 +279,7 @@ def test_host_and_device_train_to_the_same_bits(trained, tmp_path):
     assert log(tmp_path) == log(workdir)
 
 
+@pytest.mark.slow
 def test_figures_are_found_again_and_a_file_without_labels_gets_the_scores_of_the_test_split(
     trained, folder, tmp_path
 ):

@@ -13,6 +13,8 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.training import checkpoint, controller_checkpoints, loop, report
 from tests.support.runs import digest, log
 
+pytestmark = pytest.mark.slow
+
 
 def quiet(_):
     pass

@@ -6,11 +6,8 @@ import dataclasses
 import gzip
 import io
 import json
-import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -22,8 +19,13 @@ from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.studies import chart, grid, html_report, raw, record, significance, table
 from autoloss_jax.training import workdirs
+from tests.support import commands
 
 ROOT = Path(__file__).parent.parent
+SMALLER = (  # the same trainings on less
+    "data.generate=1500 train.epochs=1 train.batch_size=100 model.embed_dim=4 model.hidden=(8,) "
+    "method.hidden=(8,)"
+)
 
 
 def quiet(_):
@@ -139,7 +141,7 @@ def test_csv_has_its_columns_and_whole_figures():
 def study(tmp_path_factory):
     return grid.Study(
         name="small",
-        datasets=("quickstart:quick",),
+        datasets=(f"quickstart:quick {SMALLER}",),
         models=("deepfm",),
         methods=("ce", "al1"),
         ours=("al1",),
@@ -154,6 +156,7 @@ def written(results):
     return table.to_csv([dataclasses.replace(row, seconds_mean=None) for row in rows])
 
 
+@pytest.mark.slow
 def test_a_study_killed_between_and_within_trainings_ends_with_the_same_table(
     study, tmp_path, monkeypatch
 ):
@@ -261,6 +264,7 @@ def test_config_keys_may_follow_a_dataset_and_a_method(tmp_path):
             grid.config_of(grid.Study(), dataclasses.replace(cell, method=method), tmp_path, quiet)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_trainings(study, tmp_path, monkeypatch):
     plain, mine, theirs = grid.train.train, [], []
 
@@ -288,16 +292,17 @@ def test_two_processes_share_the_trainings(study, tmp_path, monkeypatch):
     assert [cell.seed for cell, _ in results] == [0, 0, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_frozen_controller_comes_from_the_run_of_the_same_seed_that_is_named(study, tmp_path):
     transfer = dataclasses.replace(
         study,
         models=("nfm",),
         methods=("transfer method.transfer_from=slf",),
-        searched_on="quickstart:quick deepfm",
+        searched_on=f"quickstart:quick {SMALLER} deepfm",
         seeds=1,
     )
     ((_, result),) = grid.run(transfer, tmp_path, quiet)
-    source = tmp_path / "runs" / "quickstart_quick-deepfm-slf-0"
+    source = tmp_path / "runs" / grid.Cell(study.datasets[0], "deepfm", "slf", 0).folder
     assert result["config"]["method"]["transfer_from"] == str(source)
     assert json.loads((source / "result.json").read_text())["method"] == "slf"
     with pytest.raises(UserError, match="searched_on"):
@@ -316,21 +321,14 @@ def test_a_study_shows_no_bar_but_its_own(study, tmp_path, monkeypatch):
     assert bars == [("autoloss", False), ("retrain", False)]
 
 
+@pytest.mark.slow
 def test_every_row_is_tuned_once_on_the_same_budget(study, tmp_path):
     tuned = dataclasses.replace(study, methods=("ce",), over=("model.dropout",), trials=2)
     results = grid.run(tuned, tmp_path, quiet)
-    best = json.loads(
-        (tmp_path / "tune" / "quickstart_quick-deepfm-ce-0" / "best.json").read_text()
-    )
+    here = tmp_path / "tune" / grid.Cell(study.datasets[0], "deepfm", "ce", 0).folder
+    best = json.loads((here / "best.json").read_text())
     assert {r["config"]["model"]["dropout"] for _, r in results} == {best["keys"]["model.dropout"]}
-    assert (
-        len(
-            json.loads(
-                (tmp_path / "tune" / "quickstart_quick-deepfm-ce-0" / "trials.json").read_text()
-            )
-        )
-        == 2
-    )
+    assert len(json.loads((here / "trials.json").read_text())) == 2
 
 
 def test_the_study_of_drift_takes_users_of_whom_every_rating_has_a_time(tmp_path):
@@ -342,38 +340,36 @@ def test_the_study_of_drift_takes_users_of_whom_every_rating_has_a_time(tmp_path
     assert raw.path(str(tmp_path), "movielens1m:paper", tmp_path, quiet).name == "ratings.dat.gz"
 
 
-def test_every_study_has_a_quick_one_that_ends_with_a_page(tmp_path, study):
-    # those with the same rows share a workdir, and there their trainings
-    for path in sorted((ROOT / "configs" / "studies").glob("*.py")):
-        quick = runpy.run_path(str(path))["get_config"]("quick")
-        quick = settings.check(dataclasses.replace(quick, cache=study.cache, seeds=1))
-        rows = table.rows(
-            grid.by_row(grid.run(quick, tmp_path / str(quick.fold_in_val), quiet)), quick.ours
-        )
-        assert quick.name == path.stem and {row.method for row in rows} & set(quick.ours)
-        html_report.write_pictures(tmp_path, quick.name, rows, quick.ours, "python <it>", {})
-        text = (tmp_path / "report.html").read_text()
-        assert "<script" not in text and "http" not in text and "python &lt;it&gt;" in text
-        assert text.count("<tr>") == 1 + len(rows)
-        for tag in re.findall(r'src="([^"]*)"', text):
-            assert base64.b64decode(tag.removeprefix("data:image/png;base64,")).startswith(
-                b"\x89PNG"
-            )
+STUDIES = sorted((ROOT / "configs" / "studies").glob("*.py"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_has_a_quick_one_that_ends_with_a_page(tmp_path, path):
+    quick = runpy.run_path(str(path))["get_config"]("quick")
+    searched_on = quick.searched_on.replace(" ", f" {SMALLER} ")
+    smaller = {"datasets": tuple(f"{d} {SMALLER}" for d in quick.datasets), "seeds": 1}
+    smaller |= {"searched_on": searched_on, "cache": str(tmp_path / "cache")}
+    quick = settings.check(dataclasses.replace(quick, **smaller))
+    rows = table.rows(grid.by_row(grid.run(quick, tmp_path / "runs", quiet)), quick.ours)
+    assert quick.name == path.stem and {row.method for row in rows} & set(quick.ours)
+    html_report.write_pictures(tmp_path, quick.name, rows, quick.ours, "python <it>", {})
+    text = (tmp_path / "report.html").read_text()
+    assert "<script" not in text and "http" not in text and "python &lt;it&gt;" in text
+    assert text.count("<tr>") == 1 + len(rows)
+    for tag in re.findall(r'src="([^"]*)"', text):
+        png = base64.b64decode(tag.removeprefix("data:image/png;base64,"))
+        assert png.startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
 def test_the_command_writes_the_table(tmp_path):
     command = [
-        sys.executable, "-m", "autoloss_jax.studies.run",
+        "autoloss_jax.studies.run",
         "--config=configs/studies/table3.py:quick",
         f"--workdir={tmp_path}", f"--config.cache={tmp_path / 'cache'}", "--config.seeds=1",
     ]  # fmt: skip
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    done = commands.call(*command)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "table3.md").read_text()
     assert text.endswith(done.stdout.rstrip("\n") + "\n")
@@ -384,8 +380,5 @@ def test_the_command_writes_the_table(tmp_path):
     assert [line.split(" | ")[2] for line in text.splitlines()[-3:]] == ["al1", "al2", "autoloss"]
     assert (tmp_path / "table3.csv").read_text().count("\n") == 4
     assert (tmp_path / "table3.png").exists() and (tmp_path / "report.html").exists()
-    mistaken = subprocess.run(
-        [*command, "--config.sedes=1"], capture_output=True, text=True, cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    mistaken = commands.call(*command, "--config.sedes=1")
     assert mistaken.returncode == 2 and "did you mean 'seeds'" in mistaken.stderr

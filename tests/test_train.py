@@ -96,6 +96,7 @@ def test_another_config_in_the_same_workdir_is_refused(finished):
         loop.train(settings.with_keys(cfg, {"model.embed_dim": 8}), workdir, quiet)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(finished, small, tmp_path):
     _, workdir, _ = finished
     loop.train(small(), tmp_path / "same", quiet)
@@ -122,6 +123,7 @@ def undivided(request, small, tmp_path_factory):
     return keys, workdir
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"train__block": 1}, {"train__block": 7}, {"data__residence": "host"}],
@@ -138,6 +140,7 @@ def test_blocks_and_residence_change_no_bit(small, tmp_path, undivided, changes)
     assert log(tmp_path) == log(workdir)
 
 
+@pytest.mark.slow
 def test_a_profile_is_written_on_demand(small, tmp_path):
     loop.train(small(run__profile=True, train__epochs=1), tmp_path, quiet)
     traces = [p.name for p in (tmp_path / "profile").rglob("*") if p.is_file() and p.stat().st_size]
@@ -145,6 +148,7 @@ def test_a_profile_is_written_on_demand(small, tmp_path):
     assert "perfetto_trace.json.gz" in traces
 
 
+@pytest.mark.slow
 def test_evaluation_in_a_new_process_gives_the_same_figures(finished):
     _cfg, workdir, result = finished
     command = [sys.executable, "-m", "autoloss_jax.main", "--mode=evaluate", f"--workdir={workdir}"]
@@ -159,6 +163,7 @@ def test_evaluation_in_a_new_process_gives_the_same_figures(finished):
     assert abs(json.loads(done.stdout)["logloss"] - result["test"]["logloss"]) < 1e-6
 
 
+@pytest.mark.slow
 def test_prediction_scores_unlabelled_rows_in_the_files_order(finished, tmp_path):
     import polars as pl
 
@@ -181,6 +186,7 @@ def test_prediction_scores_unlabelled_rows_in_the_files_order(finished, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_calibrated_figures_are_those_of_the_result_and_scores_agree(finished, tmp_path):
     import polars as pl
 
@@ -255,6 +261,7 @@ def started(cfg, workdir):
     return process
 
 
+@pytest.mark.slow
 def test_killed_at_ten_random_moments_a_run_resumes_to_the_same_bits(steady, whole, tmp_path):
     expected, moments, last = digest(whole), random.Random(0), log(whole)[-1]["step"]
     for trial in range(2):  # five kills on the way to each end
@@ -272,6 +279,7 @@ def test_killed_at_ten_random_moments_a_run_resumes_to_the_same_bits(steady, who
         assert log(killed) == log(whole)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_run_goes_on_to_the_same_bits(config_file, whole, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     stopped = tmp_path / "stopped"
@@ -322,6 +330,7 @@ def test_one_flipped_bit_in_any_file_of_a_checkpoint_is_found(finished, tmp_path
     assert not checkpoint.is_whole(step)
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(finished, tmp_path):
     cfg, _, result = finished
     workdir = copy_of(finished, tmp_path)
@@ -342,6 +351,7 @@ def test_a_damaged_best_checkpoint_is_refused_in_one_line(finished, tmp_path):
         prediction.load(workdir, None, {})
 
 
+@pytest.mark.slow
 def test_any_checkpoint_can_be_evaluated_by_its_path(finished):
     _, workdir, result = finished
     last = prediction.load(workdir, workdir / "checkpoints", {})
@@ -355,6 +365,7 @@ def test_any_checkpoint_can_be_evaluated_by_its_path(finished):
         prediction.load(workdir, workdir / "tensorboard", {})
 
 
+@pytest.mark.slow
 def test_transfer_restores_a_controller_and_freezes_it(finished, small, tmp_path):
     _, source, _ = finished
     cfg = small(method__name="transfer", method__transfer_from=str(source), model__name="ipnn")
@@ -369,6 +380,7 @@ def test_transfer_restores_a_controller_and_freezes_it(finished, small, tmp_path
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ce", "focal(gamma=1.0)", "al1", "al2", "darts", "slf"])
 def test_every_method_trains(small, tmp_path, name):
     result = loop.train(small(method__name=name, train__epochs=1), tmp_path, quiet)
@@ -379,6 +391,7 @@ def test_every_method_trains(small, tmp_path, name):
     assert (tmp_path / "controllers").is_dir() == learns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["deepfm", "ipnn"])
 def test_ratings_in_five_classes_are_learnt_and_scored(tmp_path, model):
     import polars as pl
@@ -410,6 +423,7 @@ def test_ratings_in_five_classes_are_learnt_and_scored(tmp_path, model):
     assert np.mean(scores.to_numpy().argmax(axis=1) + 1 == stars[:50]) > 0.4
 
 
+@pytest.mark.slow
 def test_four_devices_train_as_one(steady, config_file, tmp_path):
     """The same losses to rounding: batch statistics and means are over the whole batch, wherever
     its parts are.
@@ -439,6 +453,7 @@ def test_fold_in_val_trains_on_the_controllers_rows_only_without_a_search(small)
         assert bool(splits.controller) == (not folded)
 
 
+@pytest.mark.slow
 def test_the_learning_rate_falls_and_the_run_stops_when_validation_stalls(small, tmp_path):
     cfg = small(
         method__name="ce",
@@ -457,11 +472,13 @@ def test_the_learning_rate_falls_and_the_run_stops_when_validation_stalls(small,
     assert float(last.lr_scale) == pytest.approx(0.1**stalls, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_diverging_run_is_one_line(small, tmp_path):
     with pytest.raises(UserError, match="not finite by step"):
         loop.train(small(method__name="ce", optimizer__learning_rate=1e30), tmp_path, quiet)
 
 
+@pytest.mark.slow
 def test_changed_data_is_not_resumed_on(small, tmp_path, criteo_file):
     data = tmp_path / "data.txt"
     data.write_bytes(criteo_file.read_bytes())
