@@ -18,8 +18,8 @@ from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import states
 from autoloss_jax.training.run import Run
 from benchmarks import ours, workload
-from benchmarks.contender import Contender, take_turns
-from benchmarks.peers import MODELS as TORCHFM
+from benchmarks.baselines import MODELS as TORCHFM
+from benchmarks.worker import Worker, take_turns
 from benchmarks.workload import Workload
 from tests.golden import fuxictr, reference
 from tests.support import parity
@@ -73,21 +73,21 @@ def _parity(name: str) -> str:
     found = {}
     for case in CASES:
         if re.sub("^fuxictr_", "", case) == name or case.startswith(f"{name}_"):
-            peer = "FuxiCTR" if case in fuxictr.CASES else "torchfm"
-            found[peer] = max(found.get(peer, 0.0), parity.error(case))
+            baseline = "FuxiCTR" if case in fuxictr.CASES else "torchfm"
+            found[baseline] = max(found.get(baseline, 0.0), parity.error(case))
     return (
-        ", ".join(f"{peer} {error:.0e}" for peer, error in found.items())
+        ", ".join(f"{baseline} {error:.0e}" for baseline, error in found.items())
         or "its formula, term by term"
     )
 
 
 def _speeds(name: str, what: str, work: Workload, rounds: int) -> str:
-    peer = {"forward": "torchfm-forward", "ce": "torchfm-fused"}[what]
-    contenders = [Contender(f"{what}@{_spec(name)}", work, least=1)]
-    contenders += [Contender(f"{peer}@{name}", work, least=1)] if name in TORCHFM else []
-    for contender in take_turns(contenders, rounds):
-        contender.close()
-    speeds = [work.batch_size / statistics.median(c.seconds) for c in contenders if c.seconds]
+    baseline = {"forward": "torchfm-forward", "ce": "torchfm-fused"}[what]
+    workers = [Worker(f"{what}@{_spec(name)}", work, least=1)]
+    workers += [Worker(f"{baseline}@{name}", work, least=1)] if name in TORCHFM else []
+    for worker in take_turns(workers, rounds):
+        worker.close()
+    speeds = [work.batch_size / statistics.median(c.seconds) for c in workers if c.seconds]
     return ", ".join(f"{s:,.0f}" for s in speeds) + (
         f", **{speeds[0] / speeds[1]:.2f}**" if len(speeds) > 1 else ""
     )

@@ -1,4 +1,4 @@
-"""Ours: python -m benchmarks.ours NAME WORKLOAD speaks the protocol of `contender.py`; it needs
+"""Ours: python -m benchmarks.ours NAME WORKLOAD speaks the protocol of `worker.py`; it needs
 jax, flax, optax and numpy.
 """
 
@@ -17,10 +17,10 @@ from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training.run import Run
-from benchmarks import contender, workload
+from benchmarks import worker, workload
 from benchmarks.workload import Workload
 
-CONTENDERS = {  # name -> config keys; the last word of a name may be a number of members
+CONFIGS = {  # name -> config keys; the last word of a name may be a number of members
     "forward": {},
     "ce": {"method.name": "ce"},
     "ce-dense": {"method.name": "ce", "optimizer.embedding": "adam"},
@@ -33,13 +33,14 @@ CONTENDERS = {  # name -> config keys; the last word of a name may be a number o
     "autoloss-sgd": {"method.virtual_step": "sgd"},
     "autoloss-first-order": {"method.xi": 0.0, "method.val_objective": "mixture"},
     "autoloss-bfloat16": {"model.compute": "bfloat16"},
+    "autoloss-paper": {"method.implementation": "paper"},
     "autoloss-members": {},
 }
 _device_bytes = []
 
 
 def config_of(name: str, work: Workload) -> config.Config:
-    """The config of a contender."""
+    """The config of a worker."""
     keys = {
         "model.embed_dim": work.embed_dim,
         "model.hidden": work.hidden,
@@ -47,7 +48,7 @@ def config_of(name: str, work: Workload) -> config.Config:
         "method.every": work.every,
         "train.batch_size": work.batch_size,
     }
-    return settings.with_keys(config.Config(), keys | CONTENDERS[name])
+    return settings.with_keys(config.Config(), keys | CONFIGS[name])
 
 
 def build(name: str, work: Workload) -> Callable[[int], None]:
@@ -124,4 +125,4 @@ def _measure_memory(compiled) -> None:
 
 
 if __name__ == "__main__":
-    contender.serve(sys.argv[1], sys.argv[2], build, lambda: max(_device_bytes), warm_up=136)
+    worker.serve(sys.argv[1], sys.argv[2], build, lambda: max(_device_bytes), warm_up=136)

@@ -1,7 +1,7 @@
 """python -m benchmarks.run [train|forward|search|prepare|scale|models]: measures, writes
 docs/benchmarks.md, docs/models.md.
 
-Contenders are processes that take turns, A B A B, so that a machine's moods meet all of them;
+Workers are processes that take turns, A B A B, so that a machine's moods meet all of them;
 figures are medians with minimum and maximum, and a speed is a ratio within one run. On a GPU the
 same command measures there.
 """
@@ -22,44 +22,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import contender, models, preparing, workload
-from benchmarks.contender import Contender
+from benchmarks import models, preparing, worker, workload
+from benchmarks.worker import Worker
 from benchmarks.workload import Workload
 
 CRITEO = 45_840_617  # rows of the full dataset
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 MODELS = REPORT.with_name("models.md")
-PEERS = (
+BASELINES = (
     "torchfm", "torchfm-fused", "torchfm-sparse",
     "torch-autoloss", "torch-autoloss-fused", "fuxictr",
 )  # fmt: skip
 
 
-def take_turns(work: Workload, names: Sequence[str], rounds: int) -> list[Contender]:
-    """Contenders of one workload, after `rounds` turns each."""
-    return contender.take_turns(
-        [Contender(name, _at_full_size(work, name)) for name in names], rounds
-    )
+def take_turns(work: Workload, names: Sequence[str], rounds: int) -> list[Worker]:
+    """Workers of one workload, after `rounds` turns each."""
+    return worker.take_turns([Worker(name, _at_full_size(work, name)) for name in names], rounds)
 
 
 def _at_full_size(work: Workload, name: str) -> Workload:
-    """Ours has all of Criteo in the memory of an accelerator; peers get batches without lifting
+    """Ours has all of Criteo in the memory of an accelerator; baselines get batches without lifting
     a finger anyway.
     """
-    if jax.default_backend() == "cpu" or work.data or name in (*PEERS, "torchfm-forward"):
+    if jax.default_backend() == "cpu" or work.data or name in (*BASELINES, "torchfm-forward"):
         return work
     return dataclasses.replace(work, num_examples=CRITEO)
 
 
-def table(contenders: list[Contender], baseline: str) -> str:
+def table(workers: list[Worker], baseline: str) -> str:
     """Markdown: examples per second, milliseconds a step, speed relative to `baseline`, memory."""
     lines = [
-        "| contender | examples/s, median (min to max) | ms a step | s for Criteo's 45.8M | "
+        "| worker | examples/s, median (min to max) | ms a step | s for Criteo's 45.8M | "
         f"speed / {baseline} | peak memory, MB: process, device |",
         "|---|---|---|---|---|---|",
     ]
-    seconds = {c.name: statistics.median(c.seconds) for c in contenders if c.seconds}
-    for c in contenders:
+    seconds = {c.name: statistics.median(c.seconds) for c in workers if c.seconds}
+    for c in workers:
         memory = c.close()
         if not c.available:
             lines.append(f"| {c.name} | not measured: {c.state['unavailable']} | | | | |")
@@ -133,10 +131,10 @@ def distinct_ids(work: Workload) -> float:
     )
 
 
-def _floor_lines(work: Workload, contenders: list[Contender], of: dict[str, str]) -> str:
+def _floor_lines(work: Workload, workers: list[Worker], of: dict[str, str]) -> str:
     bandwidth, rate = machine()
     found = floors(work, distinct_ids(work), bandwidth, rate)
-    seconds = {c.name: statistics.median(c.seconds) for c in contenders if c.seconds}
+    seconds = {c.name: statistics.median(c.seconds) for c in workers if c.seconds}
     lines = [
         f"Copy {bandwidth / 1e9:.1f} GB/s, GEMM {rate / 1e9:,.0f} GFLOP/s, "
         f"{distinct_ids(work):,.0f} distinct ids a batch.",
@@ -153,23 +151,23 @@ def _floor_lines(work: Workload, contenders: list[Contender], of: dict[str, str]
 
 
 def train(work: Workload, rounds: int) -> str:
-    """Ours beside the peers."""
-    contenders = take_turns(work, ("ce", "autoloss", "ce-lazy", "ce-dense", *PEERS), rounds)
-    floor = _floor_lines(work, contenders, {"ce": "row-sparse step", "ce-dense": "dense step"})
-    return f"{_describe(work)}\n\n{table(contenders, 'torchfm-fused')}\n\n{floor}"
+    """Ours beside the baselines."""
+    workers = take_turns(work, ("ce", "autoloss", "ce-lazy", "ce-dense", *BASELINES), rounds)
+    floor = _floor_lines(work, workers, {"ce": "row-sparse step", "ce-dense": "dense step"})
+    return f"{_describe(work)}\n\n{table(workers, 'torchfm-fused')}\n\n{floor}"
 
 
 def forward(work: Workload, rounds: int) -> str:
     """Evaluation mode."""
-    contenders = take_turns(work, ("forward", "torchfm-forward"), rounds)
-    floor = _floor_lines(work, contenders, {"forward": "forward"})
-    return f"{_describe(work)}\n\n{table(contenders, 'torchfm-forward')}\n\n{floor}"
+    workers = take_turns(work, ("forward", "torchfm-forward"), rounds)
+    floor = _floor_lines(work, workers, {"forward": "forward"})
+    return f"{_describe(work)}\n\n{table(workers, 'torchfm-forward')}\n\n{floor}"
 
 
 def search(work: Workload, rounds: int) -> str:
     """What searching costs."""
     names = ("ce", "ce-bfloat16", "ce-adagrad", "al1", "autoloss", "autoloss-sgd",
-             "autoloss-first-order", "autoloss-bfloat16", "autoloss-dense")  # fmt: skip
+             "autoloss-first-order", "autoloss-bfloat16", "autoloss-dense", "autoloss-paper")  # fmt: skip
     parts = [_describe(work), table(take_turns(work, names, rounds), "ce")]
     for every in (1, 28):
         other = dataclasses.replace(work, every=every)
@@ -207,7 +205,7 @@ def prepare(work: Workload, rounds: int) -> str:
         f"{preparing.MIN_COUNT} of each value: {', '.join(f'{n:,}' for n in same)} rows of the "
         "embedding table.",
         "",
-        "| contender | s, median (min to max) | rows/s | Criteo's 45.8M, s | speed / pandas | "
+        "| worker | s, median (min to max) | rows/s | Criteo's 45.8M, s | speed / pandas | "
         "peak memory, MB |",
         "|---|---|---|---|---|---|",
     ]
@@ -256,9 +254,9 @@ def scale(work: Workload, rounds: int) -> str:
         ]
         for here in workloads:
             names = ("ce", "ce-dense", "autoloss")
-            contenders = take_turns(here, names, rounds)
-            ms = [f"{1e3 * statistics.median(c.seconds):.1f}" for c in contenders]
-            device_bytes = [c.close()["device_bytes"] for c in contenders]
+            workers = take_turns(here, names, rounds)
+            ms = [f"{1e3 * statistics.median(c.seconds):.1f}" for c in workers]
+            device_bytes = [c.close()["device_bytes"] for c in workers]
             size = 4 * here.num_rows * (here.embed_dim + 1)
             data = 4 * here.num_examples * (here.num_fields + 1)
             shares = ", ".join(

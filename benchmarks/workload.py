@@ -1,4 +1,4 @@
-"""What the contenders of a benchmark train on: examples made up in the shape of Criteo's, the
+"""What the workers of a benchmark train on: examples made up in the shape of Criteo's, the
 same for all of them.
 """
 

@@ -21,10 +21,10 @@ TINY = Workload(
 
 @pytest.mark.slow
 def test_contenders_take_turns_and_the_table_has_their_figures(monkeypatch):
-    monkeypatch.setattr("benchmarks.contender.TURN", 0.01)
+    monkeypatch.setattr("benchmarks.worker.TURN", 0.01)
     names = ("ce", "autoloss-members:2", "forward")
-    contenders = run.take_turns(TINY, names, rounds=2)
-    rows = run.table(contenders, "ce").splitlines()[2:]
+    workers = run.take_turns(TINY, names, rounds=2)
+    rows = run.table(workers, "ce").splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in names]
     for row in rows:
         speed, low, high, ms = (
@@ -38,7 +38,7 @@ def test_contenders_take_turns_and_the_table_has_their_figures(monkeypatch):
 def test_a_contender_without_its_library_is_named_with_the_reason():
     class Missing:
         name, available, seconds, state, work = (
-            "peer",
+            "baseline",
             False,
             [],
             {"unavailable": "no module"},
@@ -48,7 +48,7 @@ def test_a_contender_without_its_library_is_named_with_the_reason():
         def close(self):
             return {}
 
-    assert "| peer | not measured: no module |" in run.table([Missing()], "ce")
+    assert "| baseline | not measured: no module |" in run.table([Missing()], "ce")
 
 
 def test_a_section_replaces_its_predecessor_and_leaves_the_others(tmp_path, monkeypatch):

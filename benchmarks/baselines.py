@@ -1,5 +1,5 @@
-"""The same training in PyTorch: python -m benchmarks.peers NAME WORKLOAD speaks the protocol of
-`contender.py`.
+"""The same training in PyTorch: python -m benchmarks.baselines NAME WORKLOAD speaks the protocol of
+`worker.py`.
 
 DeepFM is torchfm's, trained as its example trains it, or put together from FuxiCTR's layers and
 trained by its `train_step`. AutoLoss over torchfm is written as DARTS writes a bilevel search:
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import contender, workload
+from benchmarks import worker, workload
 from benchmarks.workload import Workload
 
 XI, RATE, TAU = 1e-3, 1e-3, 0.5
@@ -294,4 +294,4 @@ def _peak_bytes() -> int | None:
 
 
 if __name__ == "__main__":
-    contender.serve(sys.argv[1], sys.argv[2], build, _peak_bytes, warm_up=8)
+    worker.serve(sys.argv[1], sys.argv[2], build, _peak_bytes, warm_up=8)

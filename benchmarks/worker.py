@@ -1,9 +1,9 @@
-"""A contender is a process: it is told how many steps to do, and answers with the seconds they
+"""A worker is a process: it is told how many steps to do, and answers with the seconds they
 took.
 
 It prints {"ready": ...} once it has done its first steps, or {"unavailable": reason}; then for
 each line N on its standard input {"seconds": ..., "examples": ...}; and at the end its memory.
-Contenders wait while others run, so that they can take turns in one measurement.
+Workers wait while others run, so that they can take turns in one measurement.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def serve(
     peak_bytes: Callable[[], int | None],
     warm_up: int,
 ) -> None:
-    """Be the contender `name`."""
+    """Be the worker `name`."""
     work, before, begun = Workload.from_json(workload), _resident("VmRSS"), time.perf_counter()
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -69,11 +69,13 @@ TURN = 0.5  # seconds of a turn, if a round of steps does not take longer
 ROUND = 14  # the least steps of a turn: two controller updates are among them
 
 
-class Contender:
-    """A contender's process, seen from the one that measures."""
+class Worker:
+    """A worker's process, seen from the one that measures."""
 
     def __init__(self, name: str, work: Workload, least: int = ROUND):
-        module = "benchmarks.peers" if name.startswith(("torch", "fuxictr")) else "benchmarks.ours"
+        module = (
+            "benchmarks.baselines" if name.startswith(("torch", "fuxictr")) else "benchmarks.ours"
+        )
         self.name, self.work, self.least, self.steps, self.seconds = name, work, least, 0, []
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, name, work.to_json()],
@@ -84,7 +86,7 @@ class Contender:
             env={
                 **os.environ,
                 "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            },  # contenders share a GPU's memory
+            },  # workers share a GPU's memory
         )
 
     @functools.cached_property
@@ -126,12 +128,12 @@ class Contender:
         )
 
 
-def take_turns(contenders: list[Contender], rounds: int) -> list[Contender]:
+def take_turns(workers: list[Worker], rounds: int) -> list[Worker]:
     """The same, after so many turns of each that can take part; none begins before all are
     ready.
     """
-    ready = [contender for contender in contenders if contender.available]
+    ready = [worker for worker in workers if worker.available]
     for _ in range(rounds):
-        for contender in ready:
-            contender.take_turn()
-    return contenders
+        for worker in ready:
+            worker.take_turn()
+    return workers
