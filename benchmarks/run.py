@@ -167,7 +167,8 @@ def forward(work: Workload, rounds: int) -> str:
 def search(work: Workload, rounds: int) -> str:
     """What searching costs."""
     names = ("ce", "ce-bfloat16", "ce-adagrad", "al1", "autoloss", "autoloss-sgd",
-             "autoloss-first-order", "autoloss-bfloat16", "autoloss-dense", "autoloss-paper")  # fmt: skip
+             "autoloss-first-order", "autoloss-bfloat16", "autoloss-dense",
+             "autoloss-paper")  # fmt: skip
     parts = [_describe(work), table(take_turns(work, names, rounds), "ce")]
     for every in (1, 28):
         other = dataclasses.replace(work, every=every)
