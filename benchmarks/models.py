@@ -27,7 +27,8 @@ from tests.support import parity
 CASES = {**reference.CASES, **fuxictr.CASES}
 HEAD = (
     "| model | paper | what it computes | parameters | parity | forward, examples/s: ours, "
-    "torchfm, ratio | training, examples/s: ours, torchfm, ratio |\n|---|---|---|---|---|---|---|"
+    "torchfm, ratio | training, examples/s: ours, torchfm, ratio "
+    "|\n|---|---|---|---|---|---|---|"
 )
 
 

@@ -278,7 +278,8 @@ def _describe(work: Workload) -> str:
 def _shape(work: Workload) -> str:
     what = "a prepared dataset" if work.data else f"made-up data, Zipf {work.zipf}"
     return (
-        f"{work.num_rows:,} rows, {work.num_fields} fields, batch {work.batch_size:,}, embedding "
+        f"{work.num_rows:,} rows, {work.num_fields} fields, batch {work.batch_size:,}, "
+        "embedding "
         f"{work.embed_dim}, MLP {work.hidden}, f = {work.every}, {what}."
     )
 

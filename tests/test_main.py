@@ -53,7 +53,8 @@ MISTAKES = {
     "such file or folder",
     "--config=configs/frappe.py --config.method.name=autolos": "did you mean 'autoloss'?",
     "--config=configs/frappe.py --config.method.pool=ce,focl": "did you mean 'focal'?",
-    f"--config=configs/frappe.py --config.method.pool=ce,{USER_CODE}:breir": f"{USER_CODE} has no "
+    f"--config=configs/frappe.py --config.method.pool=ce,{USER_CODE}:breir": f"{USER_CODE} has "
+    "no "
     "'breir'; did you mean 'brier'?",
     "--config=configs/frappe.py --config.method.xi=0": "identically zero",
     "--mode=evaluate --workdir=nowhere": "--workdir=nowhere: no such folder",

@@ -36,8 +36,8 @@ LONGEST = 400
 
 
 def trajectories(tx, dtype, seed=0):
-    """Steps -> W after so many of a made-up recommender over Zipf ids: gradients repeat within and
-    across batches. One program, however many steps are asked for.
+    """Steps -> W after so many of a made-up recommender over Zipf ids: gradients repeat within
+    and across batches. One program, however many steps are asked for.
     """
     rng = np.random.default_rng(seed)
     W = {

@@ -1,5 +1,5 @@
-"""Which rows are evaluated or scored, and that whoever scores what a run has learned from is told;
-a finished run takes the flags that it was trained with, and no others.
+"""Which rows are evaluated or scored, and that whoever scores what a run has learned from is
+told; a finished run takes the flags that it was trained with, and no others.
 """
 
 import json

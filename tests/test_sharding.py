@@ -34,8 +34,9 @@ def found_by(*arguments):
     [("float32", 1e-5)] + [(what, 1e-12) for what in ("float64", "everything", *devices.METHODS)],
 )
 def test_any_grid_of_devices_trains_as_one(report, what, tolerance):
-    """In float64 but for one, where no rounding hides a difference; `everything` is bags, numbers
-    as values, L2, a field that the controller sees, and losses that look at the whole batch.
+    """In float64 but for one, where no rounding hides a difference; `everything` is bags,
+    numbers as values, L2, a field that the controller sees, and losses that look at the whole
+    batch.
     """
     assert report[what]
     for losses, rows in report[what].values():
@@ -43,8 +44,9 @@ def test_any_grid_of_devices_trains_as_one(report, what, tolerance):
 
 
 def test_models_of_every_kind_train_on_several_devices_as_on_one():
-    """Convolutions, logarithms, products; `python -m tests.support.devices models` does it with all
-    of them, in minutes (on eight devices, XLA_FLAGS=--xla_force_host_platform_device_count=8).
+    """Convolutions, logarithms, products; `python -m tests.support.devices models` does it with
+    all of them, in minutes (on eight devices,
+    XLA_FLAGS=--xla_force_host_platform_device_count=8).
     """
     found = found_by("models", "xdeepfm", "afn", "dlrm")
     assert len(found) == 3

@@ -1,9 +1,9 @@
 """AutoLoss (Zhao et al., KDD 2021): Algorithm 1 as the paper writes it.
 
 Two networks learn in turn. The recommender has parameters W and maps an example to logits. The
-controller has parameters V and maps the label y and the prediction y_hat to weights over candidate
-losses. W learns on training batches, under V's weights. V learns on validation batches, through a
-virtual step of W:
+controller has parameters V and maps the label y and the prediction y_hat to weights over
+candidate losses. W learns on training batches, under V's weights. V learns on validation
+batches, through a virtual step of W:
 
     for t in range(steps):
         if t % f == 0:
@@ -23,22 +23,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from autoloss_jax.algorithm.state import (
-    Batch,
-    Metrics,
-    Optimizer,
-    OptState,
-    Params,
-    TrainState,
-    stream,
-)
+from autoloss_jax.algorithm.state import Batch, Metrics, OptState, Params, TrainState, stream
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, C], labels int32[B]) -> [B]
 
 
 @dataclasses.dataclass(frozen=True)
 class AutoLoss:
-    """What never changes during a run. A key of None means evaluation mode, without noise."""
+    """What never changes during a run; `examples/own_loop.py` makes one.
+
+    A key of None means evaluation mode, without noise.
+    """
 
     # (W, stats, batch, key) -> (output with .logits [B, C], stats)
     recommender: Any
@@ -47,7 +42,7 @@ class AutoLoss:
     candidates: Any  # (output, batch) -> losses [B, N]
     weights: Callable[..., jax.Array]  # (key, log alpha [B, N], tau) -> p [B, N]
     temperature: Callable[[jax.Array], jax.Array]  # t -> tau
-    optimizer: Optimizer  # of W
+    optimizer: Any  # of W: a `state.Optimizer`
     controller_optimizer: optax.GradientTransformation  # of V
     taught_by: str = "val"  # the batch that teaches V: "val", "train" (as W), or "never"
     xi: float = 1e-3  # learning rate of the virtual step, Eq. (13); 0 = first order
@@ -102,9 +97,11 @@ def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: 
 def virtual_step(
     al: AutoLoss, W: Params, gradient: Params, opt_state: OptState
 ) -> tuple[Params, Params]:
-    """(W*, P) with W* = W - xi P grad_W L_train(W, V), Eq. (13). `opt_state` belongs to W.
+    """W* = W - xi P grad_W L_train(W, V), Eq. (13).
 
-    P is 1, as in the paper, or what W's optimizer would scale this gradient with, held constant.
+    Args: W and its `gradient`, trees of one shape; `opt_state`, that of W's optimizer.
+    Returns: (W*, P), in the shape of W. P is 1, as in the paper, or what W's optimizer would scale
+        this gradient with (`precondition`), held constant.
     """
     if al.precondition:
         scale = jax.lax.stop_gradient(al.optimizer.scale(gradient, opt_state))
@@ -118,8 +115,9 @@ def outer_loss(
 ) -> jax.Array:
     """L_val(W*(V), V), Eq. (12) at Eq. (13): what V minimises.
 
-    `batches` are one of train and one of validation. W* is the step that W is about to take on the
-    former, with the noise of that step.
+    Args: V; W and `opt_state`, of the recommender, over rows that hold the ids of both batches;
+        `batches`, one of train and one of validation.
+    Returns: float[]. W* is the step that W is about to take, with the noise of that step.
     """
     batch, val_batch = batches
     key = stream(state.key, state.step, "train")
@@ -130,7 +128,11 @@ def outer_loss(
 
 
 def controller_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Batch) -> TrainState:
-    """Lines 2-4: V descends the gradient of `outer_loss`, through the virtual step. W stays."""
+    """Lines 2-4: V descends the gradient of `outer_loss`, through the virtual step. W stays.
+
+    Args: `batch` of train and `val_batch` of validation, {"x": int32[B, S], "y": int32[B], ...}.
+    Returns: the state with V and its optimizer's state moved.
+    """
     W, opt_state = al.optimizer.settle(state.drs.params, state.drs.opt_state, state.lr_scale)
     V, batches = state.controller.params, (batch, val_batch)
     gradient = jax.grad(outer_loss)(V, al, W, state, opt_state, batches)
@@ -141,7 +143,9 @@ def controller_step(al: AutoLoss, state: TrainState, batch: Batch, val_batch: Ba
 def train_step(al: AutoLoss, state: TrainState, batch: Batch) -> TrainState:
     """Lines 5-6: W descends grad_W L_train(W, V). A V that learns on train (SLF) does too.
 
-    The running statistics of both networks move here: once a step, whatever f is.
+    Args: `batch` of train, {"x": int32[B, S], "y": int32[B], ...}.
+    Returns: the state one step on. The running statistics of both networks move here: once a
+        step, whatever f is.
     """
     key = stream(state.key, state.step, "train")
 

@@ -23,12 +23,29 @@ def beginning(start: float, num_losses: int) -> nn.initializers.Initializer:
 
 
 class Controller(nn.Module):
-    """The paper's controller: an MLP on the label and the prediction of each example.
+    """The paper's controller (Section 2.4): an MLP on the label and prediction of each example.
 
     Its input is [y, p] (2 wide) for one logit and [one-hot y, softmax] (2 C wide) for C. The
     output layer starts at zero, so that the first mixture is the uniform one, or gives the first
-    loss the weight `start`. Beyond the paper it may see K fields of the example, each as a
-    vector that starts at zero: a value that taught it nothing changes nothing.
+    loss the weight `start`. Beyond the paper it may see K context fields of the example, each as
+    a vector that starts at zero: a value that taught it nothing changes nothing.
+
+    Args:
+        num_losses: N, the number of candidates.
+        hidden: widths of the MLP's layers.
+        dropout: rate in them.
+        start: the first loss's weight at the start; 0: all alike.
+        sees: how many values each of the K context fields has.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from autoloss_jax import Controller
+        >>> controller = Controller(num_losses=3, hidden=(8,))
+        >>> y, y_hat = jnp.array([0, 1]), jnp.array([[0.2], [0.9]])
+        >>> V = controller.init(jax.random.key(0), y, y_hat, train=False)
+        >>> alpha = jnp.exp(controller.apply(V, y, y_hat, train=False))
+        >>> [round(weight, 3) for weight in alpha[0].tolist()]
+        [0.333, 0.333, 0.333]
     """
 
     num_losses: int
@@ -59,7 +76,8 @@ class Controller(nn.Module):
 def with_context_rows(V: Any, rows: Mapping[int, np.ndarray]) -> Any:
     """V over other vocabularies of its context fields.
 
-    `rows` holds, for the k-th field, int[values]: the row in V of each value of the new vocabulary.
+    `rows` holds, for the k-th field, int[values]: the row in V of each value of the new
+    vocabulary.
     """
     return V | {
         _table(k): {"embedding": V[_table(k)]["embedding"][here]}

@@ -55,9 +55,9 @@ def hypergradient(
 ) -> Params:
     """grad_V of `autoloss.outer_loss`, exact, by the chain rule.
 
-    With z the output of a train batch, J = dz/dW and r(V) = dL_train/dz: grad_W L_train is J' r(V).
-    With v = grad_W L_val at W*, what V does through W* is -xi (dr/dV)' J P v. One forward pass of
-    the train batch serves all of it, and the recommender is not differentiated twice.
+    With z the output of a train batch, J = dz/dW and r(V) = dL_train/dz: grad_W L_train is J'
+    r(V). With v = grad_W L_val at W*, what V does through W* is -xi (dr/dV)' J P v. One forward
+    pass of the train batch serves all of it, and the recommender is not differentiated twice.
     """
     if not al.xi:  # first order: the direct term
         return jax.grad(val_objective, argnums=2)(al, W, V, state, val_batch)

@@ -1,8 +1,8 @@
 """Methods: every way of choosing a loss is a row of one table.
 
-A row says how weights are made, whose alpha they are made of, and which batch teaches V. It says,
-too, what a method needs before its own training begins, and how programs are to treat it. No other
-file knows a method by its name.
+A row says how weights are made, whose alpha they are made of, and which batch teaches V. It
+says, too, what a method needs before its own training begins, and how programs are to treat it.
+No other file knows a method by its name.
 """
 
 import dataclasses
@@ -156,7 +156,8 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, Candidate]]:
     if found.searches and val_loss(method) and method.xi == 0:
         raise UserError(
             f"--config.method.xi=0 with val_objective={method.val_objective!r}: the validation "
-            "loss then depends on V through nothing, and the controller's gradient is identically "
+            "loss then depends on V through nothing, and the controller's gradient is "
+            "identically "
             "zero; set xi > 0, or val_objective='mixture'"
         )
     if found.frozen and not method.transfer_from:

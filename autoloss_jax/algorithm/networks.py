@@ -1,7 +1,8 @@
 """Flax modules as the functions that Algorithm 1 calls.
 
-What a batch holds beside x and y is read here and nowhere else in the algorithm: v, the weights of
-bags and numbers, and `seen`, the context fields. L2 that a candidate brings is computed here, too.
+What a batch holds beside x and y is read here and nowhere else in the algorithm: v, the weights
+of bags and numbers, and `seen`, the context fields. L2 that a candidate brings is computed here,
+too.
 """
 
 import dataclasses
@@ -29,7 +30,15 @@ def scaled(rows: jax.Array, v: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class RecommenderFn:
-    """A recommender over the embedding table: rows of a batch's ids, pooled, through a module."""
+    """A recommender over the embedding table: rows of a batch's ids, pooled, through a module.
+
+    Args:
+        module: a Linen module, (rows [B, F, R], train) -> logits [B, C].
+        pooled: from the rows of slots to the rows of fields, where a batch has weights v.
+        l2: what each candidate adds as L2 on the rows of the batch, [B, N]; None: nothing.
+
+    Example: `examples/own_loop.py` trains with it.
+    """
 
     module: Any  # Linen: (rows [B, F, R], train) -> logits [B, C]
     pooled: Callable[..., jax.Array] = scaled  # ([B, S, R], [B, S]) -> [B, F, R]
@@ -50,7 +59,15 @@ class RecommenderFn:
 
 @dataclasses.dataclass(frozen=True)
 class ControllerFn:
-    """A controller over labels, predictions and, if it has any, context fields."""
+    """A controller over labels, predictions and, if it has any, context fields.
+
+    Args:
+        module: a Linen module, (labels [B], y_hat [B, C], [context [B, K],] train) -> log alpha
+            [B, N]; `Controller` is one.
+        context: how many values each of its K context fields has.
+
+    Example: `examples/own_loop.py` trains with it.
+    """
 
     module: Any  # Linen: (labels [B], y_hat [B, C], [context [B, K],] train) -> log alpha [B, N]
     context: tuple[int, ...] = ()  # how many values each of its K context fields has
@@ -65,7 +82,20 @@ class ControllerFn:
 
 @dataclasses.dataclass(frozen=True)
 class CandidateLosses:
-    """The candidates of a pool, each with the L2 that it may bring."""
+    """The candidate losses of Eq. (8), of one batch.
+
+    Args:
+        losses: N functions (logits [B, C], labels int32[B]) -> [B], as those of `losses`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from autoloss_jax import CandidateLosses, losses
+        >>> from autoloss_jax.algorithm.networks import Output
+        >>> pool = CandidateLosses((losses.ce, losses.focal))
+        >>> values = pool(Output(jnp.zeros((2, 1))), {"y": jnp.array([0, 1])})
+        >>> [round(value, 3) for value in values[0].tolist()]
+        [0.693, 0.173]
+    """
 
     losses: tuple[Callable[..., jax.Array], ...]
 

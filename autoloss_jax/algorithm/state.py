@@ -64,7 +64,11 @@ class Metrics(struct.PyTreeNode):
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything that a run must restore: arrays only."""
+    """Everything that a run must restore: arrays only.
+
+    `drs` is the recommender (W, its running statistics, its optimizer's state), `controller` the
+    same of V. A step of Algorithm 1 takes a state and gives the next one.
+    """
 
     step: jax.Array  # int32[], W updates so far: t in tau(t), and the position in the data
     key: jax.Array  # root PRNG key; never split, only folded with (step, name)

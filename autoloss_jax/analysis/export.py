@@ -29,7 +29,8 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
         )
     if loaded.al.controller.context:
         raise UserError(
-            f"{workdir}: its controller sees {', '.join(loaded.cfg.method.sees)} too, so that the "
+            f"{workdir}: its controller sees {', '.join(loaded.cfg.method.sees)} too, so that "
+            "the "
             "searched loss is no function of (y, y_hat) alone; export that of a run without "
             "--config.method.sees"
         )
@@ -59,7 +60,8 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
         "gradient": "g(y, z) = sum_i alpha_i dl_i/dz, alpha held fixed: not dv/dz",
         "bound": tabulation.BOUND,
         "error": {name: max(e[name] for e in errors.values()) for name in ("value", "gradient")},
-        "error_is": f"relative to max(1, |.|), on random logits within {2 * tabulation.REACH:g}, "
+        "error_is": "relative to max(1, |.|), on random logits within "
+        f"{2 * tabulation.REACH:g}, "
         "in float64",
         "pool": loaded.pool,
         "source": {

@@ -1,4 +1,5 @@
-"""What the programs share: how they start and end, and every mistake in one line with exit code 2.
+"""What the programs share: how they start and end, and every mistake in one line with exit code
+2.
 
 A program's module imports nothing heavy at its top: flags are parsed and checked first, and only
 then its `main` imports JAX and what does the work. So a mistyped flag is answered at once.
@@ -31,7 +32,8 @@ from autoloss_jax.training.workdirs import Preempted
 
 def enter(main: Callable[[], None], module: str, defaults: Any = None) -> None:
     """Run a program whose flags and docstring are those of `module`, in as many processes as its
-    environment tells of; without --config its keys are those of `defaults`, a training's if None.
+    environment tells of; without --config its keys are those of `defaults`, a training's if
+    None.
     """
     defaults = Config() if defaults is None else defaults
     parse = functools.partial(command_line.parse, module=module, defaults=defaults)

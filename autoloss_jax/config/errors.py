@@ -5,7 +5,18 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the user can mend: shown as one line (what, where, the fix), exit code 2."""
+    """Something the user can mend. Its text is one line: what is wrong, where, and the fix.
+
+    The command line prints it and ends with exit code 2.
+
+    Example:
+        >>> from autoloss_jax import Config, UserError
+        >>> try:
+        ...     Config().replace({"model.nam": "ipnn"})
+        ... except UserError as error:
+        ...     print(error)
+        model.nam: no such config key; did you mean 'model.name'?
+    """
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

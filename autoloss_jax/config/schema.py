@@ -115,7 +115,8 @@ class Data:
     fold: tuple[int, ...] = field(
         (),
         "(k, K): for methods that search, the k-th of K random parts of the rows that would "
-        "teach the recommender, from 0, teaches the controller instead of a share of val; empty: "
+        "teach the recommender, from 0, teaches the controller instead of a share of val; "
+        "empty: "
         "the controller's share of val does",
     )
     fold_in_val: bool = field(
@@ -206,7 +207,8 @@ class Method:
     hard: bool = field(False, "one-hot selection with straight-through gradients, Eq. (9)")
     implementation: str = field(
         "fused",
-        "how a step is computed: fused, or as the paper writes it (algorithm/autoloss.py), which "
+        "how a step is computed: fused, or as the paper writes it (algorithm/autoloss.py), "
+        "which "
         "is slower; the results are equal up to rounding",
         choices=("fused", "paper"),
     )
@@ -230,7 +232,8 @@ class Method:
     )
     folds: int = field(
         1,
-        "retrain: K > 1 are K searches, each with another of K parts of the rows that will teach "
+        "retrain: K > 1 are K searches, each with another of K parts of the rows that will "
+        "teach "
         "the recommender as data.fold, and alpha is the mean of what their controllers say; "
         "transfer: as many as the searches in its source",
         low=1,
@@ -318,7 +321,8 @@ class Search:
 
     trials: int = field(
         20,
-        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 for "
+        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 "
+        "for "
         "ce, 2 with al1, 4 with retrain, 7 with bohb, whose search gets the rest",
         low=1,
     )
@@ -391,7 +395,8 @@ def check(config: Config) -> Config:
     split = config.data.split
     if len(split) != 3 or min(split) <= 0 or not math.isclose(sum(split), 1.0, abs_tol=1e-6):
         raise UserError(
-            f"--config.data.split={split!r}: wants three positive shares (train, val, test) that "
+            f"--config.data.split={split!r}: wants three positive shares (train, val, test) "
+            "that "
             "sum to 1"
         )
     data = config.data
@@ -402,7 +407,8 @@ def check(config: Config) -> Config:
     if data.format != "tabular" and (data.values or data.bags):
         name = "values" if data.values else "bags"
         raise UserError(
-            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, not "
+            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, "
+            "not "
             f"{data.format}"
         )
     if not data.bag_separator:

@@ -1,4 +1,5 @@
-"""What several processes need of JAX's runtime and JAX has no public name for. All of it is here.
+"""What several processes need of JAX's runtime and JAX has no public name for. All of it is
+here.
 
 - The coordinator: processes must tell each other words (who failed, what the chief decided)
   without their devices, as a device may be what failed. `jax.distributed` starts the service that
@@ -42,10 +43,11 @@ def blames_the_connection(said: str) -> bool:
 
 
 def filter_native_output(line: str, known: str) -> None:
-    """Let Python alone write to stdout and stderr, and what C++ writes go through `sed` to stderr.
+    """Let Python alone write to stdout and stderr, and what C++ writes go through `sed` to
+    stderr.
 
-    `sed` says `line` in the place of the runtime's last words, once; or not at all if a line with
-    `known` in it has come from Python before. It leaves out what is no news.
+    `sed` says `line` in the place of the runtime's last words, once; or not at all if a line
+    with `known` in it has come from Python before. It leaves out what is no news.
     """
     script = rf"""
         /^\[Gloo\] Rank/d

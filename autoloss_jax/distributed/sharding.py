@@ -37,7 +37,8 @@ def make_mesh(data: int = 0, model: int = 1) -> Mesh:
     if data * model != devices:
         raise UserError(
             f"--config.mesh.data={asked}, --config.mesh.model={model}: {data} x {model} is not "
-            f"the {devices} devices that are here; their product must be {devices}, or leave data "
+            f"the {devices} devices that are here; their product must be {devices}, or leave "
+            "data "
             "at 0"
         )
     return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)

@@ -110,7 +110,8 @@ def options(where: str, kind: Any) -> dict[str, tuple[Any, Any]]:
     """
     if not _is_flax(kind):
         raise UserError(
-            f"{where}: {getattr(kind, '__name__', kind)!r} is not a Flax module; it wants a class "
+            f"{where}: {getattr(kind, '__name__', kind)!r} is not a Flax module; it wants a "
+            "class "
             "of flax.linen or flax.nnx"
         )
     with import_string.blamed(where):
@@ -157,6 +158,7 @@ def _check_call(where: str, kind: type, linen: bool) -> None:
         else "__call__(self, rows), or (self, rows, *, train)"
     )
     raise UserError(
-        f"{where}: {kind.__name__} cannot be called with rows{' and train' if linen else ''}; it "
+        f"{where}: {kind.__name__} cannot be called with rows{' and train' if linen else ''}; "
+        "it "
         f"wants {wanted}"
     )

@@ -71,8 +71,8 @@ def contenders(cfg: Config) -> dict[str, dict[str, Any]]:
     """Name -> config keys, in the order of training: as many as `cfg.search.trials` trainings in
     all allow.
 
-    What the others leave is for the search that can use more trials (bohb's). One training is its
-    last, under the weights that its search found.
+    What the others leave is for the search that can use more trials (bohb's). One training is
+    its last, under the weights that its search found.
     """
     left, found = cfg.search.trials, {}
     for name in methods.row(cfg.method).contenders:
@@ -171,7 +171,8 @@ def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> 
             cfg, results[first]["val"]
         )
         lines.append(
-            f"It is better than cross-entropy by {gain:.5f}. The best of several looks better on "
+            f"It is better than cross-entropy by {gain:.5f}. The best of several looks better "
+            "on "
             "the rows that chose it than elsewhere: train it and `ce` with other seeds "
             "(`--config.run.seed`) before relying on it."
         )

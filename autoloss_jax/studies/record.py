@@ -29,8 +29,8 @@ def to_csv(results: Iterable[tuple[Key, dict[str, Any]]]) -> str:
 
 
 def read(path: Path) -> dict[Key, dict[str, Any]]:
-    """What `to_csv` wrote, now or in an earlier version, as results with these figures; UserError
-    for anything else.
+    """What `to_csv` wrote, now or in an earlier version, as results with these figures;
+    UserError for anything else.
     """
     try:
         with path.open(newline="") as file:

@@ -1,5 +1,5 @@
-"""What a file of configs/studies describes: the grid of a study. It imports nothing heavy, so that
-such a file is read, and its flags are checked, at once.
+"""What a file of configs/studies describes: the grid of a study. It imports nothing heavy, so
+that such a file is read, and its flags are checked, at once.
 """
 
 import dataclasses

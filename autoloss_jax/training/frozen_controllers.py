@@ -80,7 +80,8 @@ def _history(trainer: Trainer, state: TrainState, source: Path) -> list[Snapshot
     ]
     if not left or not (source / "result.json").exists():
         raise UserError(
-            f"--config.method.transfer_from={source}: replay wants a finished run with snapshots "
+            f"--config.method.transfer_from={source}: replay wants a finished run with "
+            "snapshots "
             f"in {source / 'controllers'}; train it (to its end, or again in a new workdir), or "
             "set --config.method.policy=mean"
         )

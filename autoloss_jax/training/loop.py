@@ -86,8 +86,6 @@ def _start(
 ) -> tuple[TrainState, Progress]:
     """The state of the newest whole checkpoint, or the initial one."""
     run, workdir = trainer.run, trainer.workdir
-    state = run.initial_state(trainer.al)
-    progress = Progress(share=[0.0] * len(run.pool))
     step = newest.latest()
     if step is not None:
         meta = checkpoint.read_meta(step)
@@ -96,11 +94,13 @@ def _start(
             raise UserError(
                 f"{workdir}: the data changed since step {step.name}; use another --workdir"
             )
-        state, progress = checkpoint.restore(step, state), Progress(**meta["progress"])
         say(f"going on from step {step.name}")
-    elif run.method.frozen:
+        state = checkpoint.restore(step, states.abstract(trainer.al, trainer.mesh))
+        return state, Progress(**meta["progress"])
+    state = run.initial_state(trainer.al)
+    if run.method.frozen:
         state = frozen_controllers.start(trainer, state)
-    return state, progress
+    return state, Progress(share=[0.0] * len(run.pool))
 
 
 def _loop(
@@ -172,7 +172,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
     """Restore the best state, touch test, and say what was found."""
     run, splits, schema = trainer.run, trainer.splits, trainer.store.schema
     cfg, best = run.cfg, checkpoint.newest(trainer.workdir / "best")
-    state = checkpoint.restore(best, run.initial_state(trainer.al))
+    state = checkpoint.restore(best, states.abstract(trainer.al, trainer.mesh))
     forward = functools.partial(evaluation.predictions, trainer.evaluate_step, trainer.mesh, state)
     val_logits, _ = forward(splits.val, cfg.train.eval_batch_size)
     test_logits, _ = forward(splits.test, cfg.train.eval_batch_size)

@@ -59,7 +59,8 @@ def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Rest
     asked = _asked_of_auto(workdir) or trained
     for name, was in _differing(overrides, trained, asked):
         raise UserError(
-            f"--config.{name}={overrides[name]!r}: {workdir} was trained with {was!r}; leave the "
+            f"--config.{name}={overrides[name]!r}: {workdir} was trained with {was!r}; leave "
+            "the "
             "flag out, or name as --workdir a run that was trained so (only "
             f"{', '.join(MAY_CHANGE)} may change after training)"
         )
@@ -108,7 +109,8 @@ def calibration(workdir: Path) -> Calibration:
         return Calibration(**json.loads(path.read_text())["calibration"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"--calibrated: {path} holds no calibration ({error}); train the run to its end with "
+            f"--calibrated: {path} holds no calibration ({error}); train the run to its end "
+            "with "
             "this version"
         ) from error
 
@@ -123,7 +125,8 @@ def evaluate_run(
     """{"data", "split", "num_examples", "trained_on", "auc", "logloss"} of labelled rows.
 
     `split` is train, val, test or all; "" is test for the run's own dataset, and all for other
-    files. `say` is told if the run has learned from these rows ("trained_on"), or stopped by them.
+    files. `say` is told if the run has learned from these rows ("trained_on"), or stopped by
+    them.
     """
     rows = scored_rows.of_evaluation(loaded, split)
     if rows.note:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from autoloss_jax.algorithm.autoloss import AutoLoss
 from autoloss_jax.algorithm.state import Metrics, Network, TrainState, stream
+from autoloss_jax.distributed import sharding
 
 
 def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainState:
@@ -17,22 +18,32 @@ def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainSta
     make their own parts of it: none ever holds more.
     """
     table = al.optimizer.table
+    made = functools.partial(_make, al, embed_init_std=embed_init_std)
+    return jax.jit(lambda root: table.place("state", made(root)))(jax.random.key(seed))
 
-    def make(root: jax.Array) -> TrainState:
-        key = functools.partial(stream, root, 0)
-        W, drs_stats = _recommender(al, key, embed_init_std)
-        V, stats = _controller(al, key)
-        state = TrainState(
-            step=jnp.zeros((), jnp.int32),
-            key=root,
-            lr_scale=jnp.ones(()),
-            drs=Network(W, drs_stats, al.optimizer.init(W)),
-            controller=Network(V, stats, al.controller_optimizer.init(V)),
-            metrics=Metrics.empty(len(al.candidates.losses)),
-        )
-        return table.place("state", state)
 
-    return jax.jit(make)(jax.random.key(seed))
+def abstract(al: AutoLoss, mesh: jax.sharding.Mesh) -> TrainState:
+    """The shapes, types and places of `fresh`, of which nothing is compiled or computed."""
+    shapes = jax.eval_shape(functools.partial(_make, al), jax.random.key(0))
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        shapes,
+        sharding.shardings(mesh, "state", shapes),
+    )
+
+
+def _make(al: AutoLoss, root: jax.Array, embed_init_std: float = 0.01) -> TrainState:
+    key = functools.partial(stream, root, 0)
+    W, drs_stats = _recommender(al, key, embed_init_std)
+    V, stats = _controller(al, key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=root,
+        lr_scale=jnp.ones(()),
+        drs=Network(W, drs_stats, al.optimizer.init(W)),
+        controller=Network(V, stats, al.controller_optimizer.init(V)),
+        metrics=Metrics.empty(len(al.candidates.losses)),
+    )
 
 
 def _recommender(al: AutoLoss, key: Any, embed_init_std: float) -> tuple[Any, Any]:

@@ -1,5 +1,5 @@
-"""python -m tests.support.devices FOLDER, or models [NAME ...]: trains on eight simulated devices
-in grids of many shapes, for tests/test_sharding.py.
+"""python -m tests.support.devices FOLDER, or models [NAME ...]: trains on eight simulated
+devices in grids of many shapes, for tests/test_sharding.py.
 
 Prints, as JSON, how far each grid's losses and rows are from one device's, and the largest
 collective of each program.

@@ -1,5 +1,5 @@
-"""Small AutoLosses in float64 with all noise on, their hypergradient, and what it is compared with:
-central differences through the whole table.
+"""Small AutoLosses in float64 with all noise on, their hypergradient, and what it is compared
+with: central differences through the whole table.
 """
 
 import jax

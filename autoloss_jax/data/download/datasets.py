@@ -140,7 +140,8 @@ def download(name: str, source: Source, output: Path, place: Remote, sha256: str
                 )
             elif sha256 and _record(folder).get("sha256") != sha256:
                 raise UserError(
-                    f"{folder}: made from an archive with another SHA-256 than --sha256={sha256}; "
+                    f"{folder}: made from an archive with another SHA-256 than "
+                    f"--sha256={sha256}; "
                     "move it away first"
                 )
             say(f"{name}: {folder}, from {source.page}")

@@ -1,8 +1,8 @@
 """What preparing does to a stretch of a file, or to a chunk: read it, count its words, encode
 it.
 
-Plain functions of plain values that leave what they made in a folder, so that any executor can run
-them, anywhere, and a second run finds what the first one finished. What they make does not
+Plain functions of plain values that leave what they made in a folder, so that any executor can
+run them, anywhere, and a second run finds what the first one finished. What they make does not
 depend on who ran what, or in which order.
 """
 

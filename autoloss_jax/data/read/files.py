@@ -44,8 +44,8 @@ def find_splits(data: Data) -> dict[str, tuple[Path, ...]]:
 
 
 def find_all(data: Data) -> tuple[Path, ...]:
-    """Every file of `data.path`, in the order of their names: itself, those of a glob, or those of
-    a folder.
+    """Every file of `data.path`, in the order of their names: itself, those of a glob, or those
+    of a folder.
 
     Of a folder with files of splits it is these; else all but those that begin with . or _, as
     _SUCCESS. UserError if there is none.
