@@ -1,5 +1,7 @@
 """Where the real data is, and small runs that several tests look at."""
 
+import fcntl
+import json
 import os
 from pathlib import Path
 
@@ -20,19 +22,41 @@ from autoloss_jax.data import synthetic
 from autoloss_jax.training import loop
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """A folder of all workers."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory):
+def compiled_once(shared):
     """What several tests compile is compiled by the first of them, in whatever process: workers
     and programs share it.
     """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
     for name, value in {
-        "jax_compilation_cache_dir": str(folder),
+        "jax_compilation_cache_dir": str(shared / "compiled"),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
     }.items():
         os.environ[name.upper()] = str(value)  # of the programs that tests start
         jax.config.update(name, value)
+
+
+@pytest.fixture(scope="session")
+def once(shared):
+    """Gives the folder of a name, which the first worker that wants it fills."""
+
+    def filled(name, fill):
+        folder = shared / name
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "filled").exists():
+                folder.mkdir(exist_ok=True)
+                fill(folder)
+                (folder / "filled").touch()
+        return folder
+
+    return filled
 
 
 @pytest.fixture(scope="session")
@@ -48,17 +72,17 @@ def real_data():
 
 
 @pytest.fixture(scope="session")
-def criteo_file(tmp_path_factory):
+def criteo_file(once):
     """A made-up Criteo file of 4,000 rows."""
-    path = tmp_path_factory.mktemp("raw") / "criteo.txt"
-    synthetic.write_criteo(path, 4000, seed=0)
-    return path
+    return (
+        once("raw", lambda f: synthetic.write_criteo(f / "criteo.txt", 4000, seed=0)) / "criteo.txt"
+    )
 
 
 @pytest.fixture(scope="session")
-def small(criteo_file, tmp_path_factory):
+def small(criteo_file, shared):
     """A config that trains in seconds; give it dotted keys to change."""
-    cache = str(tmp_path_factory.mktemp("cache"))
+    cache = str(shared / "prepared")
 
     def make(**values):
         cfg = config.Config(
@@ -76,11 +100,16 @@ def small(criteo_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(small, tmp_path_factory):
+def finished(small, once):
     """A finished AutoLoss run: (config, workdir, result)."""
-    workdir = tmp_path_factory.mktemp("finished") / "run"
     cfg = small()
-    return cfg, workdir, loop.train(cfg, workdir, lambda _: None)
+
+    def fill(folder):
+        result = loop.train(cfg, folder / "run", lambda _: None)
+        (folder / "returned.json").write_text(json.dumps(result))
+
+    folder = once("finished", fill)
+    return cfg, folder / "run", json.loads((folder / "returned.json").read_text())
 
 
 def pytest_collection_modifyitems(items):

@@ -18,10 +18,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autoloss_jax.cli import inspect
 from autoloss_jax.config import Data
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data import store, synthetic
+from autoloss_jax.data import inspection, store, synthetic
 from autoloss_jax.data.load import device, host
 from autoloss_jax.data.prepare import pipeline, stages
 from autoloss_jax.data.shards import Picked, Shards
@@ -165,7 +164,7 @@ def test_a_hashed_field_has_a_row_for_each_value_that_ever_comes(criteo, tmp_pat
     assert hashed.schema.oov_rate["test"][f] == 0
     _, vocabulary = store.load_vocabulary(hashed.path)
     assert "C3" not in vocabulary["field"].to_list()
-    (field,) = [f for f in inspect.describe(hashed)["fields"] if f["name"] == "C3"]
+    (field,) = [f for f in inspection.describe(hashed)["fields"] if f["name"] == "C3"]
     most, count = collections.Counter(hashed.split("train")["x"][:, f].tolist()).most_common(1)[0]
     assert field["kind"] == "hash" and field["vocabulary"] == 1001
     assert field["top"][0]["value"] == f"row {most - hashed.schema.offsets[f]}"

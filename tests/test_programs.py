@@ -2,6 +2,8 @@
 that ends before training does.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,14 +76,14 @@ def test_members_of_one_program_train_as_if_alone(embedding):
             (0, 1.0, 5),
         ]  # seeds, a learning rate, a controller
         one, many = (f(al, feed, EVERY) for f in (scan.train_block, scan.train_members))
+        settle = jax.jit(functools.partial(networks.settle, al))
         together = scan.stack([start(*m) for m in members])
         for stop in (50, STEPS):
             together = many(together, feed.splits, np.int32(stop))
         ends = []
         for i, m in enumerate(members):
-            alone = networks.settle(al, one(start(*m), feed.splits, np.int32(STEPS)))
-            ends.append(scan.member(together, i))
-            ends[-1] = networks.settle(al, ends[-1])
+            alone = settle(one(start(*m), feed.splits, np.int32(STEPS)))
+            ends.append(settle(scan.member(together, i)))
             assert int(ends[-1].step) == STEPS
             for got, want in zip(
                 jax.tree.leaves((ends[-1].drs.params, ends[-1].controller.params)),
