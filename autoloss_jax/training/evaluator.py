@@ -1,6 +1,6 @@
 """Evaluation during training: figures on the early-stopping rows, and what follows from them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from autoloss_jax.training import checkpoint, controller_checkpoints, evaluation
 from autoloss_jax.training.progress import Progress
 from autoloss_jax.training.trainer import Trainer
 
+Watch = Callable[[int, dict[str, Any]], None]  # (how many evaluations so far, the latest figures)
+
 
 class Diverged(UserError):
     """A loss is not finite any more."""
@@ -21,8 +23,8 @@ class Diverged(UserError):
 class Evaluator:
     """Keeps the best state, lowers the learning rate, and decides when training, or V, stops."""
 
-    def __init__(self, trainer: Trainer, progress: Progress, best: checkpoint.Folder):
-        self.trainer, self.progress, self.best = trainer, progress, best
+    def __init__(self, trainer: Trainer, progress: Progress, best: checkpoint.Folder, watch: Watch):
+        self.trainer, self.progress, self.best, self.watch = trainer, progress, best, watch
 
     def __call__(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """(The state, every row of it up to date; {"val": figures, ...}) after an evaluation."""
@@ -35,6 +37,7 @@ class Evaluator:
         if trainer.agreement and (trainer.run.cfg.run.gradient_agreement or still_learns):
             record["gradient_agreement"] = trainer.agreement(state)
             self._heed(record["gradient_agreement"], step)
+        self.watch(-(-step // trainer.evaluate_every), val)
         return state, record
 
     def _validate(self, state: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:

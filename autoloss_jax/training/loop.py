@@ -27,14 +27,12 @@ from autoloss_jax.training import (
     states,
     workdirs,
 )
-from autoloss_jax.training.evaluator import Evaluator, controller_end
+from autoloss_jax.training.evaluator import Evaluator, Watch, controller_end
 from autoloss_jax.training.progress import Clock, Progress
 from autoloss_jax.training.reporter import Reporter
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.schedule import Schedule
 from autoloss_jax.training.trainer import Trainer
-
-Watch = Callable[[int, dict[str, Any]], None]  # (how many evaluations so far, the latest figures)
 
 
 def train(
@@ -71,9 +69,9 @@ def train(
         with checkpoint.folders(workdir) as (newest, best):
             state, progress = _start(trainer, newest, say)
             clock, start = Clock(progress, started), int(state.step)
-            evaluator = Evaluator(trainer, progress, best)
+            evaluator = Evaluator(trainer, progress, best, watch)
             with Reporter.open(trainer, progress, clock, start, shown=shown) as reporter:
-                state = _loop(trainer, state, evaluator, reporter, newest, interrupted, watch)
+                state = _loop(state, evaluator, reporter, newest, interrupted)
             clock.restart()
             result = _result(trainer, progress, int(state.step))
         atomic.write_json(workdir / "result.json", result)
@@ -104,16 +102,14 @@ def _start(
 
 
 def _loop(
-    trainer: Trainer,
     state: TrainState,
     evaluator: Evaluator,
     reporter: Reporter,
     newest: checkpoint.Folder,
     interrupted: Callable[[], int],
-    watch: Watch,
 ) -> TrainState:
     """Algorithm 1 from the state's step to convergence or the planned number of steps."""
-    progress, start = evaluator.progress, int(state.step)
+    trainer, progress, start = evaluator.trainer, evaluator.progress, int(state.step)
     schedule = Schedule(trainer.run.cfg.train, trainer.total_steps, trainer.evaluate_every)
     bounds = [start] if progress.stopped else schedule.bounds(start)
     blocks = zip(itertools.pairwise(bounds), trainer.feed.sources(bounds), strict=True)
@@ -129,7 +125,6 @@ def _loop(
             if due.evaluate:
                 state, evaluated = evaluator(state)
                 record |= evaluated
-                watch(-(-done // trainer.evaluate_every), record["val"])
                 reporter.clock.restart()
             reporter.write(record)
         number = processes.greatest(interrupted())
