@@ -39,7 +39,7 @@ class AutoLoss:
     recommender: Any
     # (V, stats, batch, y_hat [B, C], key) -> (log alpha [B, N], stats)
     controller: Any
-    candidates: Any  # (output, batch) -> losses [B, N]
+    candidates: Any  # (output, batch, V) -> losses [B, N]
     weights: Callable[..., jax.Array]  # (key, log alpha [B, N], tau) -> p [B, N]
     temperature: Callable[[jax.Array], jax.Array]  # t -> tau
     optimizer: Any  # of W: a `state.Optimizer`
@@ -66,7 +66,7 @@ def mixture(
 ) -> tuple[jax.Array, tuple[Params, Metrics]]:
     """L of the recommender's output under V's weights, Eq. (7)-(11): (L, (V's stats, Metrics))."""
     controller_key, weights_key = jax.random.split(key)
-    candidates = al.candidates(output, batch)
+    candidates = al.candidates(output, batch, V)
     y_hat = probabilities(jax.lax.stop_gradient(output.logits) if al.detach else output.logits)
     noise = None if al.taught_by == "never" else controller_key
     log_alpha, stats = al.controller(V, state.controller.stats, batch, y_hat, noise)

@@ -194,6 +194,18 @@ def flipped_ce(logits: jax.Array, labels: jax.Array, *, rate: float = 0.1) -> ja
     )
 
 
+def forward_ce(logits: jax.Array, labels: jax.Array, transition: jax.Array) -> jax.Array:
+    """Cross-entropy of the observed labels: -log sum_k p_k T[k, y], p being of the true label.
+
+    `transition` [K, K], or [B, K, K], holds the chance T[k, y] that label k is observed as y. The
+    forward correction of Patrini et al., CVPR 2017; `missing_ce` and `flipped_ce` are two of its
+    kinds, with one rate.
+    """
+    logp = log_probs(logits)
+    chance = jnp.sum(transition * one_hot(labels, logp)[:, None, :], axis=-1)  # [B, K]
+    return -jax.nn.logsumexp(logp + jnp.log(jnp.maximum(chance, 1e-30)), axis=-1)
+
+
 def pairwise(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean over the batch's members j of another label of softplus(-(s_i - s_j)), s the score of
     i's label; 0 without any.

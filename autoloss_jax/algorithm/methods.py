@@ -26,6 +26,8 @@ class Method:
     controller: type[nn.Module] = Uniform  # whose alpha
     taught_by: str = "never"  # the batch that teaches V: "val", "train" (as W), or "never"
     step: Callable = fused.train_step
+    pool: tuple[str, ...] = ()  # its candidates; empty: those of the config
+    corrects: bool = False  # its loss is corrected by rates of label noise from trusted rows
     frozen: bool = False  # the controller is another run's (method.transfer_from)
     policy: str = "sample"  # of a frozen controller, where method.policy is auto
     # A function that finds config keys in trainings before its own, as package.module:function.
@@ -59,6 +61,7 @@ METHODS = {
     "slf": Method(gumbel.gumbel_softmax, Controller, taught_by="train"),
     "autoloss": Method(gumbel.gumbel_softmax, Controller, taught_by="val"),
     "static": Method(controller=Static),
+    "corrected": Method(pool=("ce",), corrects=True),
     "bohb": Method(
         controller=Static,
         search="autoloss_jax.search.bohb:weights",
@@ -193,7 +196,9 @@ def _step(found: Method, method: config.Method) -> Callable:
 
 def parse_pool(method: config.Method) -> dict[str, Candidate]:
     """The candidates by name: the config's pool, or the one loss that is its method."""
-    return candidates.parse_pool(method.pool if method.name in METHODS else (method.name,))
+    if method.name not in METHODS:
+        return candidates.parse_pool((method.name,))
+    return candidates.parse_pool(METHODS[method.name].pool or method.pool)
 
 
 def policy(found: Method, method: config.Method) -> str:

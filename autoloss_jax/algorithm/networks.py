@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from autoloss_jax.algorithm.autoloss import AutoLoss, probabilities
+from autoloss_jax.algorithm.losses import ce, forward_ce
 from autoloss_jax.algorithm.state import Batch, Params, TrainState
 
 
@@ -99,10 +100,39 @@ class CandidateLosses:
 
     losses: tuple[Callable[..., jax.Array], ...]
 
-    def __call__(self, output: Output, batch: Batch) -> jax.Array:
-        """Losses [B, N] of a batch."""
+    def __call__(self, output: Output, batch: Batch, V: Params = None) -> jax.Array:
+        """Losses [B, N] of a batch; V is for candidates that have parameters in it."""
+        del V
         values = jnp.stack([loss(output.logits, batch["y"]) for loss in self.losses], axis=-1)
         return values if output.l2 is None else values + output.l2
+
+
+@dataclasses.dataclass(frozen=True)
+class CorrectedCE:
+    """One candidate: cross-entropy corrected for noise in the labels, which differs by context.
+
+    Args:
+        transition: [M + 1, K, K], what is known of the noise in each of M cells of the context;
+            the last one is of rows whose labels are trusted. It lies in V, so that a checkpoint
+            has it. Rows without a cell are trusted.
+    """
+
+    transition: Any
+    losses: tuple[Callable[..., jax.Array], ...] = (ce,)
+
+    def __call__(self, output: Output, batch: Batch, V: Params) -> jax.Array:
+        """Losses [B, 1] of a batch."""
+        if "cell" not in batch:
+            return ce(output.logits, batch["y"])[:, None]
+        transition = V["transition"][batch["cell"]]
+        return forward_ce(output.logits, batch["y"], transition)[:, None]
+
+
+def candidate_parameters(candidates: Any) -> dict[str, jax.Array]:
+    """What candidates keep in V."""
+    if isinstance(candidates, CorrectedCE):
+        return {"transition": jnp.asarray(candidates.transition, jnp.float32)}
+    return {}
 
 
 def mean_policy(

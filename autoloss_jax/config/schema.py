@@ -167,9 +167,9 @@ class Method:
 
     name: str = field(
         "autoloss",
-        "autoloss, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one loss, as "
-        "ce or focal(gamma=1.0); auto: the best on validation of ce, al1, retrain, its search "
-        "and bohb",
+        "autoloss, corrected, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one "
+        "loss, as ce or focal(gamma=1.0); auto: the best on validation of ce, al1, retrain, its "
+        "search and bohb",
     )
     pool: tuple[str, ...] = field(
         ("focal", "kl", "hinge", "ce"),
@@ -229,6 +229,12 @@ class Method:
         (),
         "fields of the data that the controller sees beside (y, y_hat), one value each; the "
         "searched loss is then bound to data that have them",
+    )
+    noise: str = field(
+        "missing",
+        "corrected: what is wrong with train's labels: some positives are missing, or some labels "
+        "are flipped, at a rate that differs by the values of `sees`",
+        choices=("missing", "flipped"),
     )
     folds: int = field(
         1,

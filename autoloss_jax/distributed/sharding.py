@@ -20,7 +20,7 @@ RULES = (
         PartitionSpec("data"),
     ),  # x [B, S], v [B, S], y [B], seen [B, K], and slots in their shapes
     (
-        r"^source/.*/(x|v|y|seen)$",
+        r"^source/.*/(x|v|y|seen|cell)$",
         PartitionSpec(None, "data"),
     ),  # stacked batches [steps, B, ...] of data/host.py
     (r"^state/drs/.*\brows\b", PartitionSpec("model")),  # [V, ...]

@@ -30,7 +30,7 @@ def step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.
     output, _ = al.recommender(state.drs.params, state.drs.stats, batch)
     V, stats = state.controller.params, state.controller.stats
     alpha = mean_policy(al, V, stats, output.logits, batch)
-    return output.logits, autoloss.mixed_loss(alpha, al.candidates(output, batch))
+    return output.logits, autoloss.mixed_loss(alpha, al.candidates(output, batch, V))
 
 
 def program(al: AutoLoss, mesh: jax.sharding.Mesh) -> Evaluate:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
+import numpy as np
 
 from autoloss_jax import config
 from autoloss_jax.algorithm import gumbel, methods
@@ -11,8 +13,14 @@ from autoloss_jax.algorithm.autoloss import AutoLoss, Loss
 from autoloss_jax.algorithm.candidates import Candidate
 from autoloss_jax.algorithm.controller import Controller
 from autoloss_jax.algorithm.methods import Method
-from autoloss_jax.algorithm.networks import CandidateLosses, ControllerFn, RecommenderFn
+from autoloss_jax.algorithm.networks import (
+    CandidateLosses,
+    ControllerFn,
+    CorrectedCE,
+    RecommenderFn,
+)
 from autoloss_jax.algorithm.state import TrainState
+from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.load import host
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.distributed import sharding
@@ -51,8 +59,9 @@ class Run:
 
     @property
     def sees(self) -> tuple[str, ...]:
-        """The context fields of its controller."""
-        return self.cfg.method.sees if self.method.controller is Controller else ()
+        """The context fields of its controller, or of the rates of label noise."""
+        has_context = self.method.corrects or self.method.controller is Controller
+        return self.cfg.method.sees if has_context else ()
 
     def context(self, schema: Schema) -> list[tuple[int, int, int]]:
         """(Slot, first id, number of values) of each context field."""
@@ -61,12 +70,23 @@ class Run:
     def with_context(self, schema: Schema, split: host.Split) -> host.Split:
         """A split, with the values of the context fields in `seen`, if there are any."""
         places = self.context(schema)
-        return {**split, "seen": host.values(split, places)} if places else split
+        if not places or self.method.corrects:
+            return split
+        return {**split, "seen": host.values(split, places)}
 
     def build(
-        self, num_classes: int, table: Table, total_steps: int, context: tuple[int, ...] = ()
+        self,
+        num_classes: int,
+        table: Table,
+        total_steps: int,
+        context: tuple[int, ...] = (),
+        transition: np.ndarray | None = None,
     ) -> AutoLoss:
-        """Networks, losses and optimizers; `context`: how many values each context field has."""
+        """Networks, losses and optimizers.
+
+        `context`: how many values each context field has. `transition`: what is known of label
+        noise (`label_noise`); None: nothing.
+        """
         cfg, pool = self.cfg, tuple(self.pool.values())
         l2 = tuple(candidate.l2 for candidate in pool)
         num_outputs = 1 if num_classes == 2 else num_classes
@@ -77,9 +97,10 @@ class Run:
                 l2=functools.partial(lookup.l2, l2) if any(l2) else None,
             ),
             controller=ControllerFn(
-                methods.controller(cfg.method, self.method, len(pool), context), context
+                methods.controller(cfg.method, self.method, len(pool), context),
+                () if self.method.corrects else context,
             ),
-            candidates=CandidateLosses(tuple(candidate.loss for candidate in pool)),
+            candidates=self._candidates(num_classes, context, transition),
             weights=self.method.weights,
             temperature=functools.partial(
                 gumbel.annealed_temperature,
@@ -95,11 +116,31 @@ class Run:
             detach=cfg.method.detach,
         )
 
-    def build_for(self, schema: Schema, mesh: jax.sharding.Mesh, total_steps: int) -> AutoLoss:
+    def _candidates(
+        self, num_classes: int, context: tuple[int, ...], transition: np.ndarray | None
+    ) -> CandidateLosses | CorrectedCE:
+        if not self.method.corrects:
+            return CandidateLosses(tuple(candidate.loss for candidate in self.pool.values()))
+        if num_classes != 2:
+            raise UserError(
+                f"--config.method.name={self.cfg.method.name}: corrects labels of two classes, "
+                f"and the data have {num_classes}"
+            )
+        if transition is None:
+            transition = np.tile(np.eye(2), (math.prod(context) + 1, 1, 1))
+        return CorrectedCE(transition)
+
+    def build_for(
+        self,
+        schema: Schema,
+        mesh: jax.sharding.Mesh,
+        total_steps: int,
+        transition: np.ndarray | None = None,
+    ) -> AutoLoss:
         """`build` for a prepared dataset, on these devices."""
         table = Table(schema.vocab_sizes, schema.slots, sharding.Placement(mesh))
         context = tuple(size for *_, size in self.context(schema))
-        return self.build(schema.num_classes, table, total_steps, context)
+        return self.build(schema.num_classes, table, total_steps, context, transition)
 
     def initial_state(self, al: AutoLoss) -> TrainState:
         """The state before its first step."""

@@ -9,6 +9,8 @@ from autoloss_jax.data import store
 from autoloss_jax.data.load import host
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.split import corrupted, shares
+from autoloss_jax.training import label_noise
+from autoloss_jax.training.label_noise import NoiseRates
 from autoloss_jax.training.run import Run
 
 
@@ -20,6 +22,7 @@ class Splits:
     controller: tuple[host.Split, ...]  # V; empty for methods that do not search
     val: host.Split  # early stopping and calibration
     test: host.Split  # touched once, at the end
+    noise: NoiseRates | None = None  # of train's labels, where a method corrects them
 
 
 def divide(run: Run, data: store.Store) -> Splits:
@@ -31,6 +34,9 @@ def divide(run: Run, data: store.Store) -> Splits:
     taught, val = host.halve(val, asked.controller_share, asked.split_seed)
     if asked.missing or asked.flipped:
         train = {**train, "y": _noisy(run, data.schema, train)}
+    noise = None
+    if run.method.corrects:
+        noise, train, taught = _with_noise(run, data.schema, train, taught)
     parts = (train, taught) if run.data.fold_in_val else (train,)
     controller: tuple[host.Split, ...] = (taught,) if run.method.searches else ()
     if run.method.searches and asked.fold:
@@ -42,7 +48,30 @@ def divide(run: Run, data: store.Store) -> Splits:
             "--config.data.controller_share=0: a method that searches needs rows of val for its "
             "controller, or a part of train, as --config.data.fold=0,5"
         )
-    return Splits(train=parts, controller=controller, val=val, test=test)
+    return Splits(train=parts, controller=controller, val=val, test=test, noise=noise)
+
+
+def _with_noise(
+    run: Run, schema: Schema, train: host.Split, trusted: host.Split
+) -> tuple[NoiseRates, host.Split, host.Split]:
+    """The rates of noise in train's labels, and both splits with the cell of each row."""
+    if not len(trusted["y"]):
+        raise UserError(
+            f"--config.data.controller_share=0: {run.cfg.method.name} needs trusted rows, whose "
+            "labels tell how train's are wrong; give it a share of val"
+        )
+    places = run.context(schema)
+    sizes = [size for *_, size in places]
+    values, trusted_values = (
+        host.values(split, places) if places else np.zeros((len(split["y"]), 0), np.int32)
+        for split in (train, trusted)
+    )
+    rates = label_noise.estimate(
+        run.cfg.method.noise, train["y"], values, trusted["y"], trusted_values, sizes
+    )
+    trusted_cells = np.full(len(trusted["y"]), len(rates.rate), np.int32)
+    cells = label_noise.cells(values, sizes)
+    return rates, {**train, "cell": cells}, {**trusted, "cell": trusted_cells}
 
 
 def _noisy(run: Run, schema: Schema, train: host.Split) -> np.ndarray:

@@ -18,7 +18,8 @@ from autoloss_jax.data.load import device, host
 from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.distributed import atomic, processes, sharding
-from autoloss_jax.training import evaluation, gradient_agreement
+from autoloss_jax.training import evaluation, gradient_agreement, label_noise
+from autoloss_jax.training.label_noise import NoiseRates
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import Splits, divide
 
@@ -51,7 +52,11 @@ class Trainer:
         splits = divide(run, data)
         epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
         mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
-        al = run.build_for(data.schema, mesh, cfg.train.epochs * epoch_steps)
+        noise = splits.noise
+        transition = None if noise is None else noise.transition
+        al = run.build_for(data.schema, mesh, cfg.train.epochs * epoch_steps, transition)
+        if noise is not None:
+            _tell(run, noise, data, workdir, say)
         _check_batch_sizes(run, splits, mesh)
         feed = _feed(run, data.schema.bounds, splits, mesh)
         return cls(
@@ -78,6 +83,19 @@ class Trainer:
     def evaluate_every(self) -> int:
         """Steps between evaluations."""
         return self.run.cfg.train.evaluate_every or self.epoch_steps
+
+
+def _tell(
+    run: Run, noise: NoiseRates, data: store.Store, workdir: Path, say: Callable[[str], None]
+) -> None:
+    """Say what was found about the labels, and keep it in the run."""
+    sizes = [size for *_, size in run.context(data.schema)]
+    words = []
+    for name, size in zip(run.sees, sizes, strict=True):
+        words.append(["unknown", *(store.words(data.path, name) or map(str, range(1, size)))])
+    for line in label_noise.lines(noise, run.sees, words):
+        say(line)
+    atomic.write_json(workdir / "label_noise.json", label_noise.record(noise, run.sees))
 
 
 def _check_batch_sizes(run: Run, splits: Splits, mesh: jax.sharding.Mesh) -> None:

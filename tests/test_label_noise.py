@@ -1,0 +1,145 @@
+"""Method `corrected`: rates of label noise by context, estimated from trusted rows."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+import autoloss_jax
+from autoloss_jax import Config, UserError
+from autoloss_jax.algorithm import losses
+from autoloss_jax.training import label_noise
+
+MISSING, FLIPPED = (0.0, 0.16, 0.32, 0.48, 0.64, 0.8), (0.0, 0.08, 0.16, 0.24, 0.32, 0.4)
+
+
+def made_up(kind, rows, trusted, seed=0, fields=1):
+    """(Labels, values, trusted labels, trusted values, true rates by cell) of a made-up log."""
+    random = np.random.default_rng(seed)
+    of_value = np.array(MISSING if kind == "missing" else FLIPPED)
+    values = random.integers(0, 6, (rows + trusted, fields))
+    chance = 0.3 + 0.4 * (values[:, 0] % 2)  # positives are not alike in all cells
+    labels = (random.random(len(values)) < chance).astype(int)
+    rate = of_value[values].max(axis=1)
+    wrong = random.random(len(values)) < rate
+    noisy = np.where(wrong & (labels == 1), 0, labels) if kind == "missing" else labels ^ wrong
+    grid = np.indices((6,) * fields).reshape(fields, -1).T
+    return noisy[:rows], values[:rows], labels[rows:], values[rows:], of_value[grid].max(axis=1)
+
+
+@pytest.mark.parametrize("kind", ["missing", "flipped"])
+def test_rates_are_those_of_the_made_up_log_within_their_errors(kind):
+    gaps = []
+    for seed in range(10):
+        *log, true = made_up(kind, 60_000, 20_000, seed)
+        found = label_noise.estimate(kind, *log, (6,))
+        assert found.rows.sum() == 60_000 and found.trusted.sum() == 20_000
+        assert np.abs(found.rate - true).max() < 0.08
+        gaps.append((found.rate - true) / found.error)
+    inside = np.abs(gaps)[:, 1:] < 2  # the rate of the first is 0, and none is below
+    assert 0.85 < inside.mean() <= 1
+
+
+def test_a_cell_without_trusted_rows_has_the_rate_of_all():
+    labels, values, trusted_labels, trusted_values, _ = made_up("missing", 60_000, 9000)
+    known = trusted_values[:, 0] < 3
+    log = labels, values, trusted_labels[known], trusted_values[known]
+    found = label_noise.estimate("missing", *log, (6,))
+    empty = found.trusted == 0
+    overall = 1 - labels.mean() / trusted_labels[known].mean()
+    assert empty.tolist() == [False] * 3 + [True] * 3
+    assert np.allclose(found.rate[empty], overall, atol=1e-6)
+    assert found.error[empty].min() > 3 * found.error[~empty].max()
+
+
+def test_cells_of_two_fields_back_off_to_what_each_says():
+    labels, values, trusted_labels, trusted_values, true = made_up(
+        "missing", 90_000, 3000, fields=2
+    )
+    found = label_noise.estimate("missing", labels, values, trusted_labels, trusted_values, (6, 6))
+    plain = 1 - labels.mean() / trusted_labels.mean()
+    assert np.sqrt(np.mean((found.rate - true) ** 2)) < 0.6 * np.sqrt(np.mean((plain - true) ** 2))
+    assert found.rate.shape == (36,)
+
+
+def test_trusted_rows_that_contradict_the_kind_are_said():
+    labels, values, trusted_labels, trusted_values, _ = made_up("missing", 60_000, 9000)
+    found = label_noise.estimate("missing", trusted_labels, trusted_values, labels, values, (6,))
+    assert found.contradicted.any() and (found.rate >= 0).all()
+    said = label_noise.lines(found, ["platform"], [["unknown", *"abcde"]])
+    assert any("contradict method.noise=missing" in line for line in said)
+    assert any(line.startswith("platform a: ") for line in said)
+
+
+@pytest.mark.parametrize("loss", ["missing_ce", "flipped_ce"])
+def test_the_corrected_loss_is_that_of_one_rate(loss):
+    z, y = jnp.linspace(-4, 4, 9)[:, None], jnp.arange(9) % 2
+    rates = np.full(1, 0.3)
+    zero = np.zeros(1, int)
+    known = label_noise.NoiseRates(loss.removesuffix("_ce"), rates, rates, zero, zero, zero > 0)
+    ours = losses.forward_ce(z, y, jnp.asarray(known.transition)[jnp.zeros(9, int)])
+    assert np.allclose(ours, losses.LOSSES[loss](z, y, rate=0.3), atol=1e-6)
+    trusted = losses.forward_ce(z, y, jnp.asarray(known.transition)[jnp.ones(9, int)])
+    assert np.allclose(trusted, losses.ce(z, y), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def lossy(tmp_path_factory):
+    """A config of a table whose conversions get lost by platform, in train alone."""
+    folder, random = tmp_path_factory.mktemp("lossy"), np.random.default_rng(1)
+    site, platform = random.integers(0, 20, 9000), random.integers(0, 6, 9000)
+    score = 1.5 * np.sin(site) + 0.3 * np.sin(platform) - 0.2
+    click = (random.random(9000) < 1 / (1 + np.exp(-score))).astype(int)
+    lost = random.random(9000) < np.array(MISSING)[platform]
+    given = np.where(np.arange(9000) < 6000, np.where(lost, 0, click), click)
+    table = pl.DataFrame({"click": given, "site": site, "platform": platform})
+    for name, begin, end in (("train", 0, 6000), ("valid", 6000, 7500), ("test", 7500, 9000)):
+        table[begin:end].write_csv(folder / f"{name}.csv")
+    return Config().replace(
+        {
+            "data.path": str(folder),
+            "data.label": "click",
+            "data.categorical": ("site", "platform"),
+            "data.fold_in_val": True,
+            "data.cache": str(folder / "cache"),
+            "method.name": "corrected",
+            "method.sees": ("platform",),
+            "model.name": "fm",
+            "model.embed_dim": 4,
+            "optimizer.learning_rate": 0.02,
+            "train.batch_size": 250,
+            "train.epochs": 4,
+        }
+    )
+
+
+def test_corrected_ranks_and_judges_better_than_cross_entropy(lossy, tmp_path):
+    runs = {}
+    for name in ("ce", "corrected"):
+        cfg = lossy.replace({"method.name": name})
+        runs[name] = autoloss_jax.train(cfg, tmp_path / name, progress=False).result["test"]
+    assert runs["corrected"]["auc"] > runs["ce"]["auc"] + 0.02
+    assert runs["corrected"]["logloss"] < 0.95 * runs["ce"]["logloss"]
+    kept = json.loads((tmp_path / "corrected" / "label_noise.json").read_text())
+    assert kept["kind"] == "missing" and kept["fields"] == ["platform"]
+    assert kept["rate"][1 + 5] > kept["rate"][1] + 0.4 or max(kept["rate"]) > 0.6
+
+
+def test_a_run_goes_on_to_the_same_figures_and_scores_rows(lossy, tmp_path):
+    whole = autoloss_jax.train(lossy, tmp_path / "whole", progress=False)
+    assert whole.evaluate()["auc"] == pytest.approx(whole.result["test"]["auc"], abs=1e-9)
+    scores = whole.predict(pl.DataFrame({"site": ["1", "2"], "platform": ["3", "4"]}))
+    assert scores.shape == (2,)
+
+
+def test_what_cannot_be_corrected_is_one_line(lossy, tmp_path):
+    mistakes = (
+        ({"data.controller_share": 0.0}, "needs trusted rows"),
+        ({"method.sees": ("plattform",)}, "did you mean 'platform'"),
+        ({"data.num_classes": 3}, "corrects labels of two classes"),
+    )
+    for number, (keys, said) in enumerate(mistakes):
+        with pytest.raises(UserError, match=said):
+            autoloss_jax.train(lossy.replace(keys), tmp_path / f"{number}", progress=False)
