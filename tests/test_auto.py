@@ -98,7 +98,7 @@ def test_validation_decides_by_the_monitored_figure_and_a_tie_is_the_formers(sma
 
 @pytest.mark.parametrize("trials", range(1, 12))
 def test_all_trainings_together_are_within_the_budget_and_ce_is_always_there(small, trials):
-    found = auto.contenders(small(search__trials=trials))
+    found = auto.contenders(small(method__name="auto", search__trials=trials))
     assert next(iter(found)) == "ce"
     searched = found.get("bohb", {}).get("search.trials", 0)
     spent = len(found) + ("retrain" in found) + searched

@@ -64,7 +64,7 @@ def test_a_search_killed_in_the_middle_of_a_trial_ends_as_if_it_had_not_been(
     searched, tmp_path, monkeypatch
 ):
     cfg, workdir, _ = searched
-    plain, calls = trials.train.train, []
+    plain, calls = trials.loop.train, []
 
     def killed(cfg, here, say, watch, **kwargs):
         def watching(evaluations, val):
@@ -75,7 +75,7 @@ def test_a_search_killed_in_the_middle_of_a_trial_ends_as_if_it_had_not_been(
 
         return plain(cfg, here, say, watching, **kwargs)
 
-    monkeypatch.setattr(trials.train, "train", killed)
+    monkeypatch.setattr(trials.loop, "train", killed)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             bohb.weights(cfg, tmp_path / "search", quiet)
