@@ -22,7 +22,7 @@ or slowly to the end.
 from autoloss_jax import config
 from autoloss_jax.config import presets, settings
 
-NOISY = {"model.hidden": (128, 128), "method.every": 3, "data.controller_share": 0.1}
+NOISY = {"model.hidden": (128, 128), "method.every": 3, "data.trusted_share": 0.1}
 VARIANTS = {
     "missing": NOISY
     | {

@@ -26,7 +26,7 @@ def quiet(_):
 def chosen(small, tmp_path_factory):
     """A finished run of all contenders: (config, workdir, result)."""
     workdir = tmp_path_factory.mktemp("auto") / "run"
-    cfg = small(method__name="auto", search__trials=7, train__epochs=1, data__fold_in_val=True)
+    cfg = small(method__name="auto", search__trials=7, train__epochs=1, data__train_on_trusted=True)
     return cfg, workdir, searching.train(cfg, workdir, quiet)
 
 
@@ -152,7 +152,7 @@ def test_another_runs_folder_is_refused_before_anything_is_trained(chosen, finis
     cfg, workdir, _ = chosen
     with pytest.raises(UserError, match=r"--config\.search\.trials=7, not 8"):
         searching.train(settings.with_keys(cfg, {"search.trials": 8}), workdir, quiet)
-    with pytest.raises(UserError, match=r"holds a run with --config\.data\.fold_in_val=False"):
+    with pytest.raises(UserError, match=r"holds a run with --config\.data\.train_on_trusted=False"):
         searching.train(cfg, finished[1], quiet)
     assert not (finished[1] / "search").exists()
     with pytest.raises(UserError, match=r"leave method\.static and transfer_from out"):
@@ -191,7 +191,7 @@ def test_a_contender_that_diverges_loses(small, finished, tmp_path):
 
 
 def test_a_search_that_is_better_than_its_retraining_is_shipped(small, finished, tmp_path):
-    cfg = small(method__name="auto", search__trials=4, data__fold_in_val=True)
+    cfg = small(method__name="auto", search__trials=4, data__train_on_trusted=True)
     train = stub(finished[2], {"ce": 0.6, "al1": 0.6, "retrain": 0.7, "autoloss": 0.8})
     assert auto.train(train, cfg, tmp_path, quiet)["val"]["auc"] == 0.8
     assert read(tmp_path / "result.json")["val"]["auc"] == 0.8

@@ -1,6 +1,8 @@
 """Method `corrected`: rates of label noise by context, estimated from trusted rows."""
 
 import json
+import shutil
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import autoloss_jax
 from autoloss_jax import Config, UserError
 from autoloss_jax.algorithm import losses
-from autoloss_jax.training import label_noise
+from autoloss_jax.training import checkpoint, label_noise
 
 MISSING, FLIPPED = (0.0, 0.16, 0.32, 0.48, 0.64, 0.8), (0.0, 0.08, 0.16, 0.24, 0.32, 0.4)
 
@@ -102,10 +104,10 @@ def lossy(tmp_path_factory):
             "data.path": str(folder),
             "data.label": "click",
             "data.categorical": ("site", "platform"),
-            "data.fold_in_val": True,
+            "data.train_on_trusted": True,
             "data.cache": str(folder / "cache"),
             "method.name": "corrected",
-            "method.sees": ("platform",),
+            "data.context": ("platform",),
             "model.name": "fm",
             "model.embed_dim": 4,
             "optimizer.learning_rate": 0.02,
@@ -134,10 +136,60 @@ def test_a_run_goes_on_to_the_same_figures_and_scores_rows(lossy, tmp_path):
     assert scores.shape == (2,)
 
 
+@pytest.fixture(scope="module")
+def apart(lossy, tmp_path_factory):
+    """The same, but the platform is context alone, and the trusted rows are a file."""
+    folder = tmp_path_factory.mktemp("apart")
+    source = Path(lossy.data.path)
+    shutil.copytree(source, folder / "data", ignore=shutil.ignore_patterns("cache"))
+    trusted = folder / "trusted.csv"
+    shutil.move(folder / "data" / "valid.csv", trusted)
+    pl.read_csv(source / "valid.csv")[:500].write_csv(folder / "data" / "valid.csv")
+    keys = {"data.path": str(folder / "data"), "data.trusted": str(trusted)}
+    return lossy.replace(keys | {"data.categorical": ("site",)})
+
+
+@pytest.mark.parametrize("method", ["corrected", "autoloss"])
+def test_context_alone_is_seen_by_the_loss_and_not_by_the_recommender(apart, tmp_path, method):
+    keys = {"method.name": method, "method.every": 2, "train.epochs": 2}
+    run = autoloss_jax.train(apart.replace(keys), tmp_path / "run", progress=False)
+    loaded = checkpoint.load(checkpoint.newest(tmp_path / "run" / "best"))
+    assert loaded.schema.fields == ("site", "platform") and loaded.schema.context == ("platform",)
+    assert loaded.state.drs.params["rows"].shape[0] == loaded.schema.vocab_sizes[0]
+    if method == "autoloss":
+        assert loaded.al.controller.context == (loaded.schema.vocab_sizes[1],)
+    scores = run.predict(pl.DataFrame({"site": ["1", "2"]}))  # nobody knows the platform yet
+    assert scores.shape == (2,) and np.isfinite(scores).all()
+    assert run.evaluate()["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
+    rows = tmp_path / "rows.csv"
+    pl.read_csv(Path(apart.data.path) / "test.csv").drop("platform").write_csv(rows)
+    assert run.evaluate(rows)["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
+
+
+def test_trusted_rows_of_a_file_are_counted(apart, tmp_path):
+    autoloss_jax.train(apart.replace({"train.epochs": 1}), tmp_path / "run", progress=False)
+    kept = json.loads((tmp_path / "run" / "label_noise.json").read_text())
+    assert sum(kept["trusted"]) == 1500 and sum(kept["rows"]) == 6000
+
+
+def test_mistakes_about_context_and_trusted_rows_are_one_line(apart, tmp_path):
+    without = tmp_path / "without.csv"
+    pl.read_csv(apart.data.trusted).drop("platform").write_csv(without)
+    mistakes = (
+        ({"data.trusted": "nowhere.csv"}, "--config.data.trusted=nowhere.csv: no such file"),
+        ({"data.trusted": str(without)}, "no column 'platform', which is in --config.data.context"),
+        ({"data.context": ("plattform",)}, "'plattform' is not a column of"),
+        ({"data.trusted_fold": (0, 5)}, "leave one of the two out"),
+    )
+    for number, (keys, said) in enumerate(mistakes):
+        with pytest.raises(UserError, match=said):
+            autoloss_jax.train(apart.replace(keys), tmp_path / f"{number}", progress=False)
+
+
 def test_what_cannot_be_corrected_is_one_line(lossy, tmp_path):
     mistakes = (
-        ({"data.controller_share": 0.0}, "needs trusted rows"),
-        ({"method.sees": ("plattform",)}, "did you mean 'platform'"),
+        ({"data.trusted_share": 0.0}, "needs trusted rows"),
+        ({"data.context": ("plattform",)}, "'plattform' is not a column of"),
         ({"data.num_classes": 3}, "corrects labels of two classes"),
     )
     for number, (keys, said) in enumerate(mistakes):

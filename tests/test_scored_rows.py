@@ -46,7 +46,7 @@ def test_what_the_run_has_learned_from_is_said(finished):
 @pytest.mark.slow
 def test_val_of_a_run_without_a_controller_has_only_stopped_it(small, tmp_path):
     for fold, trained_on, words in ((False, False, "when training stopped"), (True, True, "some")):
-        cfg = small(method__name="ce", data__fold_in_val=fold, train__epochs=1)
+        cfg = small(method__name="ce", data__train_on_trusted=fold, train__epochs=1)
         workdir = tmp_path / str(fold)
         loop.train(cfg, workdir, lambda _: None, shown=False)
         figures, said = evaluated(workdir, "val")

@@ -101,7 +101,7 @@ def test_another_search_in_the_same_workdir_is_refused(searched):
 
 def test_retraining_searches_a_controller_and_trains_anew_under_it_on_all_rows(small, tmp_path):
     cfg = small(
-        method__name="retrain", method__policy="mean", data__fold_in_val=True, train__epochs=1
+        method__name="retrain", method__policy="mean", data__train_on_trusted=True, train__epochs=1
     )
     result = searching.train(cfg, tmp_path, quiet)
     search = json.loads((tmp_path / "search" / "result.json").read_text())
@@ -118,8 +118,8 @@ def test_cross_fitted_searches_teach_their_controllers_with_all_rows_once(small,
     cfg = small(
         method__name="retrain",
         method__folds=3,
-        data__fold_in_val=True,
-        data__controller_share=0.5,
+        data__train_on_trusted=True,
+        data__trusted_share=0.5,
         train__epochs=1,
     )
     result = searching.train(cfg, tmp_path, quiet)
@@ -148,9 +148,7 @@ def test_cross_fitted_searches_teach_their_controllers_with_all_rows_once(small,
 def test_a_cross_fitted_retraining_that_is_killed_ends_in_the_same_bits(
     small, tmp_path, monkeypatch
 ):
-    cfg = small(
-        method__name="retrain", method__folds=2, data__controller_share=0.0, train__epochs=2
-    )
+    cfg = small(method__name="retrain", method__folds=2, data__trusted_share=0.0, train__epochs=2)
     whole = searching.train(cfg, tmp_path / "whole", quiet)
     plain, calls = loop.train, []
 

@@ -48,7 +48,7 @@ def clicks(small, tmp_path_factory):
         data__format="tabular",
         data__path=str(folder),
         data__categorical=("taste", "channel"),
-        method__sees=("channel",),
+        data__context=("channel",),
         method__pool=("ce", "missing_ce(rate=0.7)"),
         method__every=1,
         optimizer__controller_learning_rate=0.02,
@@ -127,7 +127,7 @@ def test_it_may_be_searched_frozen_and_replayed(searched, tmp_path):
     }
     result = loop.train(settings.with_keys(cfg, keys), tmp_path / "run", quiet)
     assert result["test"]["auc"] > 0.8
-    blind = settings.with_keys(cfg, keys | {"method.sees": ()})
+    blind = settings.with_keys(cfg, keys | {"data.context": ()})
     with pytest.raises(UserError, match="does not fit"):
         loop.train(blind, tmp_path / "blind", quiet)
 
@@ -146,8 +146,8 @@ def test_what_it_learnt_of_a_value_stays_with_the_word(clicks, tmp_path, policy)
     val.with_columns(channel.alias("channel")).write_csv(folder / "valid.csv")
     keys = {
         "data.path": str(folder),
-        "data.controller_share": 0.9,
-        "data.fold_in_val": True,
+        "data.trusted_share": 0.9,
+        "data.train_on_trusted": True,
         "data.min_count": 1,
         "method.name": "retrain",
         "method.policy": policy,
@@ -179,16 +179,16 @@ def test_its_loss_cannot_be_exported_as_a_function_of_label_and_prediction(searc
     ("keys", "message"),
     [
         (
-            {"method.sees": ("chanel",)},
-            r"method\.sees: 'chanel' is not a field.*did you mean 'channel'",
+            {"data.context": ("chanel",)},
+            r"data\.context: 'chanel' is not a column of.*did you mean 'channel'",
         ),
         (
             {"data.missing_by": "tast"},
             r"data\.missing_by: 'tast' is not a field.*did you mean 'taste'",
         ),
-        ({"method.sees": ("taste",), "data.bags": ("taste",)}, "'taste' is a bag of values"),
+        ({"data.context": ("taste",), "data.bags": ("taste",)}, "'taste' is a bag of values"),
         (
-            {"method.sees": ("taste",), "data.values": ("taste",)},
+            {"data.context": ("taste",), "data.values": ("taste",)},
             "'taste' is a number fed as a value",
         ),
     ],

@@ -96,7 +96,7 @@ def test_a_time_that_is_not_there_is_one_line(tmp_path):
 def test_values_of_the_rows_that_are_folded_in_enter_the_vocabulary_and_no_others(tmp_path, time):
     ratings(tmp_path / "r.dat")
     cfg = settings.with_keys(
-        Config(data=data(tmp_path / "r.dat", tmp_path / "cache", time=time, fold_in_val=True)),
+        Config(data=data(tmp_path / "r.dat", tmp_path / "cache", time=time, train_on_trusted=True)),
         {"method.name": "ce"},
     )
     prepared = pipeline.prepare(Run.of(cfg).data, quiet)
@@ -110,15 +110,15 @@ def test_values_of_the_rows_that_are_folded_in_enter_the_vocabulary_and_no_other
 
 
 def test_a_method_that_searches_keeps_its_controllers_rows_out_of_the_vocabulary(tmp_path):
-    given = data(tmp_path / "r.dat", tmp_path / "cache", fold_in_val=True)
+    given = data(tmp_path / "r.dat", tmp_path / "cache", train_on_trusted=True)
     for name, folds_in in (("autoloss", False), ("darts", False), ("al1", True), ("slf", True)):
         cfg = settings.with_keys(Config(data=given), {"method.name": name})
-        assert Run.of(cfg).data.fold_in_val == folds_in, name
+        assert Run.of(cfg).data.train_on_trusted == folds_in, name
 
 
 def test_folds_part_the_rows_that_would_teach_the_recommender_and_no_others(tmp_path):
     ratings(tmp_path / "r.dat")
-    given = data(tmp_path / "r.dat", tmp_path / "cache", fold_in_val=True)
+    given = data(tmp_path / "r.dat", tmp_path / "cache", train_on_trusted=True)
     base = settings.with_keys(Config(data=given), {"method.name": "autoloss"})
     prepared = pipeline.prepare(given, quiet)
 
@@ -129,8 +129,8 @@ def test_folds_part_the_rows_that_would_teach_the_recommender_and_no_others(tmp_
     plain = divide(Run.of(ce), prepared)
     taught = []
     for k in range(3):
-        cfg = settings.with_keys(base, {"data.fold": (k, 3)})
-        assert Run.of(cfg).data == dataclasses.replace(given, fold=(k, 3))  # the same vocabulary
+        cfg = settings.with_keys(base, {"data.trusted_fold": (k, 3)})
+        assert Run.of(cfg).data == dataclasses.replace(given, trusted_fold=(k, 3))  # the same vocabulary
         splits = divide(Run.of(cfg), prepared)
         mine, others = users(splits.controller), users(splits.train)
         assert sorted(mine + others) == sorted(users(plain.train))
@@ -142,8 +142,8 @@ def test_folds_part_the_rows_that_would_teach_the_recommender_and_no_others(tmp_
 
 @pytest.mark.parametrize("fold", [(0,), (5, 5), (-1, 5), (0, 1)])
 def test_a_fold_that_is_none_is_refused(fold):
-    with pytest.raises(UserError, match=r"data\.fold=.*as 0,5"):
-        config.check(settings.with_keys(Config(), {"data.fold": fold}))
+    with pytest.raises(UserError, match=r"data\.trusted_fold=.*as 0,5"):
+        config.check(settings.with_keys(Config(), {"data.trusted_fold": fold}))
 
 
 def test_noise_is_as_much_as_asked_and_the_same_every_time():
@@ -182,7 +182,7 @@ def test_what_is_lost_differs_by_the_value_of_a_field(tmp_path):
 
 def test_noise_is_in_train_alone(tmp_path):
     ratings(tmp_path / "r.dat")
-    given = data(tmp_path / "r.dat", tmp_path / "cache", fold_in_val=True)
+    given = data(tmp_path / "r.dat", tmp_path / "cache", train_on_trusted=True)
     clean, noisy = (
         settings.with_keys(Config(data=given), {"method.name": "ce", "data.missing": rate})
         for rate in (0.0, 0.9)

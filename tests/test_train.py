@@ -441,12 +441,12 @@ def test_four_devices_train_as_one(steady, config_file, tmp_path):
     assert logs[1][-1]["val"]["logloss"] == pytest.approx(logs[4][-1]["val"]["logloss"], rel=1e-4)
 
 
-def test_fold_in_val_trains_on_the_controllers_rows_only_without_a_search(small):
+def test_train_on_trusted_trains_on_the_controllers_rows_only_without_a_search(small):
     data = pipeline.prepare(small().data, quiet)
     rows, val = len(data.split("train")["y"]), len(data.split("val")["y"])
 
     for name, folded in {"ce": True, "al1": True, "autoloss": False}.items():
-        cfg = small(method__name=name, data__fold_in_val=True)
+        cfg = small(method__name=name, data__train_on_trusted=True)
         splits = divide(Run.of(cfg), data)
         assert sum(len(part["y"]) for part in splits.train) == rows + (val // 2 if folded else 0)
         assert len(splits.val["y"]) == val - val // 2

@@ -121,14 +121,16 @@ def must_search(method: config.Method) -> bool:
     return bool(row(method).search) and not (method.static or method.transfer_from)
 
 
-def label(method: config.Method) -> str:
+def label(cfg: config.Config) -> str:
     """The name of a config's method, with whatever that matters to it differs from the defaults."""
+    method, defaults = cfg.method, config.Method()
     if method.name not in METHODS:  # one loss: nothing else is chosen
         return method.name
-    found, defaults = METHODS[method.name], config.Method()
-    ignored = {"name", "implementation"}
+    found, ignored = METHODS[method.name], {"name", "implementation"}
     if not found.searches:
         ignored |= {"every", "xi", "virtual_step", "val_objective"}
+    if not found.corrects:
+        ignored.add("noise")
     if found.search:  # found by the run itself, for each seed anew
         ignored |= {"static", "transfer_from"}
     changed = [
@@ -137,6 +139,8 @@ def label(method: config.Method) -> str:
         if field.name not in ignored
         and getattr(method, field.name) != getattr(defaults, field.name)
     ]
+    if cfg.data.context and (found.corrects or found.controller is Controller):
+        changed.append(f"context={cfg.data.context}")
     return " ".join([method.name, *changed])
 
 

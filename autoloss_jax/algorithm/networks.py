@@ -77,7 +77,7 @@ class ControllerFn:
         self, V: Params, stats: Params, batch: Batch, y_hat: jax.Array, key: jax.Array | None = None
     ) -> tuple[jax.Array, Params]:
         """(Log alpha [B, N], new batch statistics). Without a key, in evaluation mode."""
-        inputs = (batch["y"], y_hat, batch["seen"]) if "seen" in batch else (batch["y"], y_hat)
+        inputs = (batch["y"], y_hat, batch["seen"]) if self.context else (batch["y"], y_hat)
         return _apply(self.module, V, stats, key, *inputs)
 
 

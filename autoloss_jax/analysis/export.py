@@ -29,10 +29,10 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
         )
     if loaded.al.controller.context:
         raise UserError(
-            f"{workdir}: its controller sees {', '.join(loaded.cfg.method.sees)} too, so that "
+            f"{workdir}: its controller sees {', '.join(loaded.cfg.data.context)} too, so that "
             "the "
             "searched loss is no function of (y, y_hat) alone; export that of a run without "
-            "--config.method.sees"
+            "--config.data.context"
         )
     if loaded.al.recommender.l2:
         raise UserError(

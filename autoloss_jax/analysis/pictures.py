@@ -112,7 +112,7 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
             Curves(title, path.z, {at: m.gradient[:, column] for at, m in mixtures.items()})
         )
     unknown = (
-        f"\nwhere {', '.join(loaded.cfg.method.sees)} is unknown" if al.controller.context else ""
+        f"\nwhere {', '.join(loaded.cfg.data.context)} is unknown" if al.controller.context else ""
     )
     rest = (
         unknown
@@ -147,7 +147,7 @@ def _by_value(loaded: Loaded, workdir: Path, V: Params, stats: Params) -> dict[s
     """
     al, figures = loaded.al, {}
     for k, (name, size) in enumerate(
-        zip(loaded.cfg.method.sees, al.controller.context, strict=True)
+        zip(loaded.cfg.data.context, al.controller.context, strict=True)
     ):
         panels = []
         for path in curves.paths(loaded.schema.num_classes):

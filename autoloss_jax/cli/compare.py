@@ -37,7 +37,7 @@ def label(result: dict[str, Any]) -> str:
         return result["label"]
     from autoloss_jax.algorithm import methods  # JAX, for the result of an earlier version only
 
-    return methods.label(config.from_dict(result["config"]).method)
+    return methods.label(config.from_dict(result["config"]))
 
 
 def table(results: list[dict[str, Any]]) -> str:

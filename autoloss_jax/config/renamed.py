@@ -8,7 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 RENAMED = {  # dotted key -> what it is called now
+    "data.controller_share": "data.trusted_share",
     "data.engine": "data.executor",
+    "data.fold": "data.trusted_fold",
+    "data.fold_in_val": "data.train_on_trusted",
+    "method.sees": "data.context",
     "method.signal": "method.min_agreement",
     "run.signal": "run.gradient_agreement",
 }

@@ -106,22 +106,31 @@ class Data:
         "if they fit. The batches are the same",
         choices=("auto", "device", "host"),
     )
-    controller_share: float = field(
+    context: tuple[str, ...] = field(
+        (),
+        "fields that the loss sees beside (y, y_hat), one value each, as the platform on which "
+        "conversions get lost; a table's column that is named here alone is no input of the "
+        "recommender, and rows to score need not have it",
+    )
+    trusted: str = field(
+        "",
+        "a file of trusted rows, whose labels are right, in the format of `path`: they teach the "
+        "controller, or say how wrong train's labels are; empty: a share of val, or a fold",
+    )
+    trusted_share: float = field(
         0.5,
-        "share of val that teaches the controller; the rest decides early stopping",
+        "share of val that is trusted rows; the rest decides early stopping",
         low=0.0,
         high=0.9,
     )
-    fold: tuple[int, ...] = field(
+    trusted_fold: tuple[int, ...] = field(
         (),
-        "(k, K): for methods that search, the k-th of K random parts of the rows that would "
-        "teach the recommender, from 0, teaches the controller instead of a share of val; "
-        "empty: "
-        "the controller's share of val does",
+        "(k, K): for methods that search, the k-th of K random parts, from 0, of the rows that "
+        "would teach the recommender are the trusted rows; empty: a share of val is",
     )
-    fold_in_val: bool = field(
+    train_on_trusted: bool = field(
         False,
-        "methods that do not search train on the controller's share of val too, and take its "
+        "methods that do not search train the recommender on the trusted rows too, and take their "
         "values in",
     )
     missing: float = field(
@@ -225,23 +234,17 @@ class Method:
         "transfer, retrain: the workdir of the run whose controller is restored; retrain "
         "searches it first if there is none",
     )
-    sees: tuple[str, ...] = field(
-        (),
-        "fields of the data that the controller sees beside (y, y_hat), one value each; the "
-        "searched loss is then bound to data that have them",
-    )
     noise: str = field(
         "missing",
         "corrected: what is wrong with train's labels: some positives are missing, or some labels "
-        "are flipped, at a rate that differs by the values of `sees`",
+        "are flipped, at a rate that differs by the values of `data.context`",
         choices=("missing", "flipped"),
     )
     folds: int = field(
         1,
         "retrain: K > 1 are K searches, each with another of K parts of the rows that will "
-        "teach "
-        "the recommender as data.fold, and alpha is the mean of what their controllers say; "
-        "transfer: as many as the searches in its source",
+        "teach the recommender as data.trusted_fold, and alpha is the mean of what their "
+        "controllers say; transfer: as many as the searches in its source",
         low=1,
     )
     policy: str = field(
@@ -406,9 +409,16 @@ def check(config: Config) -> Config:
             "sum to 1"
         )
     data = config.data
-    if data.fold and not (len(data.fold) == 2 and 0 <= data.fold[0] < data.fold[1] > 1):
+    fold = data.trusted_fold
+    if fold and not (len(fold) == 2 and 0 <= fold[0] < fold[1] > 1):
         raise UserError(
-            f"--config.data.fold={data.fold!r}: wants (k, K), a part and how many there are, as 0,5"
+            f"--config.data.trusted_fold={fold!r}: wants (k, K), a part and how many there are, as "
+            "0,5"
+        )
+    if fold and data.trusted:
+        raise UserError(
+            f"--config.data.trusted_fold={fold!r}: the trusted rows are those of "
+            f"--config.data.trusted={data.trusted}; leave one of the two out"
         )
     if data.format != "tabular" and (data.values or data.bags):
         name = "values" if data.values else "bags"

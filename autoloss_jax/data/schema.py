@@ -35,6 +35,17 @@ class Schema:
     hashed: dict[
         str, int
     ]  # hashed field -> into how many rows, after the first, which no value has
+    context: tuple[str, ...] = ()  # the last fields, which the loss sees and the recommender not
+
+    @property
+    def num_inputs(self) -> int:
+        """How many fields are inputs of the recommender: the first ones."""
+        return len(self.fields) - len(self.context)
+
+    @property
+    def num_input_slots(self) -> int:
+        """How many slots of x they have."""
+        return sum(self.slots[: self.num_inputs])
 
     @property
     def num_fields(self) -> int:
@@ -92,6 +103,7 @@ class Schema:
             values.setdefault("slots", [1] * len(values["fields"]))  # older ones have none of these
             values.setdefault("scales", {})
             values.setdefault("hashed", {})
+            values["context"] = tuple(values.get("context", ()))
             for name, kind in get_type_hints(cls).items():
                 if kind in (str, int) and type(values[name]) is not kind:
                     raise ValueError(f"{name} is not of type {kind.__name__}")

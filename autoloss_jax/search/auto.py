@@ -176,7 +176,7 @@ def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> 
             "the rows that chose it than elsewhere: train it and `ce` with other seeds "
             "(`--config.run.seed`) before relying on it."
         )
-    if chosen not in trained and cfg.data.fold_in_val:
+    if chosen not in trained and cfg.data.train_on_trusted:
         lines.append(
             "It learned from fewer rows than `retrain`, those that taught its controller being "
             "none of them."
@@ -186,10 +186,10 @@ def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> 
     )
     if best["best_step"] == best["steps"]:
         lines.append("It was still improving at its last step: raise `--config.train.epochs`.")
-    if not cfg.data.fold_in_val:
+    if not cfg.data.train_on_trusted:
         lines.append(
             "The controller's share of validation taught no recommender: "
-            "`--config.data.fold_in_val=true` gives it to all."
+            "`--config.data.train_on_trusted=true` gives it to all."
         )
     for name in trained:
         if name not in results:

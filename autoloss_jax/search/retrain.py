@@ -17,7 +17,8 @@ def controller(
     """A controller searched on train and its share of val, left in `workdir`; as config keys.
 
     The recommender is then trained from its start under the frozen controller, its snapshots
-    replayed in turn, with `data.fold_in_val` on the rows that taught it too. With `method.folds`
+    replayed in turn, with `data.train_on_trusted` on the rows that taught it too. With
+    `method.folds`
     there are several controllers, cross-fitted: each has learned from another part of these
     rows, whose recommender learned from the rest.
     """
@@ -34,5 +35,5 @@ def search(cfg: Config, k: int = 0) -> Config:
     searched_as = methods.row(cfg.method).searched_as
     keys: dict[str, Any] = {"method.name": searched_as, "method.folds": 1}
     if cfg.method.folds > 1:
-        keys["data.fold"] = (k, cfg.method.folds)
+        keys["data.trusted_fold"] = (k, cfg.method.folds)
     return settings.with_keys(cfg, keys)

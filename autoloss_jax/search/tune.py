@@ -32,7 +32,7 @@ def own_training(cfg: Config) -> Config:
         return cfg
     folds = cfg.method.folds
     keys = {"method.name": name, "method.folds": 1}
-    return settings.with_keys(cfg, keys | ({"data.fold": (0, folds)} if folds > 1 else {}))
+    return settings.with_keys(cfg, keys | ({"data.trusted_fold": (0, folds)} if folds > 1 else {}))
 
 
 def tune(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:

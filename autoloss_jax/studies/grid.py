@@ -175,7 +175,7 @@ def described(study: Study, cell: Cell) -> Config:
     name, _, variant = dataset.partition(":")
     chosen = {
         "data.cache": study.cache,
-        "data.fold_in_val": study.fold_in_val,
+        "data.train_on_trusted": study.train_on_trusted,
         "model.name": cell.model,
         "method.name": method,
         "run.seed": cell.seed,

@@ -23,7 +23,7 @@ class Study:
         ("autoloss",), "the methods that are tested against the best of the others"
     )
     seeds: int = field(10, "seeds 0, 1, ... of every row", low=1)
-    fold_in_val: bool = field(
+    train_on_trusted: bool = field(
         False, "methods that do not search train on the controller's share of val too"
     )
     searched_on: str = field(

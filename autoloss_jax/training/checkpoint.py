@@ -229,7 +229,8 @@ def signature(tree: Any, num_rows: int | None = None) -> dict[str, str]:
 
 
 def _num_rows(meta: dict[str, Any]) -> int:
-    return sum(meta["schema"]["vocab_sizes"])
+    schema = meta["schema"]
+    return sum(schema["vocab_sizes"][: len(schema["fields"]) - len(schema.get("context", ()))])
 
 
 def _sums(step: Path) -> dict[str, str]:

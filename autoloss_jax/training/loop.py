@@ -180,7 +180,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
             "schema": 1,
             "config": json.loads(settings.to_json(cfg)),
             "method": cfg.method.name,
-            "label": methods.label(cfg.method),
+            "label": methods.label(cfg),
             "model": cfg.model.name,
             "dataset": schema.name,
             "seed": cfg.run.seed,

@@ -47,32 +47,38 @@ class Run:
         config.check(cfg)
         method, pool = methods.resolve(cfg.method)
         # A method that searches has its controller's share of val for that, and not for W.
-        fold_in_val = cfg.data.fold_in_val and (not method.searches or bool(cfg.data.fold))
+        train_on_trusted = cfg.data.train_on_trusted and (
+            not method.searches or bool(cfg.data.trusted_fold)
+        )
         return cls(
             cfg=cfg,
             method=method,
             pool=pool,
             val_loss=methods.val_loss(cfg.method),
             policy=methods.policy(method, cfg.method),
-            data=dataclasses.replace(cfg.data, fold_in_val=fold_in_val),
+            data=dataclasses.replace(cfg.data, train_on_trusted=train_on_trusted),
         )
 
     @property
     def sees(self) -> tuple[str, ...]:
         """The context fields of its controller, or of the rates of label noise."""
         has_context = self.method.corrects or self.method.controller is Controller
-        return self.cfg.method.sees if has_context else ()
+        return self.cfg.data.context if has_context else ()
 
     def context(self, schema: Schema) -> list[tuple[int, int, int]]:
         """(Slot, first id, number of values) of each context field."""
-        return [schema.place(name, "--config.method.sees") for name in self.sees]
+        return [schema.place(name, "--config.data.context") for name in self.sees]
 
     def with_context(self, schema: Schema, split: host.Split) -> host.Split:
-        """A split, with the values of the context fields in `seen`, if there are any."""
+        """A split with the values of the context fields in `seen`, if V or the loss sees any.
+
+        The slots of x hold the recommender's inputs alone.
+        """
         places = self.context(schema)
-        if not places or self.method.corrects:
-            return split
-        return {**split, "seen": host.values(split, places)}
+        seen = {"seen": host.values(split, places)} if places else {}
+        if schema.context:
+            split = host.first_slots(split, schema.num_input_slots)
+        return {**split, **seen}
 
     def build(
         self,
@@ -138,7 +144,9 @@ class Run:
         transition: np.ndarray | None = None,
     ) -> AutoLoss:
         """`build` for a prepared dataset, on these devices."""
-        table = Table(schema.vocab_sizes, schema.slots, sharding.Placement(mesh))
+        inputs = schema.num_inputs
+        placement = sharding.Placement(mesh)
+        table = Table(schema.vocab_sizes[:inputs], schema.slots[:inputs], placement)
         context = tuple(size for *_, size in self.context(schema))
         return self.build(schema.num_classes, table, total_steps, context, transition)
 

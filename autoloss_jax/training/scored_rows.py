@@ -121,7 +121,7 @@ def _shared(loaded: Restored, found: tuple[Path, ...]) -> tuple[str, ...]:
 
 def _known(loaded: Restored, splits: tuple[str, ...], rows: str) -> tuple[bool, str]:
     """Whether the run has learned from rows of these splits, and a line for whoever scores them."""
-    val_taught = loaded.run.data.fold_in_val or loaded.run.method.has_controller
+    val_taught = loaded.run.data.train_on_trusted or loaded.run.method.has_controller
     if "train" in splits or ("val" in splits and val_taught):
         return True, TRAINED.format(rows if splits == ("train",) else f"some of {rows}")
     return False, STOPPED.format(rows) if "val" in splits else ""

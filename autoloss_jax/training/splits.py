@@ -7,6 +7,7 @@ import numpy as np
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.load import host
+from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.split import corrupted, shares
 from autoloss_jax.training import label_noise
@@ -31,22 +32,25 @@ def divide(run: Run, data: store.Store) -> Splits:
     train, val, test = (
         run.with_context(data.schema, data.split(name)) for name in ("train", "val", "test")
     )
-    taught, val = host.halve(val, asked.controller_share, asked.split_seed)
+    if asked.trusted:
+        taught = run.with_context(data.schema, pipeline.trusted_rows(asked, data))
+    else:
+        taught, val = host.halve(val, asked.trusted_share, asked.split_seed)
     if asked.missing or asked.flipped:
-        train = {**train, "y": _noisy(run, data.schema, train)}
+        train = {**train, "y": _noisy(run, data.schema, data.split("train"))}
     noise = None
     if run.method.corrects:
         noise, train, taught = _with_noise(run, data.schema, train, taught)
-    parts = (train, taught) if run.data.fold_in_val else (train,)
+    parts = (train, taught) if run.data.train_on_trusted else (train,)
     controller: tuple[host.Split, ...] = (taught,) if run.method.searches else ()
-    if run.method.searches and asked.fold:
-        number, count = asked.fold
+    if run.method.searches and asked.trusted_fold:
+        number, count = asked.trusted_fold
         held_out = [host.hold_out(part, number, count, asked.split_seed) for part in parts]
         controller, parts = zip(*held_out, strict=True)
     if run.method.searches and not host.num_rows(controller):
         raise UserError(
-            "--config.data.controller_share=0: a method that searches needs rows of val for its "
-            "controller, or a part of train, as --config.data.fold=0,5"
+            "--config.data.trusted_share=0: a method that searches needs rows of val for its "
+            "controller, or a part of train, as --config.data.trusted_fold=0,5"
         )
     return Splits(train=parts, controller=controller, val=val, test=test, noise=noise)
 
@@ -57,21 +61,23 @@ def _with_noise(
     """The rates of noise in train's labels, and both splits with the cell of each row."""
     if not len(trusted["y"]):
         raise UserError(
-            f"--config.data.controller_share=0: {run.cfg.method.name} needs trusted rows, whose "
+            f"--config.data.trusted_share=0: {run.cfg.method.name} needs trusted rows, whose "
             "labels tell how train's are wrong; give it a share of val"
         )
-    places = run.context(schema)
-    sizes = [size for *_, size in places]
+    sizes = [size for *_, size in run.context(schema)]
     values, trusted_values = (
-        host.values(split, places) if places else np.zeros((len(split["y"]), 0), np.int32)
-        for split in (train, trusted)
+        split.get("seen", np.zeros((len(split["y"]), 0), np.int32)) for split in (train, trusted)
     )
     rates = label_noise.estimate(
         run.cfg.method.noise, train["y"], values, trusted["y"], trusted_values, sizes
     )
     trusted_cells = np.full(len(trusted["y"]), len(rates.rate), np.int32)
     cells = label_noise.cells(values, sizes)
-    return rates, {**train, "cell": cells}, {**trusted, "cell": trusted_cells}
+    noisy, known = (
+        {name: a for name, a in split.items() if name != "seen"} | {"cell": of_row}
+        for split, of_row in ((train, cells), (trusted, trusted_cells))
+    )
+    return rates, noisy, known
 
 
 def _noisy(run: Run, schema: Schema, train: host.Split) -> np.ndarray:

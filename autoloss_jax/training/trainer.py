@@ -58,7 +58,8 @@ class Trainer:
         if noise is not None:
             _tell(run, noise, data, workdir, say)
         _check_batch_sizes(run, splits, mesh)
-        feed = _feed(run, data.schema.bounds, splits, mesh)
+        bounds = data.schema.bounds[:, : data.schema.num_input_slots]
+        feed = _feed(run, bounds, splits, mesh)
         return cls(
             run=run,
             workdir=workdir,

@@ -8,7 +8,7 @@ Of train's positives 20 or 40 % are missing, but not evenly: by the time of day 
 values) or by the country (`field_8`, 80), from none to twice as many, in a random order, as
 where one platform reports conversions and another does not. A tenth of validation, with true
 labels, teaches the controller, which sees that field beside label and prediction; `retrain
-method.sees=[]` does not; `method.epochs=6` is one that learns for six epochs, `method.epochs=0`
+data.context=[]` does not; `method.epochs=6` is one that learns for six epochs, `method.epochs=0`
 one that learns to the end, `method.min_agreement=0.5` one that learns until its signal is lost.
 CE, the even mixture and static weights found by trials train on all rows, these included.
 `:flipped` is the same with 20 % of all labels flipped, from none to 40 % by the time of day, as
@@ -31,8 +31,8 @@ SEEING = ("retrain method.epochs=0", "retrain method.epochs=0 method.min_agreeme
 VARIANTS = {
     "quick": QUICK
     | {
-        "datasets": ('quickstart:quick data.missing=0.4 data.missing_by=C9 method.sees=["C9"]',),
-        "methods": ("ce", "autoloss method.sees=[]", "autoloss"),
+        "datasets": ('quickstart:quick data.missing=0.4 data.missing_by=C9 data.context=["C9"]',),
+        "methods": ("ce", "autoloss data.context=[]", "autoloss"),
         "ours": ("autoloss",),
     },
     # by validation: a search that sees begins near cross-entropy and learns at the usual rate, a
@@ -40,14 +40,14 @@ VARIANTS = {
     "flipped": {
         "name": "flipped_by",
         "datasets": (
-            'frappe:flipped data.flipped=0.2 data.flipped_by=field_2 method.sees=["field_2"] '
+            'frappe:flipped data.flipped=0.2 data.flipped_by=field_2 data.context=["field_2"] '
             "optimizer.controller_learning_rate=1e-3 method.start=0.9",
         ),
         "methods": (
             "ce",
             "al1",
             "bohb",
-            "autoloss method.sees=[] method.start=0.0 optimizer.controller_learning_rate=1e-4",
+            "autoloss data.context=[] method.start=0.0 optimizer.controller_learning_rate=1e-4",
             *SEARCHED,
         ),
         "ours": SEARCHED,
@@ -62,13 +62,13 @@ def get_config(variant: str = "") -> Study:
             name="context",
             datasets=tuple(
                 f"frappe:missing data.missing={rate} data.missing_by={field} "
-                f'method.sees=["{field}"]'
+                f'data.context=["{field}"]'
                 for field, rate in (("field_2", 0.2), ("field_2", 0.4), ("field_8", 0.4))
             ),
             models=("deepfm",),
-            methods=("ce", "al1", "bohb", "retrain method.sees=[]", *SEEING),
+            methods=("ce", "al1", "bohb", "retrain data.context=[]", *SEEING),
             ours=SEEING,
-            fold_in_val=True,
+            train_on_trusted=True,
         ),
         variant,
         VARIANTS,

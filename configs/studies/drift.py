@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> Study:
             models=("deepfm",),
             methods=("ce", "al1", "bohb", "autoloss", "retrain"),
             ours=("autoloss", "retrain"),
-            fold_in_val=True,
+            train_on_trusted=True,
         ),
         variant,
         VARIANTS,

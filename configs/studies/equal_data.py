@@ -37,7 +37,7 @@ def get_config(variant: str = "") -> Study:
             models=("deepfm", "ipnn"),
             methods=("ce", "al1", "bohb", "retrain"),
             ours=("retrain",),
-            fold_in_val=True,
+            train_on_trusted=True,
             over=("optimizer.l2", "model.dropout", "optimizer.learning_rate"),
         ),
         variant,

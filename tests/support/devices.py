@@ -49,7 +49,7 @@ def problem(mesh, sizes, slots=(), **keys):
         "train.batch_size": BATCH,
     } | keys
     cfg = settings.with_keys(config.Config(), keys)
-    sees = (7,) * len(cfg.method.sees)
+    sees = (7,) * len(cfg.data.context)
     al = Run.of(cfg).build(2, Table(sizes, slots, sharding.Placement(mesh)), STEPS, context=sees)
     rng, first = np.random.default_rng(0), np.cumsum((0, *sizes[:-1]))
     first, of_slot = (np.repeat(a, slots or 1) for a in (first, sizes))
@@ -144,7 +144,7 @@ def of_models(names):
 
 EVERYTHING = {  # that changes how a batch is read or weighed, at once
     "slots": (1, 3, 2),
-    "method__sees": ("field",),
+    "data__context": ("field",),
     "method__pool": ("ce", "ce(l2=0.1)", "pairwise", "listwise", "generative"),
 }
 METHODS = {

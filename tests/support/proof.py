@@ -32,7 +32,7 @@ def problem(model="deepfm", num_classes=2, embedding="adam", batches=2, **method
         ),
         optimizer=config.Optimizer(embedding=embedding),
     )
-    sees = (4, 3)[: len(cfg.method.sees)]
+    sees = (4, 3)[: len(cfg.data.context)]
     al = Run.of(cfg).build(num_classes, Table(VOCAB_SIZES), total_steps=1000, context=sees)
     state = Run.of(cfg).initial_state(al)
     rng = np.random.default_rng(7)

@@ -53,7 +53,7 @@ TASKS = {
         "data.values": ("price",),
         "data.numeric": ("age",),
     },
-    "context": {"data.label": "click", "data.categorical": ("a", "b", "c"), "method.sees": ("c",)},
+    "context": {"data.label": "click", "data.categorical": ("a", "b", "c"), "data.context": ("c",)},
 }
 MODELS = {
     "deepfm, sparse": {"model.name": "deepfm", "optimizer.embedding": "sparse_adam"},
@@ -80,10 +80,10 @@ METHODS = {
     "bohb": {},
     "static": {"method.static": (0.1, 0.2, 0.3, 0.4)},
     "transfer": {"method.transfer_from": "autoloss, one-hot"},
-    "retrain, replay": {"method.policy": "auto", "data.fold_in_val": True},
+    "retrain, replay": {"method.policy": "auto", "data.train_on_trusted": True},
     "retrain, sample": {"method.policy": "sample"},
     "retrain, mean": {"method.policy": "mean"},
-    "retrain, folds": {"method.folds": 2, "data.controller_share": 0.0, "data.fold_in_val": True},
+    "retrain, folds": {"method.folds": 2, "data.trusted_share": 0.0, "data.train_on_trusted": True},
     "auto": {"search.trials": 7},
 }
 

@@ -48,6 +48,17 @@ def values(split: Split, places: Sequence[tuple[int, int, int]]) -> np.ndarray:
     return np.concatenate([a[:, slots] for a in arrays]) - np.asarray(first, np.int32)
 
 
+def first_slots(split: Split, count: int) -> Split:
+    """The split with the first `count` slots of x and v alone; no copy."""
+
+    def cut(array: np.ndarray) -> np.ndarray:
+        if isinstance(array, Shards):
+            return cast(np.ndarray, Shards(tuple(a[:, :count] for a in array.arrays)))
+        return array[:, :count]
+
+    return split | {name: cut(split[name]) for name in ("x", "v") if name in split}
+
+
 def _parts(split: Split, mine: np.ndarray) -> tuple[Split, Split]:
     def part(rows: np.ndarray) -> Split:
         return {

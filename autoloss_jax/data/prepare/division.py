@@ -54,8 +54,8 @@ def divide(parts: list[Part], data: config.Data) -> dict[str, int]:
         np.save(part.folder / DRAWN, drawn)
         for name, kinds in OF.items():
             rows[name] += int(np.isin(drawn, kinds).sum())
-    if data.fold_in_val:
-        taught, begin = first_part(rows["val"], data.controller_share, data.split_seed), 0
+    if data.train_on_trusted:
+        taught, begin = first_part(rows["val"], data.trusted_share, data.split_seed), 0
         for part in parts:
             drawn = part.drawn
             (places,) = np.nonzero(drawn == VAL)

@@ -51,7 +51,11 @@ class Encoder:
         for name, offset, end, width in zip(
             schema.fields, schema.offsets, np.cumsum(schema.slots), schema.slots, strict=True
         ):
-            column, at = rows[name], slice(end - width, end)
+            at = slice(end - width, end)
+            if name not in rows.columns:  # context alone, which rows to score need not have
+                x[:, at] = offset
+                continue
+            column = rows[name]
             if name in schema.scales:
                 blank, v[:, end - 1] = self._value(column)  # type: ignore[index]
                 plain.append((end - 1, np.array([offset, offset + 1], np.int32), blank))

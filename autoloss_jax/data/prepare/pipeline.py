@@ -20,14 +20,14 @@ import numpy as np
 import polars as pl
 
 from autoloss_jax import config
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, nearest
 from autoloss_jax.data import store
 from autoloss_jax.data.prepare import chunk, division, stages, vocabulary
 from autoloss_jax.data.prepare.division import Part
 from autoloss_jax.data.prepare.encoder import Encoder
 from autoloss_jax.data.prepare.executor import EXECUTORS, Executor
 from autoloss_jax.data.prepare.stages import Job
-from autoloss_jax.data.read import sources, text
+from autoloss_jax.data.read import formats, sources, text
 from autoloss_jax.data.read.files import find_splits
 from autoloss_jax.data.schema import VERSION, Schema
 from autoloss_jax.data.store import SPLITS, Store
@@ -57,7 +57,6 @@ SLOTTED = [
     "bag_pooling",
 ]  # where there are any of these
 HASHED = ["hash", "hash_size"]  # where there are any
-FOLDED = ["controller_share"]  # the store depends on it where values of val enter the vocabulary
 Say = Callable[[str], None]
 
 
@@ -96,11 +95,34 @@ def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store
     return store.open_store(target)
 
 
+def trusted_rows(data: config.Data, prepared: Store) -> dict[str, np.ndarray]:
+    """The rows of `data.trusted` in the vocabulary of a prepared dataset, in memory."""
+    path = _trusted_file(data)
+    schema, words = store.load_vocabulary(prepared.path)
+    blocks = list(encode(path, data, schema, words, labelled=True, whole=True))
+    if not blocks:
+        raise UserError(f"--config.data.trusted={path}: no rows in this file")
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _trusted_file(data: config.Data) -> Path:
+    path = Path(data.trusted)
+    if not path.is_file():
+        raise UserError(f"--config.data.trusted={path}: no such file")
+    return path
+
+
 def encode(
-    path: Path, data: config.Data, schema: Schema, words: pl.DataFrame, *, labelled: bool
+    path: Path,
+    data: config.Data,
+    schema: Schema,
+    words: pl.DataFrame,
+    *,
+    labelled: bool,
+    whole: bool = False,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Blocks, as `Encoder.encode` gives, of another file of the same format, in its order, in a
-    known vocabulary.
+    known vocabulary. Unless it must be `whole`, columns that are context alone may be missing.
     """
     if not path.is_file():
         raise UserError(f"--config.data.path={path}: no such file")
@@ -112,6 +134,8 @@ def encode(
         )
     encoder = Encoder.of(data, schema, words)
     for block in sources.read(path, data, labelled=labelled):
+        if missing := [n for n in schema.context if whole and n not in block.frame.columns]:
+            raise UserError(f"{path}: no column {missing[0]!r}, which is in --config.data.context")
         if block.frame.height:
             yield encoder.encode(chunk.of([block], data.bag_size))
 
@@ -137,6 +161,13 @@ def _build(
     say(f"{title}: reading")
     parts = _read(job, executor, files, title if shown else "")
     rows = division.divide(parts, data)
+    for name in formats.context_only(data):
+        if name not in parts[0].facts.fields:
+            known = parts[0].facts.fields
+            raise UserError(
+                f"--config.data.context: {name!r} is not a column of {data.path}, which has "
+                f"{', '.join(known)}{nearest(name, known)}"
+            )
     for name, count in rows.items():
         if not count:
             raise UserError(
@@ -226,13 +257,14 @@ def fingerprint(data: config.Data) -> str:
 def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
     """Of the content of the files and of every setting that the store depends on."""
     contents = {split: [store.sum_of(path) for path in paths] for split, paths in files.items()}
-    names = (
-        SETTINGS
-        + (SLOTTED if data.values or data.bags else [])
-        + (HASHED if data.hash else [])
-        + (FOLDED if data.fold_in_val else [])
-    )
+    names = SETTINGS + (SLOTTED if data.values or data.bags else []) + (HASHED if data.hash else [])
     settings = {name: getattr(data, name) for name in names}
+    if data.train_on_trusted:  # values of val enter the vocabulary; its name in the first format
+        settings["controller_share"] = data.trusted_share
+    if context := formats.context_only(data):
+        settings["context"] = context
+    if data.trusted:
+        settings["trusted"] = store.sum_of(_trusted_file(data))
     settings["parquet"] = next(iter(files.values()))[0].suffix
     return hashlib.sha256(
         json.dumps([VERSION, settings, contents], sort_keys=True).encode()

@@ -14,6 +14,7 @@ from autoloss_jax.data.prepare.encoder import NUMBER
 from autoloss_jax.data.prepare.executor import Executor
 from autoloss_jax.data.prepare.scaling import Moments, warped
 from autoloss_jax.data.prepare.stages import Job
+from autoloss_jax.data.read import formats
 from autoloss_jax.data.schema import Schema
 
 
@@ -53,6 +54,7 @@ def learn(
         slots=tuple(data.bag_size if name in data.bags else 1 for name in names),
         scales=scales,
         hashed=hashed,
+        context=formats.context_only(data),
     )
     columns = [
         pl.DataFrame({"value": of}).select(pl.lit(name).alias("field"), "value")

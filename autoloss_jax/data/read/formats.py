@@ -162,12 +162,13 @@ def _tabular_layout(first: str, data: config.Data, labelled: bool) -> Layout:
 
 def tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) -> tuple[str, ...]:
     """The declared columns; UserError if one is missing."""
-    if not tabular_fields(data):
+    if not tabular_inputs(data):
         raise UserError(
             "--config.data.categorical, numeric, values, bags: name the columns to learn from; "
             f"the file has {', '.join(names)}"
         )
-    wanted = (*((data.label,) if labelled else ()), *tabular_fields(data))
+    there = tuple(name for name in context_only(data) if name in names)  # rows to score lack it
+    wanted = (*((data.label,) if labelled else ()), *tabular_inputs(data), *there)
     for name in (*wanted, *((data.time,) if data.time and labelled else ())):
         if name not in names:
             raise UserError(
@@ -206,9 +207,21 @@ def _bag(cell: pl.Expr, separator: str) -> pl.Expr:
     return pl.when(values.list.len() == 0).then(pl.lit([""])).otherwise(values)
 
 
-def tabular_fields(data: config.Data) -> tuple[str, ...]:
-    """The declared columns that are fields."""
+def tabular_inputs(data: config.Data) -> tuple[str, ...]:
+    """The declared columns that are inputs of the recommender."""
     return data.categorical + data.numeric + data.values + data.bags
+
+
+def context_only(data: config.Data) -> tuple[str, ...]:
+    """The context fields of a table that are no inputs of the recommender."""
+    if data.format != "tabular":
+        return ()
+    return tuple(name for name in data.context if name not in tabular_inputs(data))
+
+
+def tabular_fields(data: config.Data) -> tuple[str, ...]:
+    """The declared columns that are fields: the inputs, then the context that is nothing else."""
+    return tabular_inputs(data) + context_only(data)
 
 
 FORMATS = {
@@ -230,7 +243,9 @@ FORMATS = {
     ),
     "tabular": Format(
         _tabular_layout,
-        lambda layout, data: tabular_fields(data),
+        lambda layout, data: tuple(
+            c for c in tabular_fields(data) if c in layout.columns or c in tabular_inputs(data)
+        ),
         "",  # data.label
         checks=_tabular_checks,
         columns=_tabular_cells,
