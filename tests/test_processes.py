@@ -94,8 +94,8 @@ class Run:
             assert all(m.poll() is None for m in self.members), self.said()
             time.sleep(0.02)
 
-    def codes(self, within=60):
-        """Exit codes, of those that end in time."""
+    def codes(self, within=600):
+        """Exit codes; None of one that hangs."""
         end = time.monotonic() + within
         for member in self.members:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -106,9 +106,12 @@ class Run:
         return codes
 
     def said(self):
-        """Lines of every process's stderr."""
-        time.sleep(0.2)  # the last ones go through a filter
-        return [path.read_text().splitlines() for path in self.errors]
+        """Lines of every process's stderr, once no more come: the last go through a filter."""
+        texts = before = None
+        while texts is None or texts != before:
+            before, texts = texts, [path.read_text() for path in self.errors]
+            time.sleep(1)
+        return [text.splitlines() for text in texts]
 
 
 def manifests(workdir):
