@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from autoloss_jax import config
-from autoloss_jax.cli import export_loss
+from autoloss_jax.analysis import export
 from autoloss_jax.training import loop, prediction
 from tests.support import commands
 from tests.support.runs import ROOT, quiet
@@ -56,12 +56,12 @@ def test_its_controller_is_pictured(run):
     done = commands.call("autoloss_jax.cli.plot", f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     drawn = {path.stem: path.read_bytes() for path in (workdir / "pictures").iterdir()}
-    assert drawn.keys() == {"weights", "loss", "movement", "signal"}
+    assert drawn.keys() == {"weights", "loss", "movement", "gradient_agreement"}
     assert all(png.startswith(b"\x89PNG") for png in drawn.values())
 
 
 def test_its_loss_is_exported(run, expected, tmp_path):
-    table = export_loss.export(run("finished"), tmp_path / "loss")
+    table = export.export(run("finished"), tmp_path / "loss")
     ends = [table["labels"]["1"][name][0] for name in ("value", "gradient")]
     ends += [table["labels"]["0"][name][-1] for name in ("value", "gradient")]
     assert list(table["pool"]) == expected["export"]["pool"]

@@ -130,7 +130,9 @@ def test_folds_part_the_rows_that_would_teach_the_recommender_and_no_others(tmp_
     taught = []
     for k in range(3):
         cfg = settings.with_keys(base, {"data.trusted_fold": (k, 3)})
-        assert Run.of(cfg).data == dataclasses.replace(given, trusted_fold=(k, 3))  # the same vocabulary
+        assert Run.of(cfg).data == dataclasses.replace(
+            given, trusted_fold=(k, 3)
+        )  # the same vocabulary
         splits = divide(Run.of(cfg), prepared)
         mine, others = users(splits.controller), users(splits.train)
         assert sorted(mine + others) == sorted(users(plain.train))
