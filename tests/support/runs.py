@@ -34,7 +34,7 @@ def on_devices(count):
 @contextlib.contextmanager
 def optimised():
     """For what is said of programs as users compile them."""
-    given = jax.config.jax_disable_most_optimizations
+    given = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", False)
     try:
         yield
