@@ -82,7 +82,7 @@ VARIANTS = [
     {"val_objective": "ce", "name": "al2"},
     {"val_objective": "ce", "name": "darts"},
     {"val_objective": "pairwise", "virtual_step": "adam"},
-    {"val_objective": "mixture", "sees": ("one field", "another")},
+    {"val_objective": "mixture", "context": ("one field", "another")},
     {"val_objective": "ce", "virtual_step": "adam", "pool": ("ce", "focal(l2=0.5)", "ce(l2=0.3)")},
 ]
 EVERYWHERE = VARIANTS[:2]  # the others on one binary and one 5-class model

@@ -33,7 +33,7 @@ CASES = {
     "first order": (2, "sparse_adam", AUTOLOSS | MIXTURE | {"xi": 0.0}),
     "not detached": (2, "adam", AUTOLOSS | CE | SGD | {"detach": False}),
     "L2": (2, "sparse_adam", AUTOLOSS | CE | SGD | {"pool": ("ce", "focal(l2=0.5)")}),
-    "context": (2, "sparse_adam", AUTOLOSS | CE | ADAM | {"sees": ("a", "b")}),
+    "context": (2, "sparse_adam", AUTOLOSS | CE | ADAM | {"context": ("a", "b")}),
 }
 
 

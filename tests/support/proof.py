@@ -15,7 +15,7 @@ VOCAB_SIZES, BATCH = (150, 150, 150, 250), 24
 NUM_ROWS, NUM_FIELDS = sum(VOCAB_SIZES), len(VOCAB_SIZES)
 
 
-def problem(model="deepfm", num_classes=2, embedding="adam", batches=2, **method):
+def problem(model="deepfm", num_classes=2, embedding="adam", batches=2, context=(), **method):
     """A small AutoLoss with dropout, batch norm and Gumbel noise on, its state in float64, and
     so many batches.
     """
@@ -31,6 +31,7 @@ def problem(model="deepfm", num_classes=2, embedding="adam", batches=2, **method
             | method
         ),
         optimizer=config.Optimizer(embedding=embedding),
+        data=config.Data(context=context),
     )
     sees = (4, 3)[: len(cfg.data.context)]
     al = Run.of(cfg).build(num_classes, Table(VOCAB_SIZES), total_steps=1000, context=sees)

@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-import grain
 import jax
 import numpy as np
 
@@ -104,6 +103,8 @@ class Stream:
         """For each pair of neighbours in `bounds`, what `train_batch` and `val_batch` read
         between these steps.
         """
+        import grain  # a second, for whoever streams
+
         blocks = grain.MapDataset.range(len(bounds) - 1).map(
             lambda i: self._block(bounds[i], bounds[i + 1])
         )
