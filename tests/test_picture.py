@@ -15,6 +15,7 @@ from autoloss_jax.analysis import curves, pictures
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.training import checkpoint, controller_checkpoints, evaluation
+from autoloss_jax.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +81,8 @@ def test_a_run_is_pictured_early_midway_and_last(finished, tmp_path):
 
 
 def test_a_method_without_a_controller_is_one_line(finished, loaded, monkeypatch):
-    cfg = settings.with_keys(loaded.cfg, {"method.name": "ce"})
-    monkeypatch.setattr(checkpoint, "load", lambda step: dataclasses.replace(loaded, cfg=cfg))
+    ce = Run.of(settings.with_keys(loaded.cfg, {"method.name": "ce"}))
+    monkeypatch.setattr(checkpoint, "load", lambda step: dataclasses.replace(loaded, run=ce))
     with pytest.raises(UserError, match="ce, has no controller"):
         pictures.of(finished[1])
 
