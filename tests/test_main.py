@@ -51,12 +51,12 @@ MISTAKES = {
     "--confg=configs/frappe.py": "Did you mean: config",
     "--config=configs/frappe.py --config.data.path=/nowhere": "--config.data.path=/nowhere: no "
     "such file or folder",
-    "--config=configs/frappe.py --config.method.name=autolos": "did you mean 'autoloss'?",
-    "--config=configs/frappe.py --config.method.pool=ce,focl": "did you mean 'focal'?",
-    f"--config=configs/frappe.py --config.method.pool=ce,{USER_CODE}:breir": f"{USER_CODE} has "
+    "--config=configs/frappe.py --config.data.path=README.md --config.method.name=autolos": "did you mean 'autoloss'?",
+    "--config=configs/frappe.py --config.data.path=README.md --config.method.pool=ce,focl": "did you mean 'focal'?",
+    f"--config=configs/frappe.py --config.data.path=README.md --config.method.pool=ce,{USER_CODE}:breir": f"{USER_CODE} has "
     "no "
     "'breir'; did you mean 'brier'?",
-    "--config=configs/frappe.py --config.method.xi=0": "identically zero",
+    "--config=configs/frappe.py --config.data.path=README.md --config.method.xi=0": "identically zero",
     "--mode=evaluate --workdir=nowhere": "--workdir=nowhere: no such folder",
     "--mode=predict --workdir=tests": "--output: name the Parquet file",
     "--mode=evaluate --workdir=tests": "no checkpoint here",

@@ -23,8 +23,8 @@ from tests.support import commands
 
 ROOT = Path(__file__).parent.parent
 SMALLER = (  # the same trainings on less
-    "data.generate=1500 train.epochs=1 train.batch_size=100 model.embed_dim=4 model.hidden=(8,) "
-    "method.hidden=(8,)"
+    "data.generate=1500 train.epochs=1 train.batch_size=100 model.embed_dim=4 model.hidden=[8] "
+    "method.hidden=[8]"
 )
 
 
