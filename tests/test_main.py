@@ -30,6 +30,7 @@ def started(*flags):
 
 SMALLER = ("--config.model.hidden=(8,)", "--config.model.embed_dim=4")
 USER_CODE = "tests.support.user_code"
+FRAPPE = "--config=configs/frappe.py --config.data.path=README.md"
 MISTAKES = {
     "--config=configs/frappe.py --config.model.embed_dmi=4": "--config.model.embed_dmi: no such "
     "config key; did you mean "
@@ -51,12 +52,12 @@ MISTAKES = {
     "--confg=configs/frappe.py": "Did you mean: config",
     "--config=configs/frappe.py --config.data.path=/nowhere": "--config.data.path=/nowhere: no "
     "such file or folder",
-    "--config=configs/frappe.py --config.data.path=README.md --config.method.name=autolos": "did you mean 'autoloss'?",
-    "--config=configs/frappe.py --config.data.path=README.md --config.method.pool=ce,focl": "did you mean 'focal'?",
-    f"--config=configs/frappe.py --config.data.path=README.md --config.method.pool=ce,{USER_CODE}:breir": f"{USER_CODE} has "
+    f"{FRAPPE} --config.method.name=autolos": "did you mean 'autoloss'?",
+    f"{FRAPPE} --config.method.pool=ce,focl": "did you mean 'focal'?",
+    f"{FRAPPE} --config.method.pool=ce,{USER_CODE}:breir": f"{USER_CODE} has "
     "no "
     "'breir'; did you mean 'brier'?",
-    "--config=configs/frappe.py --config.data.path=README.md --config.method.xi=0": "identically zero",
+    f"{FRAPPE} --config.method.xi=0": "identically zero",
     "--mode=evaluate --workdir=nowhere": "--workdir=nowhere: no such folder",
     "--mode=predict --workdir=tests": "--output: name the Parquet file",
     "--mode=evaluate --workdir=tests": "no checkpoint here",
