@@ -12,7 +12,9 @@ import pytest
 import autoloss_jax
 from autoloss_jax import Config, UserError
 from autoloss_jax.algorithm import losses
+from autoloss_jax.data import inspection
 from autoloss_jax.training import checkpoint, label_noise
+from tests.support import commands
 
 MISSING, FLIPPED = (0.0, 0.16, 0.32, 0.48, 0.64, 0.8), (0.0, 0.08, 0.16, 0.24, 0.32, 0.4)
 
@@ -170,6 +172,21 @@ def test_trusted_rows_of_a_file_are_counted(apart, tmp_path):
     autoloss_jax.train(apart.replace({"train.epochs": 1}), tmp_path / "run", progress=False)
     kept = json.loads((tmp_path / "run" / "label_noise.json").read_text())
     assert sum(kept["trusted"]) == 1500 and sum(kept["rows"]) == 6000
+
+
+def test_inspect_shows_label_rates_by_context_side_by_side(apart, tmp_path):
+    autoloss_jax.train(apart.replace({"train.epochs": 1}), tmp_path / "run", progress=False)
+    data, asked = inspection.find(tmp_path / "run"), inspection.asked(tmp_path / "run")
+    (found,) = inspection.label_rates(data, asked)
+    tables = {"train": Path(apart.data.path) / "train.csv", "trusted": Path(apart.data.trusted)}
+    assert found["name"] == "platform" and len(found["values"]) == 6
+    for which, path in tables.items():
+        rows = pl.read_csv(path).group_by("platform").agg(pl.len(), pl.col("click").sum())
+        want = {str(platform): (number, clicks) for platform, number, clicks in rows.iter_rows()}
+        ours = {v["value"]: (v[which], v[f"{which}_positive"]) for v in found["values"]}
+        assert ours == want
+    shown = commands.call("autoloss_jax.cli.inspect", str(tmp_path / "run")).stdout
+    assert "trusted rows" in shown and "ratio" in shown
 
 
 def test_mistakes_about_context_and_trusted_rows_are_one_line(apart, tmp_path):

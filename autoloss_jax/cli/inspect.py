@@ -39,7 +39,27 @@ def tables(found: dict[str, Any]) -> list[Table]:
         rates = map(_percent, field["oov"].values())
         sizes = (f"{field['vocabulary']:,}", str(field["slots"]))
         fields.add_row(_shown(field["name"]), *sizes, *rates, field["kind"], Text(_notes(field)))
-    return [splits, fields]
+    return [splits, fields, *map(_context, found.get("context", ()))]
+
+
+MOST_VALUES = 20  # of a context field in the table; JSON has all
+
+
+def _context(field: dict[str, Any]) -> Table:
+    """The label rates of train and of trusted rows, by value of a context field."""
+    table = _table(field["name"], "rows", "positive", "trusted rows", "positive of them", "ratio")
+    for value in field["values"][:MOST_VALUES]:
+        rates = [value[f"{w}_positive"] / max(value[w], 1) for w in ("train", "trusted")]
+        ratio = f"{rates[0] / rates[1]:.2f}" if rates[1] and value["train"] else "-"
+        cells = [
+            cell
+            for which, rate in zip(("train", "trusted"), rates, strict=True)
+            for cell in (f"{value[which]:,}", _percent(rate) if value[which] else "-")
+        ]
+        table.add_row(_shown(value["value"]), *cells, ratio)
+    if (more := len(field["values"]) - MOST_VALUES) > 0:
+        table.add_row(f"... {more:,} more values, in --json")
+    return table
 
 
 def _table(first: str, *others: str) -> Table:
@@ -99,6 +119,8 @@ def main() -> None:
             f"{data.path}: damaged: {', '.join(damaged)}; delete the folder and prepare it again"
         )
     found = inspection.describe(data, asked.top)
+    if of_run := inspection.asked(asked.folder):
+        found["context"] = inspection.label_rates(data, of_run)
     if asked.json:
         print(json.dumps(atomic.finite(found), allow_nan=False))
         return

@@ -71,20 +71,57 @@ def find(folder: Path) -> Store:
         raise UserError(
             f"{folder}: no prepared dataset and no run: there is no {store.SCHEMA} in it"
         )
-    path = folder / "config.json"
-    if not path.exists():
+    data = asked(folder)
+    if data is None:
         return store.open_store(folder)
     schema = store.read_schema(folder)
-    try:
-        data = config.from_dict(json.loads(path.read_text())).data
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
     home = pipeline.store_folder(data, schema.fingerprint)
     if not home.is_dir():
         raise UserError(
             f"{folder}: its dataset is not in {home}; the command that trained it prepares it again"
         )
     return store.open_store(home)
+
+
+def asked(folder: Path) -> config.Data | None:
+    """What the config of the run in a folder says of its data; None without a run."""
+    path = folder / "config.json"
+    if not path.exists():
+        return None
+    try:
+        return config.from_dict(json.loads(path.read_text())).data
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+
+
+def label_rates(data: Store, asked: config.Data) -> list[dict[str, Any]]:
+    """Of each context field, how many labels are above 0, in train and among the trusted rows.
+
+    The first thing to look at where labels may be wrong: values at which train and trusted rows
+    differ. Values are in the order of their rows in train; those in neither are left out.
+    """
+    train = data.split("train")
+    if asked.trusted:
+        trusted = pipeline.trusted_rows(asked, data)
+    else:
+        trusted, _ = host.halve(data.split("val"), asked.trusted_share, asked.split_seed)
+    found = []
+    for name in asked.context:
+        place = data.schema.place(name, "--config.data.context")
+        words = ["(unknown)", *(store.words(data.path, name) or map(str, range(1, place[2])))]
+        counts = {}
+        for which, rows in (("train", train), ("trusted", trusted)):
+            values, positive = host.values(rows, [place])[:, 0], np.asarray(rows["y"]) > 0
+            counts[which] = np.bincount(values, minlength=place[2])
+            counts[f"{which}_positive"] = np.bincount(values[positive], minlength=place[2])
+        order = np.argsort(-counts["train"], kind="stable")
+        there = order[(counts["train"] + counts["trusted"])[order] > 0]
+        values = [
+            {"value": words[i]} | {name: int(count[i]) for name, count in counts.items()}
+            for i in there.tolist()
+        ]
+        found.append({"name": name, "values": values})
+    return found
 
 
 def describe(data: Store, top: int = 3) -> dict[str, Any]:
