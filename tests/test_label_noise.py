@@ -1,9 +1,11 @@
 """Method `corrected`: rates of label noise by context, estimated from trusted rows."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
@@ -11,10 +13,11 @@ import pytest
 
 import autoloss_jax
 from autoloss_jax import Config, UserError
-from autoloss_jax.algorithm import losses
+from autoloss_jax.algorithm import losses, networks
+from autoloss_jax.analysis import export
 from autoloss_jax.data import inspection
 from autoloss_jax.training import checkpoint, label_noise
-from tests.support import commands
+from tests.support import commands, proof
 
 MISSING, FLIPPED = (0.0, 0.16, 0.32, 0.48, 0.64, 0.8), (0.0, 0.08, 0.16, 0.24, 0.32, 0.4)
 
@@ -80,13 +83,43 @@ def test_trusted_rows_that_contradict_the_kind_are_said():
 @pytest.mark.parametrize("loss", ["missing_ce", "flipped_ce"])
 def test_the_corrected_loss_is_that_of_one_rate(loss):
     z, y = jnp.linspace(-4, 4, 9)[:, None], jnp.arange(9) % 2
-    rates = np.full(1, 0.3)
-    zero = np.zeros(1, int)
-    known = label_noise.NoiseRates(loss.removesuffix("_ce"), rates, rates, zero, zero, zero > 0)
-    ours = losses.forward_ce(z, y, jnp.asarray(known.transition)[jnp.zeros(9, int)])
-    assert np.allclose(ours, losses.LOSSES[loss](z, y, rate=0.3), atol=1e-6)
-    trusted = losses.forward_ce(z, y, jnp.asarray(known.transition)[jnp.ones(9, int)])
-    assert np.allclose(trusted, losses.ce(z, y), atol=1e-6)
+    kind = loss.removesuffix("_ce")
+    rates = networks.Rates(kind, np.array([0.1, 0.3]), np.ones(2))
+    batch = {"y": y, "cell": jnp.ones(9, int)}
+    ours = rates.loss(batch, rates.parameters())(z, y)
+    assert np.allclose(ours, losses.LOSSES[loss](z, y, rate=0.3), atol=1e-5)
+    for trusted in ({"y": y, "cell": jnp.full(9, 2)}, {"y": y}):
+        assert np.allclose(
+            rates.loss(trusted, rates.parameters())(z, y), losses.ce(z, y), atol=1e-6
+        )
+
+
+def searched_problem(kind):
+    """The problem of the proof with rates of `kind` in V, and cells of two context fields."""
+    pool = ("ce", f"{kind}_ce(rate=searched)", "focal")
+    al, state, train, val = proof.problem(context=("a", "b"), pool=pool, val_objective="ce")
+    cells = np.random.default_rng(0).integers(0, 13, proof.BATCH)  # the last one: trusted
+    rates = networks.Rates(kind, np.linspace(0.05, 0.4, 12), np.full(12, 0.1))
+    candidates = dataclasses.replace(al.candidates, rates=(None, rates, None), trusted_rows=50)
+    al = dataclasses.replace(al, candidates=candidates, prior=candidates.prior)
+    return al, state, train | {"cell": jnp.asarray(cells)}, val
+
+
+@pytest.mark.parametrize("kind", ["missing", "flipped"])
+def test_the_hypergradient_of_searched_rates_matches_central_differences(kind):
+    with jax.enable_x64(True):
+        al, state, train, val = searched_problem(kind)
+        gradient = jax.jit(lambda s: proof.hypergradient(al, s, train, val))(state)
+        f = proof.full_table_outer_loss(al, state, train, val)
+        differences = list(proof.central_differences(f, state.controller.params, count=4))
+        rates = np.abs(np.asarray(gradient["rates"][kind]))
+        without = dataclasses.replace(al, prior=None)
+        through = jax.jit(lambda s: proof.hypergradient(without, s, train, val))(state)
+    assert (rates > 0).all()
+    assert np.abs(np.asarray(through["rates"][kind])).max() > 1e-6  # beside the prior's pull
+    scale = np.linalg.norm(proof.flatten(gradient))
+    for direction, difference in differences:
+        assert abs(proof.flatten(gradient) @ proof.flatten(direction) - difference) < 1e-6 * scale
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +160,7 @@ def test_corrected_ranks_and_judges_better_than_cross_entropy(lossy, tmp_path):
     assert runs["corrected"]["auc"] > runs["ce"]["auc"] + 0.02
     assert runs["corrected"]["logloss"] < 0.95 * runs["ce"]["logloss"]
     kept = json.loads((tmp_path / "corrected" / "label_noise.json").read_text())
-    assert kept["kind"] == "missing" and kept["fields"] == ["platform"]
-    assert kept["rate"][1 + 5] > kept["rate"][1] + 0.4 or max(kept["rate"]) > 0.6
+    assert kept["missing"]["fields"] == ["platform"] and max(kept["missing"]["rate"]) > 0.6
 
 
 def test_a_run_goes_on_to_the_same_figures_and_scores_rows(lossy, tmp_path):
@@ -171,7 +203,23 @@ def test_context_alone_is_seen_by_the_loss_and_not_by_the_recommender(apart, tmp
 def test_trusted_rows_of_a_file_are_counted(apart, tmp_path):
     autoloss_jax.train(apart.replace({"train.epochs": 1}), tmp_path / "run", progress=False)
     kept = json.loads((tmp_path / "run" / "label_noise.json").read_text())
-    assert sum(kept["trusted"]) == 1500 and sum(kept["rows"]) == 6000
+    assert sum(kept["missing"]["trusted"]) == 1500 and sum(kept["missing"]["rows"]) == 6000
+
+
+@pytest.mark.parametrize("method", ["autoloss", "retrain"])
+def test_rates_that_are_searched_begin_at_the_estimates_and_move(lossy, tmp_path, method):
+    keys = {"method.name": method, "method.pool": ("ce", "missing_ce(rate=searched)")}
+    keys |= {"method.every": 1, "train.epochs": 2, "optimizer.controller_learning_rate": 0.02}
+    run = autoloss_jax.train(lossy.replace(keys), tmp_path / "run", progress=False)
+    loaded = checkpoint.load(checkpoint.newest(tmp_path / "run" / "best"))
+    rates = next(rates for rates in loaded.al.candidates.rates if rates)
+    found = np.asarray(rates.rate(loaded.state.controller.params["rates"]["missing"]))
+    kept = json.loads((tmp_path / "run" / "label_noise.json").read_text())["missing"]
+    gap = np.abs(found - kept["rate"])[1:]
+    assert 1e-4 < gap.max() < 0.3 and np.median(gap) < 3 * np.median(kept["error"])
+    assert run.evaluate()["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
+    with pytest.raises(UserError, match="is no function of"):
+        export.export(tmp_path / "run", tmp_path / "out")
 
 
 def test_inspect_shows_label_rates_by_context_side_by_side(apart, tmp_path):
@@ -205,9 +253,10 @@ def test_mistakes_about_context_and_trusted_rows_are_one_line(apart, tmp_path):
 
 def test_what_cannot_be_corrected_is_one_line(lossy, tmp_path):
     mistakes = (
-        ({"data.trusted_share": 0.0}, "needs trusted rows"),
+        ({"data.trusted_share": 0.0}, "need trusted rows"),
         ({"data.context": ("plattform",)}, "'plattform' is not a column of"),
-        ({"data.num_classes": 3}, "corrects labels of two classes"),
+        ({"data.num_classes": 3}, "rates of label noise are for two classes"),
+        ({"method.name": "autoloss", "method.pool": ("ce", "focal(rate=searched)")}, "takes gamma"),
     )
     for number, (keys, said) in enumerate(mistakes):
         with pytest.raises(UserError, match=said):

@@ -47,6 +47,7 @@ class AutoLoss:
     taught_by: str = "val"  # the batch that teaches V: "val", "train" (as W), or "never"
     xi: float = 1e-3  # learning rate of the virtual step, Eq. (13); 0 = first order
     precondition: bool = False  # scale the virtual step as W's optimizer does; else SGD (paper)
+    prior: Callable[..., jax.Array] | None = None  # V -> [], in V's objective
     val_loss: Loss | None = None  # what V minimises at W*(V); None: the mixture, Eq. (12) literally
     detach: bool = True  # no gradient of the W update through the controller's input
 
@@ -86,12 +87,14 @@ def objective(
 
 
 def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: Batch) -> jax.Array:
-    """L_val(W, V), Eq. (12)."""
+    """L_val(W, V), Eq. (12), and V's prior if it has one."""
     key = stream(state.key, state.step, "outer")
     if al.val_loss is None:
-        return objective(dataclasses.replace(al, detach=False), W, V, state, batch, key)[0]
-    output, _ = al.recommender(W, state.drs.stats, batch, jax.random.split(key)[0])
-    return jnp.mean(al.val_loss(output.logits, batch["y"]))
+        loss, _ = objective(dataclasses.replace(al, detach=False), W, V, state, batch, key)
+    else:
+        output, _ = al.recommender(W, state.drs.stats, batch, jax.random.split(key)[0])
+        loss = jnp.mean(al.val_loss(output.logits, batch["y"]))
+    return loss + al.prior(V) if al.prior else loss
 
 
 def virtual_step(

@@ -12,12 +12,15 @@ from autoloss_jax.algorithm.losses import Loss
 from autoloss_jax.config import import_string, specs
 from autoloss_jax.config.errors import UserError
 
+SEARCHED = {"missing_ce": "missing", "flipped_ce": "flipped"}  # candidates whose rate V may have
+
 
 class Candidate(NamedTuple):
     """One of the pool: a loss, and lambda of the L2 that it brings with it (`rows.l2`)."""
 
     loss: Loss
     l2: float = 0.0
+    searched: str = ""  # "missing" or "flipped": V has its rates, one for each cell of the context
 
 
 def parse(spec: str) -> Loss:
@@ -31,9 +34,14 @@ def parse(spec: str) -> Loss:
 
 
 def candidate(spec: str) -> Candidate:
-    """The same with l2 among the parameters, as "ce(l2=0.05)": every candidate may bring L2 with
-    it.
+    """The same with more parameters: "ce(l2=0.05)", and "missing_ce(rate=searched)".
+
+    Every candidate may bring L2 with it. The rate of `missing_ce` and `flipped_ce` may be searched.
     """
+    name = spec.split("(")[0].strip()
+    if "rate=searched" in spec.replace(" ", "") and name in SEARCHED:
+        rest = re.sub(r"rate\s*=\s*searched\s*,?", "", spec)
+        return _parse(rest, {"l2": (float, 0.0)})._replace(searched=SEARCHED[name])
     return _parse(spec, {"l2": (float, 0.0)})
 
 

@@ -79,11 +79,20 @@ def with_context_rows(V: Any, rows: Mapping[int, np.ndarray]) -> Any:
     `rows` holds, for the k-th field, int[values]: the row in V of each value of the new
     vocabulary.
     """
-    return V | {
+    moved = {
         _table(k): {"embedding": V[_table(k)]["embedding"][here]}
         for k, here in rows.items()
         if _table(k) in V
     }
+    if "rates" in V:  # of label noise, one for each combination of values
+        sizes = []
+        while _table(len(sizes)) in V:
+            sizes.append(V[_table(len(sizes))]["embedding"].shape[0])
+        cells = np.ix_(*(rows.get(k, np.arange(size)) for k, size in enumerate(sizes)))
+        moved["rates"] = {
+            kind: logits.reshape(sizes)[cells].ravel() for kind, logits in V["rates"].items()
+        }
+    return V | moved
 
 
 def _table(k: int) -> str:

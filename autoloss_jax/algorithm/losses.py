@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from autoloss_jax.config.errors import UserError
 
 Loss = Callable[..., jax.Array]
+MOST = {"missing": 0.99, "flipped": 0.49}  # the highest rate that leaves something to learn
 
 
 def log_probs(logits: jax.Array) -> jax.Array:
@@ -204,6 +205,16 @@ def forward_ce(logits: jax.Array, labels: jax.Array, transition: jax.Array) -> j
     logp = log_probs(logits)
     chance = jnp.sum(transition * one_hot(labels, logp)[:, None, :], axis=-1)  # [B, K]
     return -jax.nn.logsumexp(logp + jnp.log(jnp.maximum(chance, 1e-30)), axis=-1)
+
+
+def transition(kind: str, rate: jax.Array) -> jax.Array:
+    """T of `forward_ce` for two classes where a share of labels is wrong. [...] -> [..., 2, 2].
+
+    "missing": of the positives, which read 0; "flipped": of all labels, which read the other.
+    """
+    back = rate if kind == "flipped" else jnp.zeros_like(rate)
+    rows = jnp.stack([1 - back, back], axis=-1), jnp.stack([rate, 1 - rate], axis=-1)
+    return jnp.stack(rows, axis=-2)
 
 
 def pairwise(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -172,6 +172,11 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, Candidate]]:
             f"--config.method.transfer_from: {method.name} wants the workdir of the run whose "
             "controller it takes"
         )
+    if method.folds > 1 and any(candidate.searched for candidate in pool.values()):
+        raise UserError(
+            f"--config.method.folds={method.folds}: rates that are searched are those of one "
+            "search; set folds to 1, or give the candidates a rate"
+        )
     weights = method.static
     if found.controller is Static and (
         len(weights) != len(pool) or min(weights) < 0 or not sum(weights) > 0

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from autoloss_jax.algorithm import losses
 from autoloss_jax.algorithm.autoloss import AutoLoss, probabilities
-from autoloss_jax.algorithm.losses import ce, forward_ce
 from autoloss_jax.algorithm.state import Batch, Params, TrainState
 
 
@@ -93,46 +94,92 @@ class CandidateLosses:
         >>> from autoloss_jax import CandidateLosses, losses
         >>> from autoloss_jax.algorithm.networks import Output
         >>> pool = CandidateLosses((losses.ce, losses.focal))
-        >>> values = pool(Output(jnp.zeros((2, 1))), {"y": jnp.array([0, 1])})
+        >>> values = pool(Output(jnp.zeros((2, 1))), {"y": jnp.array([0, 1])}, {})
         >>> [round(value, 3) for value in values[0].tolist()]
         [0.693, 0.173]
     """
 
     losses: tuple[Callable[..., jax.Array], ...]
 
-    def __call__(self, output: Output, batch: Batch, V: Params = None) -> jax.Array:
+    def __call__(self, output: Output, batch: Batch, V: Params) -> jax.Array:
         """Losses [B, N] of a batch; V is for candidates that have parameters in it."""
-        del V
-        values = jnp.stack([loss(output.logits, batch["y"]) for loss in self.losses], axis=-1)
-        return values if output.l2 is None else values + output.l2
+        values = [loss(output.logits, batch["y"]) for loss in self.of(batch, V)]
+        stacked = jnp.stack(values, axis=-1)
+        return stacked if output.l2 is None else stacked + output.l2
+
+    def of(self, batch: Batch, V: Params) -> tuple[Callable[..., jax.Array], ...]:
+        """The losses as functions of logits and labels, under V."""
+        del batch, V
+        return self.losses
+
+    def parameters(self) -> dict[str, Any]:
+        """What the candidates keep in V, at the start."""
+        return {}
 
 
 @dataclasses.dataclass(frozen=True)
-class CorrectedCE:
-    """One candidate: cross-entropy corrected for noise in the labels, which differs by context.
+class Rates:
+    """Rates of label noise in M cells of the context, as V has them, and what they begin at.
 
-    Args:
-        transition: [M + 1, K, K], what is known of the noise in each of M cells of the context;
-            the last one is of rows whose labels are trusted. It lies in V, so that a checkpoint
-            has it. Rows without a cell are trusted.
+    V holds a logit for each cell. An example says in `cell` which is its own; the number M, and
+    no `cell`, mean that its label is trusted.
     """
 
-    transition: Any
-    losses: tuple[Callable[..., jax.Array], ...] = (ce,)
+    kind: str  # "missing" or "flipped"
+    start: np.ndarray  # [M]
+    error: np.ndarray  # [M], its standard error
 
-    def __call__(self, output: Output, batch: Batch, V: Params) -> jax.Array:
-        """Losses [B, 1] of a batch."""
+    def parameters(self) -> jax.Array:
+        """The logits at the start, [M]."""
+        share = np.clip(self.start / losses.MOST[self.kind], 0.005, 0.995)
+        return jnp.asarray(np.log(share / (1 - share)), jnp.float32)
+
+    def rate(self, logits: jax.Array) -> jax.Array:
+        """The rates that logits mean. [M] -> [M]."""
+        return losses.MOST[self.kind] * jax.nn.sigmoid(logits)
+
+    def loss(self, batch: Batch, logits: jax.Array) -> Callable[..., jax.Array]:
+        """Cross-entropy corrected by the rates."""
         if "cell" not in batch:
-            return ce(output.logits, batch["y"])[:, None]
-        transition = V["transition"][batch["cell"]]
-        return forward_ce(output.logits, batch["y"], transition)[:, None]
+            return losses.ce
+        rate = jnp.append(self.rate(logits), 0.0)[batch["cell"]]
+        transition = losses.transition(self.kind, rate)
+        return lambda logits, labels: losses.forward_ce(logits, labels, transition)
+
+    def surprise(self, logits: jax.Array) -> jax.Array:
+        """-log of a normal prior about the start, without its constant, summed over cells. []."""
+        return 0.5 * jnp.sum(jnp.square((self.rate(logits) - self.start) / self.error))
 
 
-def candidate_parameters(candidates: Any) -> dict[str, jax.Array]:
-    """What candidates keep in V."""
-    if isinstance(candidates, CorrectedCE):
-        return {"transition": jnp.asarray(candidates.transition, jnp.float32)}
-    return {}
+@dataclasses.dataclass(frozen=True)
+class CorrectedLosses(CandidateLosses):
+    """Candidates of which some are corrected for label noise by rates that V has.
+
+    Args:
+        losses: the candidates, those with rates at the mean rate of the start.
+        rates: the `Rates` of each candidate, or None for one without.
+        trusted_rows: how many rows told the start; the prior is worth one of them each.
+    """
+
+    rates: tuple[Rates | None, ...] = ()
+    trusted_rows: int = 1
+
+    def of(self, batch: Batch, V: Params) -> tuple[Callable[..., jax.Array], ...]:
+        """The losses as functions of logits and labels, under V."""
+        return tuple(
+            loss if rates is None else rates.loss(batch, V["rates"][rates.kind])
+            for loss, rates in zip(self.losses, self.rates, strict=True)
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """{"rates": {kind: logits [M]}}."""
+        return {"rates": {rates.kind: rates.parameters() for rates in self.rates if rates}}
+
+    def prior(self, V: Params) -> jax.Array:
+        """What pulls the rates to where they began, by their standard errors. V -> []."""
+        told = {rates.kind: rates for rates in self.rates if rates}
+        pulls = [rates.surprise(V["rates"][kind]) for kind, rates in told.items()]
+        return sum(pulls, jnp.zeros(())) / self.trusted_rows
 
 
 def mean_policy(

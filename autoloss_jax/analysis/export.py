@@ -34,6 +34,11 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
             "searched loss is no function of (y, y_hat) alone; export that of a run without "
             "--config.data.context"
         )
+    if any(loaded.run.noise_kinds):
+        raise UserError(
+            f"{workdir}: its candidates have rates of label noise that differ by context, so that "
+            "the searched loss is no function of (y, y_hat) alone; export that of another pool"
+        )
     if loaded.al.recommender.l2:
         raise UserError(
             f"{workdir}: of its candidates {', '.join(loaded.pool)} some bring L2 on the "

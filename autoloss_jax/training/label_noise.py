@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from autoloss_jax.algorithm import losses
+
 PRIOR_ROWS = 20  # trusted rows that the prior of a cell is worth
-MOST = {"missing": 0.99, "flipped": 0.49}  # the highest rate that leaves something to learn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +30,6 @@ class NoiseRates:
     rows: np.ndarray  # int64[M], rows of train
     trusted: np.ndarray  # int64[M], trusted rows
     contradicted: np.ndarray  # bool[M]: trusted rows say that the rate is below 0
-
-    @property
-    def transition(self) -> np.ndarray:
-        """float64[M + 1, 2, 2]: T[k, y] in each cell, and at the end that of trusted labels."""
-        back = self.rate if self.kind == "flipped" else np.zeros_like(self.rate)
-        cells = np.array([[1 - back, back], [self.rate, 1 - self.rate]]).transpose(2, 0, 1)
-        return np.concatenate([cells, np.eye(2)[None]])
 
 
 def cells(values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
@@ -84,7 +78,7 @@ def estimate(
         error = np.hypot(r_error / far, q_error * (2 * r - 1) / far**2)
     return NoiseRates(
         kind=kind,
-        rate=np.clip(rate, 0, MOST[kind]),
+        rate=np.clip(rate, 0, losses.MOST[kind]),
         error=np.abs(error),
         rows=train.rows,
         trusted=trusted.rows,

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -16,7 +17,8 @@ from autoloss_jax.algorithm.methods import Method
 from autoloss_jax.algorithm.networks import (
     CandidateLosses,
     ControllerFn,
-    CorrectedCE,
+    CorrectedLosses,
+    Rates,
     RecommenderFn,
 )
 from autoloss_jax.algorithm.state import TrainState
@@ -28,6 +30,9 @@ from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings import lookup, optimizers, pooling
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import states
+from autoloss_jax.training.label_noise import NoiseRates
+
+Noise = Mapping[str, NoiseRates]  # by kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Run:
     @property
     def sees(self) -> tuple[str, ...]:
         """The context fields of its controller, or of the rates of label noise."""
-        has_context = self.method.corrects or self.method.controller is Controller
+        has_context = any(self.noise_kinds) or self.method.controller is Controller
         return self.cfg.data.context if has_context else ()
 
     def context(self, schema: Schema) -> list[tuple[int, int, int]]:
@@ -86,16 +91,18 @@ class Run:
         table: Table,
         total_steps: int,
         context: tuple[int, ...] = (),
-        transition: np.ndarray | None = None,
+        noise: Noise | None = None,
     ) -> AutoLoss:
         """Networks, losses and optimizers.
 
-        `context`: how many values each context field has. `transition`: what is known of label
-        noise (`label_noise`); None: nothing.
+        `context`: how many values each context field has. `noise`: what is known of the
+        noise in train's labels; None: nothing.
         """
         cfg, pool = self.cfg, tuple(self.pool.values())
         l2 = tuple(candidate.l2 for candidate in pool)
         num_outputs = 1 if num_classes == 2 else num_classes
+        candidates = self._candidates(num_classes, context, noise)
+        seen = context if self.method.controller is Controller else ()
         return AutoLoss(
             recommender=RecommenderFn(
                 registry.make(cfg.model, num_outputs, len(table.vocab_sizes)),
@@ -103,10 +110,9 @@ class Run:
                 l2=functools.partial(lookup.l2, l2) if any(l2) else None,
             ),
             controller=ControllerFn(
-                methods.controller(cfg.method, self.method, len(pool), context),
-                () if self.method.corrects else context,
+                methods.controller(cfg.method, self.method, len(pool), seen), seen
             ),
-            candidates=self._candidates(num_classes, context, transition),
+            candidates=candidates,
             weights=self.method.weights,
             temperature=functools.partial(
                 gumbel.annealed_temperature,
@@ -118,37 +124,51 @@ class Run:
             taught_by=self.method.taught_by,
             xi=cfg.method.xi,
             precondition=cfg.method.virtual_step == "adam",
+            prior=getattr(candidates, "prior", None),
             val_loss=self.val_loss,
             detach=cfg.method.detach,
         )
 
+    @property
+    def noise_kinds(self) -> tuple[str, ...]:
+        """Of each candidate, the kind of label noise that it is corrected for; empty: none."""
+        if self.method.corrects:
+            return (self.cfg.method.noise,)
+        return tuple(candidate.searched for candidate in self.pool.values())
+
     def _candidates(
-        self, num_classes: int, context: tuple[int, ...], transition: np.ndarray | None
-    ) -> CandidateLosses | CorrectedCE:
-        if not self.method.corrects:
-            return CandidateLosses(tuple(candidate.loss for candidate in self.pool.values()))
+        self, num_classes: int, context: tuple[int, ...], noise: Noise | None
+    ) -> CandidateLosses:
+        fixed = tuple(candidate.loss for candidate in self.pool.values())
+        if not any(self.noise_kinds):
+            return CandidateLosses(fixed)
         if num_classes != 2:
             raise UserError(
-                f"--config.method.name={self.cfg.method.name}: corrects labels of two classes, "
-                f"and the data have {num_classes}"
+                f"--config.method.name={self.cfg.method.name}: rates of label noise are for two "
+                f"classes, and the data have {num_classes}"
             )
-        if transition is None:
-            transition = np.tile(np.eye(2), (math.prod(context) + 1, 1, 1))
-        return CorrectedCE(transition)
+        unknown = np.zeros(math.prod(context)), np.ones(math.prod(context))
+        rates, trusted_rows = [], 1
+        for kind in self.noise_kinds:
+            known = noise[kind] if noise and kind else None
+            start, error = (known.rate, known.error) if known else unknown
+            rates.append(Rates(kind, start, np.maximum(error, 1e-3)) if kind else None)
+            trusted_rows = max(trusted_rows, int(known.trusted.sum()) if known else 1)
+        return CorrectedLosses(fixed, tuple(rates), trusted_rows)
 
     def build_for(
         self,
         schema: Schema,
         mesh: jax.sharding.Mesh,
         total_steps: int,
-        transition: np.ndarray | None = None,
+        noise: Noise | None = None,
     ) -> AutoLoss:
         """`build` for a prepared dataset, on these devices."""
         inputs = schema.num_inputs
         placement = sharding.Placement(mesh)
         table = Table(schema.vocab_sizes[:inputs], schema.slots[:inputs], placement)
         context = tuple(size for *_, size in self.context(schema))
-        return self.build(schema.num_classes, table, total_steps, context, transition)
+        return self.build(schema.num_classes, table, total_steps, context, noise)
 
     def initial_state(self, al: AutoLoss) -> TrainState:
         """The state before its first step."""

@@ -1,6 +1,7 @@
 """Who learns from which rows of a prepared dataset."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Splits:
     controller: tuple[host.Split, ...]  # V; empty for methods that do not search
     val: host.Split  # early stopping and calibration
     test: host.Split  # touched once, at the end
-    noise: NoiseRates | None = None  # of train's labels, where a method corrects them
+    noise: dict[str, NoiseRates] | None = None  # by kind, where a loss has rates
 
 
 def divide(run: Run, data: store.Store) -> Splits:
@@ -39,7 +40,7 @@ def divide(run: Run, data: store.Store) -> Splits:
     if asked.missing or asked.flipped:
         train = {**train, "y": _noisy(run, data.schema, data.split("train"))}
     noise = None
-    if run.method.corrects:
+    if any(run.noise_kinds):
         noise, train, taught = _with_noise(run, data.schema, train, taught)
     parts = (train, taught) if run.data.train_on_trusted else (train,)
     controller: tuple[host.Split, ...] = (taught,) if run.method.searches else ()
@@ -57,27 +58,22 @@ def divide(run: Run, data: store.Store) -> Splits:
 
 def _with_noise(
     run: Run, schema: Schema, train: host.Split, trusted: host.Split
-) -> tuple[NoiseRates, host.Split, host.Split]:
+) -> tuple[dict[str, NoiseRates], host.Split, host.Split]:
     """The rates of noise in train's labels, and both splits with the cell of each row."""
     if not len(trusted["y"]):
         raise UserError(
-            f"--config.data.trusted_share=0: {run.cfg.method.name} needs trusted rows, whose "
-            "labels tell how train's are wrong; give it a share of val"
+            "--config.data.trusted_share=0: rates of label noise need trusted rows, whose labels "
+            "tell how train's are wrong; give a share of val, or --config.data.trusted=FILE"
         )
     sizes = [size for *_, size in run.context(schema)]
     values, trusted_values = (
         split.get("seen", np.zeros((len(split["y"]), 0), np.int32)) for split in (train, trusted)
     )
-    rates = label_noise.estimate(
-        run.cfg.method.noise, train["y"], values, trusted["y"], trusted_values, sizes
-    )
-    trusted_cells = np.full(len(trusted["y"]), len(rates.rate), np.int32)
+    log = train["y"], values, trusted["y"], trusted_values, sizes
+    noise = {kind: label_noise.estimate(kind, *log) for kind in set(run.noise_kinds) - {""}}
     cells = label_noise.cells(values, sizes)
-    noisy, known = (
-        {name: a for name, a in split.items() if name != "seen"} | {"cell": of_row}
-        for split, of_row in ((train, cells), (trusted, trusted_cells))
-    )
-    return rates, noisy, known
+    trusted_cells = np.full(len(trusted["y"]), math.prod(sizes), np.int32)
+    return noise, {**train, "cell": cells}, {**trusted, "cell": trusted_cells}
 
 
 def _noisy(run: Run, schema: Schema, train: host.Split) -> np.ndarray:

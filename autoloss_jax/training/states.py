@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from autoloss_jax.algorithm.autoloss import AutoLoss
-from autoloss_jax.algorithm.networks import candidate_parameters
 from autoloss_jax.algorithm.state import Metrics, Network, TrainState, stream
 from autoloss_jax.distributed import sharding
 
@@ -65,7 +64,7 @@ def _controller(al: AutoLoss, key: Any) -> tuple[Any, Any]:
     inputs = [jnp.zeros(2, jnp.int32), y_hat]
     inputs += [jnp.zeros((2, len(context)), jnp.int32)] if context else []
     controller = al.controller.module.init(key("controller"), *inputs, train=False)
-    V = {**controller.get("params", {}), **candidate_parameters(al.candidates)}
+    V = {**controller.get("params", {}), **al.candidates.parameters()}
     return V, controller.get("batch_stats", {})
 
 

@@ -19,8 +19,7 @@ from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.distributed import atomic, processes, sharding
 from autoloss_jax.training import evaluation, gradient_agreement, label_noise
-from autoloss_jax.training.label_noise import NoiseRates
-from autoloss_jax.training.run import Run
+from autoloss_jax.training.run import Noise, Run
 from autoloss_jax.training.splits import Splits, divide
 
 
@@ -52,11 +51,9 @@ class Trainer:
         splits = divide(run, data)
         epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
         mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
-        noise = splits.noise
-        transition = None if noise is None else noise.transition
-        al = run.build_for(data.schema, mesh, cfg.train.epochs * epoch_steps, transition)
-        if noise is not None:
-            _tell(run, noise, data, workdir, say)
+        al = run.build_for(data.schema, mesh, cfg.train.epochs * epoch_steps, splits.noise)
+        if splits.noise:
+            _tell(run, splits.noise, data, workdir, say)
         _check_batch_sizes(run, splits, mesh)
         bounds = data.schema.bounds[:, : data.schema.num_input_slots]
         feed = _feed(run, bounds, splits, mesh)
@@ -87,16 +84,18 @@ class Trainer:
 
 
 def _tell(
-    run: Run, noise: NoiseRates, data: store.Store, workdir: Path, say: Callable[[str], None]
+    run: Run, noise: Noise, data: store.Store, workdir: Path, say: Callable[[str], None]
 ) -> None:
     """Say what was found about the labels, and keep it in the run."""
     sizes = [size for *_, size in run.context(data.schema)]
     words = []
     for name, size in zip(run.sees, sizes, strict=True):
         words.append(["unknown", *(store.words(data.path, name) or map(str, range(1, size)))])
-    for line in label_noise.lines(noise, run.sees, words):
-        say(line)
-    atomic.write_json(workdir / "label_noise.json", label_noise.record(noise, run.sees))
+    for rates in noise.values():
+        for line in label_noise.lines(rates, run.sees, words):
+            say(line)
+    record = {kind: label_noise.record(rates, run.sees) for kind, rates in noise.items()}
+    atomic.write_json(workdir / "label_noise.json", record)
 
 
 def _check_batch_sizes(run: Run, splits: Splits, mesh: jax.sharding.Mesh) -> None:
