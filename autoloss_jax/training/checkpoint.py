@@ -229,8 +229,9 @@ def signature(tree: Any, num_rows: int | None = None) -> dict[str, str]:
 
 
 def _num_rows(meta: dict[str, Any]) -> int:
-    schema = meta["schema"]
-    return sum(schema["vocab_sizes"][: len(schema["fields"]) - len(schema.get("context", ()))])
+    """Rows of the recommender's inputs; context that is no input comes last."""
+    sizes, context = meta["schema"]["vocab_sizes"], meta["schema"].get("context", ())
+    return sum(sizes[: len(sizes) - len(context)])
 
 
 def _sums(step: Path) -> dict[str, str]:
