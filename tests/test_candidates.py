@@ -49,7 +49,9 @@ def test_a_row_is_pulled_by_the_mean_weight_of_the_examples_that_read_it():
 
 
 def test_every_candidate_takes_l2_and_no_other_loss_does():
-    assert candidates.candidate("ce") == (candidates.parse("ce"), 0.0)
+    assert candidates.candidate("ce") == (candidates.parse("ce"), 0.0, "")
+    searched = candidates.candidate("missing_ce(rate=searched, l2=0.1)")
+    assert (searched.l2, searched.searched) == (0.1, "missing")
     assert candidates.candidate("focal(gamma=1.0,l2=0.05)").l2 == 0.05
     assert candidates.candidate("tests.support.user_code:brier(weight=2,l2=0.1)").l2 == 0.1
     for spec, message in (
