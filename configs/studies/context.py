@@ -10,7 +10,8 @@ where one platform reports conversions and another does not. A tenth of validati
 labels, teaches the controller, which sees that field beside label and prediction; `retrain
 data.context=[]` does not; `method.epochs=6` is one that learns for six epochs, `method.epochs=0`
 one that learns to the end, `method.min_agreement=0.5` one that learns until its signal is lost.
-CE, the even mixture and static weights found by trials train on all rows, these included.
+CE, the even mixture and static weights found by trials train on all rows, these included;
+`corrected` has rates of the noise by that field, estimated from the same tenth of validation.
 `:flipped` is the same with 20 % of all labels flipped, from none to 40 % by the time of day, as
 where some of those who label are careless. Data: a folder with frappe_x1/. Result:
 WORKDIR/context.md (or flipped_by.md), .csv, .png, report.html. `:quick` is a grid of minutes on
@@ -45,6 +46,7 @@ VARIANTS = {
         ),
         "methods": (
             "ce",
+            "corrected method.noise=flipped",
             "al1",
             "bohb",
             "autoloss data.context=[] method.start=0.0 optimizer.controller_learning_rate=1e-4",
@@ -66,7 +68,7 @@ def get_config(variant: str = "") -> Study:
                 for field, rate in (("field_2", 0.2), ("field_2", 0.4), ("field_8", 0.4))
             ),
             models=("deepfm",),
-            methods=("ce", "al1", "bohb", "retrain data.context=[]", *SEEING),
+            methods=("ce", "corrected", "al1", "bohb", "retrain data.context=[]", *SEEING),
             ours=SEEING,
             train_on_trusted=True,
         ),
