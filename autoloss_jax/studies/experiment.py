@@ -43,8 +43,10 @@ def _learned(study: Study, workdir: Path) -> dict[str, Figure]:
     for cell in grid.cells(study):
         if (cell.model, cell.method, cell.seed) != (study.models[0], study.ours[-1], 0):
             continue
+        run = workdir / "runs" / cell.folder
+        if not run.exists():  # the training was known from an earlier study
+            continue
         if methods.row(grid.described(study, cell).method).has_controller:
-            run = workdir / "runs" / cell.folder
             searches = frozen_controllers.finished(run / "search")
             for name, figure in pictures.of(searches[0] if searches else run).items():
                 found[f"{table.short(cell.dataset)}: {name}"] = figure
