@@ -168,10 +168,12 @@ def test_what_is_no_store_is_one_line_and_exit_code_2(mixed, tmp_path, monkeypat
         ("config.json", "{", "cannot be read"),
         (store.SCHEMA, "{}", "not a dataset's schema"),
     ):
-        prepared.copy_to(tmp_path)
-        (tmp_path / name).write_text(change)
+        folder = tmp_path / message
+        folder.mkdir()
+        prepared.copy_to(folder)
+        (folder / name).write_text(change)
         with pytest.raises(UserError, match=message):
-            show(monkeypatch, capsys, tmp_path)
+            show(monkeypatch, capsys, folder)
 
 
 def test_ids_and_labels_outside_the_schema_are_one_line(mixed, tmp_path, monkeypatch, capsys):
