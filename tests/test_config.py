@@ -97,9 +97,17 @@ def test_what_earlier_versions_wrote_is_read_by_the_new_names():
     assert config.from_dict(json.loads(settings.to_json(cfg))) == cfg
 
 
-def test_known_trainings_of_earlier_versions_are_found_by_the_new_names():
-    path = ROOT / "docs" / "results" / "context-runs.csv"
-    assert "method.signal=0.5" in path.read_text()
-    methods = {method for _, _, method, _ in record.read(path)}
-    assert "retrain method.epochs=0 method.min_agreement=0.5" in methods
-    assert not any("signal" in method for method in methods)
+def test_known_trainings_of_earlier_versions_are_found_by_the_new_names(tmp_path):
+    (tmp_path / "runs.csv").write_text(
+        "dataset,model,method,seed,auc,logloss,logloss_calibrated,seconds\n"
+        '"frappe:missing data.missing=0.2 method.sees=[""field_2""]",deepfm,'
+        "retrain method.epochs=0 method.signal=0.5,0,0.98,0.17,0.14,60\n"
+    )
+    assert set(record.read(tmp_path / "runs.csv")) == {
+        (
+            'frappe:missing data.missing=0.2 data.context=["field_2"]',
+            "deepfm",
+            "retrain method.epochs=0 method.min_agreement=0.5",
+            0,
+        )
+    }
