@@ -24,8 +24,6 @@ CALIBRATED = flags.DEFINE_boolean(
     False,
     "evaluate, predict: probabilities as the run's early-stopping rows correct them",
 )
-
-
 SPLIT = flags.DEFINE_enum(
     "split",
     None,

@@ -202,9 +202,8 @@ def prepare(work: Workload, rounds: int) -> str:
     same = {r["num_rows"] for results in found.values() for r in results}
     lines = [
         f"{rows:,} rows in Criteo's format ({size:,.0f} MB), vocabularies of Criteo's sizes, "
-        "counted and encoded with at least "
-        f"{preparing.MIN_COUNT} of each value: {', '.join(f'{n:,}' for n in same)} rows of the "
-        "embedding table.",
+        f"counted and encoded with at least {preparing.MIN_COUNT} of each value: "
+        f"{', '.join(f'{n:,}' for n in same)} rows of the embedding table.",
         "",
         "| worker | s, median (min to max) | rows/s | Criteo's 45.8M, s | speed / pandas | "
         "peak memory, MB |",
@@ -277,8 +276,7 @@ def _describe(work: Workload) -> str:
 def _shape(work: Workload) -> str:
     what = "a prepared dataset" if work.data else f"made-up data, Zipf {work.zipf}"
     return (
-        f"{work.num_rows:,} rows, {work.num_fields} fields, batch {work.batch_size:,}, "
-        "embedding "
+        f"{work.num_rows:,} rows, {work.num_fields} fields, batch {work.batch_size:,}, embedding "
         f"{work.embed_dim}, MLP {work.hidden}, f = {work.every}, {what}."
     )
 

@@ -121,10 +121,9 @@ def table(plans: list[Plan]) -> str:
         rate = p.batch_size / sum(p.seconds.values())
         lines.append(
             f"| {p.data * p.model}, {p.data} x {p.model} | {p.batch_size:,} | "
-            f"{p.state_bytes / 1e9:.1f} | "
-            f"{p.gathered_bytes / 1e6:,.0f}, {p.reduced_bytes / 1e6:,.0f} | "
-            f"{', '.join(f'{v:.1f}' for v in ms.values())} | {rate / 1e6:.1f} | "
-            f"{EXAMPLES / rate / 60:.0f} |"
+            f"{p.state_bytes / 1e9:.1f} | {p.gathered_bytes / 1e6:,.0f}, "
+            f"{p.reduced_bytes / 1e6:,.0f} | {', '.join(f'{v:.1f}' for v in ms.values())} | "
+            f"{rate / 1e6:.1f} | {EXAMPLES / rate / 60:.0f} |"
         )
     return "\n".join(lines)
 

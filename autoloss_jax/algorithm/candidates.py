@@ -74,8 +74,7 @@ def _parameters(where: str, loss: Loss) -> dict[str, tuple[Any, Any]]:
         ) from None
     if "l2" in inspect.signature(loss).parameters:
         raise UserError(
-            f"{where}: l2 is what any candidate may bring with it; give its own parameter "
-            "another "
+            f"{where}: l2 is what any candidate may bring with it; give its own parameter another "
             "name"
         )
     return {

@@ -35,9 +35,8 @@ class Method:
     searched_as: str = ""  # the method of the trainings in that search
     per_seed: bool = True  # whether what it finds belongs to a seed; else one search serves all
     given: str = ""  # the method that it is once its search has found its weights; empty: itself
-    trains: str = (
-        ""  # a function that trains other methods in its stead, as package.module:function
-    )
+    # A function that trains other methods in its stead, as package.module:function.
+    trains: str = ""
     contenders: tuple[str, ...] = ()  # the methods and losses that this function trains
     tuned_as: str = ""  # the method whose training is tuned for it; empty: itself
     trainings: Callable[[config.Method], int] = lambda method: 1  # the fewest that it takes
@@ -163,8 +162,7 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, Candidate]]:
     if found.searches and val_loss(method) and method.xi == 0:
         raise UserError(
             f"--config.method.xi=0 with val_objective={method.val_objective!r}: the validation "
-            "loss then depends on V through nothing, and the controller's gradient is "
-            "identically "
+            "loss then depends on V through nothing, and the controller's gradient is identically "
             "zero; set xi > 0, or val_objective='mixture'"
         )
     if found.frozen and not method.transfer_from:

@@ -29,8 +29,7 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
         )
     if loaded.al.controller.context:
         raise UserError(
-            f"{workdir}: its controller sees {', '.join(loaded.cfg.data.context)} too, so that "
-            "the "
+            f"{workdir}: its controller sees {', '.join(loaded.cfg.data.context)} too, so that the "
             "searched loss is no function of (y, y_hat) alone; export that of a run without "
             "--config.data.context"
         )
@@ -42,8 +41,7 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
     if loaded.al.recommender.l2:
         raise UserError(
             f"{workdir}: of its candidates {', '.join(loaded.pool)} some bring L2 on the "
-            "embeddings, which is no function of "
-            "(y, y_hat); export the loss of a pool without l2"
+            "embeddings, which is no function of (y, y_hat); export the loss of a pool without l2"
         )
     for name, loss in zip(loaded.pool, loaded.al.candidates.losses, strict=True):
         if losses.ranks(loss, num_outputs=1):

@@ -131,8 +131,7 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
         losses.ranks(loss, al.recommender.module.num_outputs) for loss in al.candidates.losses
     ):
         figures["loss"] = plots.losses(
-            f"{_name(loaded)}: the loss that the weights make, and its gradient with the "
-            "weights "
+            f"{_name(loaded)}: the loss that the weights make, and its gradient with the weights "
             f"held fixed{rest}",
             "logit z" if binary else "logit of the label above the others'",
             ("loss per example", "gradient in z" if binary else "gradient in z_y"),

@@ -114,9 +114,8 @@ def _interval(at: Exact, low: float, high: float, tolerance: float) -> Table:
         if len(x) > MOST_POINTS:
             raise UserError(
                 f"the controller is too steep for a table of {MOST_POINTS} points, or a loss of "
-                "your own is not straight beyond "
-                f"logits of {REACH:g}; export another run's, or raise BOUND in "
-                "autoloss_jax/analysis/tabulation.py"
+                f"your own is not straight beyond logits of {REACH:g}; export another run's, or "
+                "raise BOUND in autoloss_jax/analysis/tabulation.py"
             )
         x = np.sort(np.concatenate([x, probes[coarse, 1]]))
 

@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 if not (Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()):
-    os.environ.setdefault(
-        "JAX_PLATFORMS", "cpu"
-    )  # else a CUDA build of jax prints an error on a machine without a driver
+    # else a CUDA build of jax prints an error on a machine without a driver
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import argparse
 import faulthandler
@@ -46,12 +45,10 @@ def enter(main: Callable[[], None], module: str, defaults: Any = None) -> None:
 
 
 def _prepared(main: Callable[[], None], argv: Sequence[str]) -> None:
-    logging.set_verbosity(
-        logging.FATAL
-    )  # Orbax tells every step of a save, and raises what goes wrong
-    faulthandler.enable(
-        2
-    )  # absl has turned it to sys.stderr, which in several processes is another file
+    # Orbax tells every step of a save, and raises what goes wrong.
+    logging.set_verbosity(logging.FATAL)
+    # absl has turned it to sys.stderr, which in several processes is another file.
+    faulthandler.enable(2)
     if len(argv) > 1:
         raise UserError(f"{argv[1]}: not a flag; flags begin with --, as --workdir=DIR")
     main()

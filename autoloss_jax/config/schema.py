@@ -153,10 +153,9 @@ class Model:
 
     name: str = field(
         "deepfm",
-        "lr, fm, ffm, hofm, fnn, wide_deep, ipnn, opnn, dcn, nfm, ncf, fnfm, deepfm, xdeepfm, "
-        "afm, autoint, afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with "
-        "options, as autoint(heads=4,layers=2); or package.module:ClassName, a Flax module of "
-        "your own",
+        "lr, fm, ffm, hofm, fnn, wide_deep, ipnn, opnn, dcn, nfm, ncf, fnfm, deepfm, xdeepfm, afm, "
+        "autoint, afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with options, as "
+        "autoint(heads=4,layers=2); or package.module:ClassName, a Flax module of your own",
     )
     embed_dim: int = field(16, "D, the width of an embedding", low=1)
     embed_init_std: float = field(0.01, "standard deviation of the embeddings' start", low=0.0)
@@ -216,8 +215,7 @@ class Method:
     hard: bool = field(False, "one-hot selection with straight-through gradients, Eq. (9)")
     implementation: str = field(
         "fused",
-        "how a step is computed: fused, or as the paper writes it (algorithm/autoloss.py), "
-        "which "
+        "how a step is computed: fused, or as the paper writes it (algorithm/autoloss.py), which "
         "is slower; the results are equal up to rounding",
         choices=("fused", "paper"),
     )
@@ -249,10 +247,9 @@ class Method:
     )
     policy: str = field(
         "auto",
-        "transfer, retrain: sample with Gumbel noise, or use the mean policy alpha of the "
-        "source's best controller, or of "
-        "its controller at each of its evaluations in turn; auto: transfer samples, retrain "
-        "replays",
+        "transfer, retrain: sample with Gumbel noise, or use the mean policy alpha of the source's "
+        "best controller, or of its controller at each of its evaluations in turn; auto: transfer "
+        "samples, retrain replays",
         choices=("auto", "sample", "mean", "replay"),
     )
 
@@ -330,8 +327,7 @@ class Search:
 
     trials: int = field(
         20,
-        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 "
-        "for "
+        "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 for "
         "ce, 2 with al1, 4 with retrain, 7 with bohb, whose search gets the rest",
         low=1,
     )
@@ -404,8 +400,7 @@ def check(config: Config) -> Config:
     split = config.data.split
     if len(split) != 3 or min(split) <= 0 or not math.isclose(sum(split), 1.0, abs_tol=1e-6):
         raise UserError(
-            f"--config.data.split={split!r}: wants three positive shares (train, val, test) "
-            "that "
+            f"--config.data.split={split!r}: wants three positive shares (train, val, test) that "
             "sum to 1"
         )
     data = config.data
@@ -423,8 +418,7 @@ def check(config: Config) -> Config:
     if data.format != "tabular" and (data.values or data.bags):
         name = "values" if data.values else "bags"
         raise UserError(
-            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, "
-            "not "
+            f"--config.data.{name}={getattr(data, name)!r}: for --config.data.format=tabular, not "
             f"{data.format}"
         )
     if not data.bag_separator:

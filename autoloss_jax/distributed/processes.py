@@ -77,8 +77,7 @@ def told() -> dict[str, Any]:
         return {"cluster_detection_method": "slurm"} if several else {}
     if not (":" in address and number.isdigit() and which.isdigit() and int(which) < int(number)):
         raise UserError(
-            f"{', '.join(f'{k}={v}' for k, v in given.items())}: wanted are HOST:PORT, the "
-            "number "
+            f"{', '.join(f'{k}={v}' for k, v in given.items())}: wanted are HOST:PORT, the number "
             "of processes, and which of them this one is, from 0"
         )
     named = {"coordinator_address": address, "num_processes": int(number), "process_id": int(which)}
@@ -99,8 +98,7 @@ def alone(what: str) -> None:
     """UserError in a run of several processes."""
     if count() > 1:
         raise UserError(
-            f"{what}: works in one process only; start it without "
-            f"{' and '.join(VARIABLES[1:])}, "
+            f"{what}: works in one process only; start it without {' and '.join(VARIABLES[1:])}, "
             "or srun"
         )
 

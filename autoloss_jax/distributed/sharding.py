@@ -36,10 +36,8 @@ def make_mesh(data: int = 0, model: int = 1) -> Mesh:
     data = data or max(devices // model, 1)
     if data * model != devices:
         raise UserError(
-            f"--config.mesh.data={asked}, --config.mesh.model={model}: {data} x {model} is not "
-            f"the {devices} devices that are here; their product must be {devices}, or leave "
-            "data "
-            "at 0"
+            f"--config.mesh.data={asked}, --config.mesh.model={model}: {data} x {model} is not the "
+            f"{devices} devices that are here; their product must be {devices}, or leave data at 0"
         )
     return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 

@@ -36,8 +36,7 @@ class AutoInt(Recommender):
         """The heads share the width evenly."""
         if self.width % self.heads:
             raise UserError(
-                f"--config.model.name=autoint: heads={self.heads} must divide "
-                f"width={self.width}, "
+                f"--config.model.name=autoint: heads={self.heads} must divide width={self.width}, "
                 "as in "
                 f"autoint(heads={self.heads},width={self.heads * max(1, self.width // self.heads)})"
             )

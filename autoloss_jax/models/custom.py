@@ -97,9 +97,8 @@ def make(where: str, kind: type, filled: dict[str, Any], options: dict[str, Any]
     )
     if not pair or not sum(row):
         raise UserError(
-            f"{where}: columns({filled['num_fields']}) returned {row!r}; it wants how many "
-            "numbers of a row are embeddings, and "
-            "how many first-order weights, as (embed_dim, 0)"
+            f"{where}: columns({filled['num_fields']}) returned {row!r}; it wants how many numbers "
+            "of a row are embeddings, and how many first-order weights, as (embed_dim, 0)"
         )
     return Own(filled["num_outputs"], filled["embed_dim"], module=module, row=row, where=where)
 
@@ -110,8 +109,7 @@ def options(where: str, kind: Any) -> dict[str, tuple[Any, Any]]:
     """
     if not _is_flax(kind):
         raise UserError(
-            f"{where}: {getattr(kind, '__name__', kind)!r} is not a Flax module; it wants a "
-            "class "
+            f"{where}: {getattr(kind, '__name__', kind)!r} is not a Flax module; it wants a class "
             "of flax.linen or flax.nnx"
         )
     with import_string.blamed(where):
@@ -158,7 +156,6 @@ def _check_call(where: str, kind: type, linen: bool) -> None:
         else "__call__(self, rows), or (self, rows, *, train)"
     )
     raise UserError(
-        f"{where}: {kind.__name__} cannot be called with rows{' and train' if linen else ''}; "
-        "it "
+        f"{where}: {kind.__name__} cannot be called with rows{' and train' if linen else ''}; it "
         f"wants {wanted}"
     )

@@ -36,8 +36,7 @@ class FinalMLP(Recommender):
         last = self.hidden[-1], (self.second or self.hidden)[-1]
         if last[0] % self.heads or last[1] % self.heads:
             raise UserError(
-                f"--config.model.name=finalmlp: heads={self.heads} must divide the last widths "
-                "of "
+                f"--config.model.name=finalmlp: heads={self.heads} must divide the last widths of "
                 f"both streams, {last[0]} and {last[1]}: change heads, --config.model.hidden or "
                 "second"
             )

@@ -75,12 +75,10 @@ class MLP(nn.Module):
     hidden: tuple[int, ...]
     dropout: float
     batch_norm: bool = True
-    dtype: Any = (
-        None  # of the arithmetic; None: that of the parameters. Batch statistics are always float32
-    )
-    embed_dim: int = (
-        0  # if not 0, the input is rows [B, F, R], and this many numbers of each are meant
-    )
+    # Of the arithmetic; None: that of the parameters. Batch statistics are always float32.
+    dtype: Any = None
+    # If not 0, the input is rows [B, F, R], and this many numbers of each are meant.
+    embed_dim: int = 0
     activation: Callable[[jax.Array], jax.Array] = nn.relu
 
     @nn.compact

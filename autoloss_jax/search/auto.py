@@ -153,9 +153,8 @@ def page(
         "decided nothing.",
         "\n".join(f"| {' | '.join(row)} |" for row in rows),
         "Figures are those of each method's best evaluation, on the rows that decide early "
-        "stopping; weights are means over "
-        "training examples at that moment. Seconds are of all trainings of a method, searches "
-        "among them; `autoloss` is retrain's search.",
+        "stopping; weights are means over training examples at that moment. Seconds are of all "
+        "trainings of a method, searches among them; `autoloss` is retrain's search.",
         "\n".join(f"- {line}" for line in _advice(cfg, results, chosen)),
     ]
     return "\n\n".join(lines) + "\n"
@@ -171,8 +170,7 @@ def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> 
             cfg, results[first]["val"]
         )
         lines.append(
-            f"It is better than cross-entropy by {gain:.5f}. The best of several looks better "
-            "on "
+            f"It is better than cross-entropy by {gain:.5f}. The best of several looks better on "
             "the rows that chose it than elsewhere: train it and `ce` with other seeds "
             "(`--config.run.seed`) before relying on it."
         )

@@ -29,11 +29,10 @@ def write(folder: Path, name: str, rows: Sequence[Row], command: str) -> None:
 
 NOTE = (
     "mean ± standard deviation over seeds of test figures at the best validation step; best in "
-    "bold; * where a tested method "
-    "is above the best of the others in AUC at p < .05 in a paired t-test, ** where it is so "
-    "after Holm's correction too; p of "
-    "calibrated: the same against the best of the others in calibrated logloss; s: "
-    "seconds of training up to the best step, and of the search before it"
+    "bold; * where a tested method is above the best of the others in AUC at p < .05 in a paired "
+    "t-test, ** where it is so after Holm's correction too; p of calibrated: the same against the "
+    "best of the others in calibrated logloss; s: seconds of training up to the best step, and of "
+    "the search before it"
 )
 
 

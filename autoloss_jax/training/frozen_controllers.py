@@ -19,9 +19,8 @@ from autoloss_jax.training import checkpoint, controller_checkpoints
 from autoloss_jax.training.controller_checkpoints import Snapshot
 from autoloss_jax.training.trainer import Trainer
 
-InForce = Callable[
-    [TrainState, int], TrainState
-]  # (state, its step) -> the state with the controller in force
+# (state, its step) -> the state with the controller in force
+InForce = Callable[[TrainState, int], TrainState]
 
 
 def sources(folder: Path, folds: int) -> list[Path]:
@@ -80,8 +79,7 @@ def _history(trainer: Trainer, state: TrainState, source: Path) -> list[Snapshot
     ]
     if not left or not (source / "result.json").exists():
         raise UserError(
-            f"--config.method.transfer_from={source}: replay wants a finished run with "
-            "snapshots "
+            f"--config.method.transfer_from={source}: replay wants a finished run with snapshots "
             f"in {source / 'controllers'}; train it (to its end, or again in a new workdir), or "
             "set --config.method.policy=mean"
         )

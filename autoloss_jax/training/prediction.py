@@ -24,13 +24,7 @@ from autoloss_jax.data import store
 from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.distributed import processes, sharding
-from autoloss_jax.training import (
-    checkpoint,
-    evaluation,
-    metrics,
-    scored_rows,
-    workdirs,
-)
+from autoloss_jax.training import checkpoint, evaluation, metrics, scored_rows, workdirs
 from autoloss_jax.training.metrics import Calibration
 from autoloss_jax.training.scored_rows import Restored, ScoredRows
 
@@ -43,8 +37,6 @@ MAY_CHANGE = (
     "mesh.model",
 )
 IGNORED = {*workdirs.MOVABLE, "run.compare"} - {*MAY_CHANGE}  # they say nothing of a score
-
-
 AS_IT_IS = Calibration(scale=1.0, shift=0.0)
 
 
@@ -59,8 +51,7 @@ def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Rest
     asked = _asked_of_auto(workdir) or trained
     for name, was in _differing(overrides, trained, asked):
         raise UserError(
-            f"--config.{name}={overrides[name]!r}: {workdir} was trained with {was!r}; leave "
-            "the "
+            f"--config.{name}={overrides[name]!r}: {workdir} was trained with {was!r}; leave the "
             "flag out, or name as --workdir a run that was trained so (only "
             f"{', '.join(MAY_CHANGE)} may change after training)"
         )
@@ -109,8 +100,7 @@ def calibration(workdir: Path) -> Calibration:
         return Calibration(**json.loads(path.read_text())["calibration"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"--calibrated: {path} holds no calibration ({error}); train the run to its end "
-            "with "
+            f"--calibrated: {path} holds no calibration ({error}); train the run to its end with "
             "this version"
         ) from error
 
@@ -212,11 +202,7 @@ def _forward(
     sharding.check_batch_size(
         loaded.mesh, loaded.cfg.train.eval_batch_size, "train.eval_batch_size"
     )
-    return (
-        evaluation.program(loaded.al, loaded.mesh),
-        loaded.mesh,
-        loaded.state,
-    )
+    return evaluation.program(loaded.al, loaded.mesh), loaded.mesh, loaded.state
 
 
 def _encode(

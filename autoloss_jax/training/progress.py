@@ -20,12 +20,8 @@ class Progress:
     share: list[float] = dataclasses.field(default_factory=list)  # sums since the last evaluation
     share_steps: float = 0.0
     timed_steps: int = 0
-    train_seconds: float = (
-        0.0  # of the timed steps: compilation, evaluation and checkpoints left out
-    )
-    compile_seconds: float = (
-        0.0  # of the training step, once a process; less where the cache holds it
-    )
+    train_seconds: float = 0.0  # of timed steps: without compilation, evaluation, checkpoints
+    compile_seconds: float = 0.0  # of the step, once a process; less where the cache holds it
     wall_seconds: float = 0.0
 
     def add_share(self, share: Iterable[Any], steps: float) -> None:

@@ -50,10 +50,8 @@ FRAPPE = (
     "city",
 )
 SOURCES = {
-    # The MD5s are GroupLens's own (ml-20m.zip.md5, ml-1m.zip.md5). They publish no SHA-256:
-    # these
-    # are what Keras's examples
-    # (1M) and several public loaders (20M) pin beside that MD5.
+    # The MD5s are GroupLens's own (ml-20m.zip.md5, ml-1m.zip.md5). They publish no SHA-256: these
+    # are what Keras's examples (1M) and several public loaders (20M) pin beside that MD5.
     "movielens20m": Source(
         url=f"{GROUPLENS}/ml-20m.zip",
         page="https://grouplens.org/datasets/movielens/20m/",
@@ -90,8 +88,7 @@ SOURCES = {
         flags=("--config=configs/criteo.py",),
     ),
     # Kaggle's train.csv is behind an account; this is all of it, split 8:1:1 by the benchmark
-    # Avazu_x4, which publishes
-    # the MD5s of its files, as Frappe_x1 does, and none of the archives.
+    # Avazu_x4, which publishes the MD5s of its files, as Frappe_x1 does, and none of the archives.
     "avazu": Source(
         url=f"{RECZOO}/Avazu_x4/resolve/main/Avazu_x4.zip",
         page="https://www.kaggle.com/c/avazu-ctr-prediction/data (an account is needed; train.gz)",
@@ -140,8 +137,7 @@ def download(name: str, source: Source, output: Path, place: Remote, sha256: str
                 )
             elif sha256 and _record(folder).get("sha256") != sha256:
                 raise UserError(
-                    f"{folder}: made from an archive with another SHA-256 than "
-                    f"--sha256={sha256}; "
+                    f"{folder}: made from an archive with another SHA-256 than --sha256={sha256}; "
                     "move it away first"
                 )
             say(f"{name}: {folder}, from {source.page}")

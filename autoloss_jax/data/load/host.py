@@ -77,8 +77,7 @@ def steps_per_epoch(parts: tuple[Split, ...], batch_size: int) -> int:
     """Full batches in one pass; UserError if there is none."""
     if num_rows(parts) < batch_size:
         raise UserError(
-            f"--config.train.batch_size={batch_size}: only {num_rows(parts)} rows to draw a "
-            "batch "
+            f"--config.train.batch_size={batch_size}: only {num_rows(parts)} rows to draw a batch "
             "from; make it smaller"
         )
     return num_rows(parts) // batch_size

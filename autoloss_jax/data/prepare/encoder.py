@@ -117,8 +117,7 @@ class Encoder:
         if not np.isfinite(weights).all():
             number = column.to_numpy()[~np.isfinite(weights)][0]
             raise UserError(
-                f"column {column.name}: {number} is too far from train's numbers (mean "
-                f"{mean:g}, "
+                f"column {column.name}: {number} is too far from train's numbers (mean {mean:g}, "
                 f"deviation {deviation:g}); mend the row, or set --config.data.scale=log"
             )
         return np.where(blank, 0, 1), weights

@@ -171,8 +171,7 @@ def _build(
     for name, count in rows.items():
         if not count:
             raise UserError(
-                f"--config.data.path={data.path}: no rows for {name}; give more rows, or "
-                "another "
+                f"--config.data.path={data.path}: no rows for {name}; give more rows, or another "
                 "--config.data.split"
             )
     say(f"{title}: counting values")
@@ -217,8 +216,7 @@ def _read(
     for part in parts:
         if part.facts.fields != first:
             raise UserError(
-                f"{part.facts.path}: {len(part.facts.fields)} fields, where the other files "
-                "have "
+                f"{part.facts.path}: {len(part.facts.fields)} fields, where the other files have "
                 f"{len(first)}"
             )
     return parts
