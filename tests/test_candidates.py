@@ -50,13 +50,16 @@ def test_a_row_is_pulled_by_the_mean_weight_of_the_examples_that_read_it():
 
 def test_every_candidate_takes_l2_and_no_other_loss_does():
     assert candidates.candidate("ce") == (candidates.parse("ce"), 0.0, "")
-    searched = candidates.candidate("missing_ce(rate=searched, l2=0.1)")
-    assert (searched.l2, searched.searched) == (0.1, "missing")
+    for spec in ("missing_ce(rate=searched, l2=0.1)", "missing_ce(l2=0.1, rate=searched)"):
+        searched = candidates.candidate(spec)
+        assert (searched.l2, searched.searched) == (0.1, "missing")
     assert candidates.candidate("focal(gamma=1.0,l2=0.05)").l2 == 0.05
     assert candidates.candidate("tests.support.user_code:brier(weight=2,l2=0.1)").l2 == 0.1
     for spec, message in (
         ("ce(l2=-1)", "wants l2 >= 0"),
         ("ce(l3=1)", "ce takes l2; did you mean 'l2'"),
+        ("missing_ce(rate=sought)", "'sought' is not a finite number, or one of searched"),
+        ("missing_ce(rate=0.1,rate=searched)", "rate is given twice"),
     ):
         with pytest.raises(UserError, match=re.escape(message)):
             candidates.candidate(spec)

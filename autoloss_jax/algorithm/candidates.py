@@ -3,7 +3,7 @@
 import functools
 import inspect
 import re
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 
@@ -38,14 +38,14 @@ def candidate(spec: str) -> Candidate:
 
     Every candidate may bring L2 with it. The rate of `missing_ce` and `flipped_ce` may be searched.
     """
-    name = spec.split("(")[0].strip()
-    if "rate=searched" in spec.replace(" ", "") and name in SEARCHED:
-        rest = re.sub(r"rate\s*=\s*searched\s*,?", "", spec)
-        return _parse(rest, {"l2": (float, 0.0)})._replace(searched=SEARCHED[name])
-    return _parse(spec, {"l2": (float, 0.0)})
+    more: dict[str, tuple[Any, Any]] = {"l2": (float, 0.0)}
+    noise = SEARCHED.get(spec.split("(")[0].strip(), "")
+    if noise:
+        more["rate"] = (float | Literal["searched"], "searched")
+    return _parse(spec, more, noise)
 
 
-def _parse(spec: str, more: dict[str, tuple[Any, Any]]) -> Candidate:
+def _parse(spec: str, more: dict[str, tuple[Any, Any]], noise: str = "") -> Candidate:
     where = f"loss {spec!r}"
     function, values = specs.parse(
         where, spec, losses.LOSSES, lambda loss: _parameters(where, loss) | more
@@ -53,6 +53,9 @@ def _parse(spec: str, more: dict[str, tuple[Any, Any]]) -> Candidate:
     l2 = values.pop("l2", 0.0)
     if l2 < 0:
         raise UserError(f"{where}: wants l2 >= 0")
+    searched = noise if values.get("rate") == "searched" else ""
+    if searched:
+        del values["rate"]
     loss = functools.partial(function, **values) if values else function
     if ":" in spec:
         return Candidate(_checked(where, loss), l2)
@@ -60,7 +63,7 @@ def _parse(spec: str, more: dict[str, tuple[Any, Any]]) -> Candidate:
         jax.eval_shape(
             loss, jax.ShapeDtypeStruct((1, 1), "float32"), jax.ShapeDtypeStruct((1,), "int32")
         )
-    return Candidate(loss, l2)
+    return Candidate(loss, l2, searched)
 
 
 def _parameters(where: str, loss: Loss) -> dict[str, tuple[Any, Any]]:

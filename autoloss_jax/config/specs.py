@@ -5,8 +5,9 @@ loss or a model.
 import inspect
 import math
 import re
+import types
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from autoloss_jax.config import import_string
 from autoloss_jax.config.errors import UserError, nearest
@@ -60,9 +61,11 @@ def readable(kind: Any) -> bool:
     """Whether a value of this type can be written in a spec.
 
     It is float, bool, int, str, one of the whole numbers above, a tuple of widths (as 64x32), or
-    a Literal of words.
+    a Literal of words; or a union of these.
     """
     origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return all(readable(one) for one in get_args(kind))
     if origin is Annotated:
         return get_args(kind)[0] is int and isinstance(get_args(kind)[1], int)
     if origin is tuple:
@@ -74,6 +77,14 @@ def readable(kind: Any) -> bool:
 
 def _value(kind: Any, text: str) -> Any:
     """The value that `text` means; ValueError with the words for what it should have been."""
+    if get_origin(kind) in (Union, types.UnionType):
+        wanted = []
+        for one in get_args(kind):
+            try:
+                return _value(one, text)
+            except ValueError as error:
+                wanted.append(str(error))
+        raise ValueError(", or ".join(wanted))
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise ValueError(
