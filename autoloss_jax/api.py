@@ -10,7 +10,6 @@ run.predict(frame)                                # probabilities, float32[n]
 
 import dataclasses
 import json
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from autoloss_jax import config
 from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import synthetic
+from autoloss_jax.distributed import processes
 from autoloss_jax.search import train as search
 from autoloss_jax.training import prediction
 
@@ -137,7 +137,7 @@ def train(config: Config, workdir: str | Path, *, progress: bool = True) -> Trai
         ...     abs(run.evaluate()["auc"] - run.result["test"]["auc"]) < 1e-6
         True
     """
-    say, workdir = _say if progress else _quiet, Path(workdir)
+    say, workdir = processes.say if progress else _quiet, Path(workdir)
     with_data = synthetic.generated(config, workdir, say)
     return TrainedRun(workdir, search.train(with_data, workdir, say, shown=progress))
 
@@ -178,10 +178,6 @@ def evaluate(workdir: str | Path, path: str | Path | None = None, **options: Any
 def predict(workdir: str | Path, rows: Any, **options: Any) -> np.ndarray:
     """`load(workdir).predict(rows, ...)`: probabilities of rows without labels."""
     return load(workdir).predict(rows, **options)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _quiet(text: str) -> None:

@@ -26,6 +26,7 @@ from autoloss_jax.cli import command_line
 from autoloss_jax.config import Config, Data
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import processes
+from autoloss_jax.distributed.processes import say
 from autoloss_jax.training.workdirs import Preempted
 
 
@@ -65,12 +66,6 @@ def start(data: Data | None = None) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = pipeline.cache_folder(data or Data()) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))
-
-
-def say(text: str) -> None:
-    """A line for people; of several processes the chief says it."""
-    if processes.is_chief():
-        print(text, file=sys.stderr, flush=True)
 
 
 class Parser(argparse.ArgumentParser):

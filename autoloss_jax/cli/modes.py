@@ -12,10 +12,10 @@ from typing import Any
 
 import rich.console
 
-from autoloss_jax.cli.app import say
 from autoloss_jax.config import Config, settings
 from autoloss_jax.data import synthetic
 from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.distributed.processes import say
 from autoloss_jax.search import train as methods
 from autoloss_jax.search import tune as tuning
 from autoloss_jax.training import prediction, report

@@ -94,6 +94,12 @@ def is_chief() -> bool:
     return _joined.which == 0
 
 
+def say(text: str) -> None:
+    """A line for people; of several processes the chief says it."""
+    if is_chief():
+        print(text, file=sys.stderr, flush=True)
+
+
 def alone(what: str) -> None:
     """UserError in a run of several processes."""
     if count() > 1:
