@@ -48,6 +48,11 @@ class Method:
         return self.taught_by == "val"
 
     @property
+    def sees_context(self) -> bool:
+        """Whether its weights may depend on the context fields."""
+        return self.controller is Controller
+
+    @property
     def has_controller(self) -> bool:
         """Whether weights come from something learned, here or elsewhere; else they are given."""
         return self.controller in (Controller, SharedVector)
@@ -138,7 +143,7 @@ def label(cfg: config.Config) -> str:
         if field.name not in ignored
         and getattr(method, field.name) != getattr(defaults, field.name)
     ]
-    if cfg.data.context and (found.corrects or found.controller is Controller):
+    if cfg.data.context and (found.corrects or found.sees_context):
         changed.append(f"context={cfg.data.context}")
     return " ".join([method.name, *changed])
 

@@ -121,7 +121,7 @@ def _sources(trainer: Trainer) -> list[Path]:
 def _refuse_misfit(
     trainer: Trainer, state: TrainState, source: Path, theirs: config.Config, classes: int, V: Any
 ) -> None:
-    pool = tuple(methods.resolve(theirs.method)[1])
+    pool = tuple(methods.parse_pool(theirs.method))
     fitting = checkpoint.signature(ensemble([V] * trainer.run.cfg.method.folds))
     if fitting != checkpoint.signature(state.controller.params) or pool != tuple(trainer.run.pool):
         raise UserError(

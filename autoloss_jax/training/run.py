@@ -12,7 +12,6 @@ from autoloss_jax import config
 from autoloss_jax.algorithm import gumbel, methods
 from autoloss_jax.algorithm.autoloss import AutoLoss, Loss
 from autoloss_jax.algorithm.candidates import Candidate
-from autoloss_jax.algorithm.controller import Controller
 from autoloss_jax.algorithm.methods import Method
 from autoloss_jax.algorithm.networks import (
     CandidateLosses,
@@ -67,7 +66,7 @@ class Run:
     @property
     def sees(self) -> tuple[str, ...]:
         """The context fields of its controller, or of the rates of label noise."""
-        has_context = any(self.noise_kinds) or self.method.controller is Controller
+        has_context = any(self.noise_kinds) or self.method.sees_context
         return self.cfg.data.context if has_context else ()
 
     def context(self, schema: Schema) -> list[tuple[int, int, int]]:
@@ -102,7 +101,7 @@ class Run:
         l2 = tuple(candidate.l2 for candidate in pool)
         num_outputs = 1 if num_classes == 2 else num_classes
         candidates = self._candidates(num_classes, context, noise)
-        seen = context if self.method.controller is Controller else ()
+        seen = context if self.method.sees_context else ()
         return AutoLoss(
             recommender=RecommenderFn(
                 registry.make(cfg.model, num_outputs, len(table.vocab_sizes)),
