@@ -1,6 +1,8 @@
 """Method `corrected`: rates of label noise by context, estimated from trusted rows."""
 
 import dataclasses
+import importlib.util
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -16,14 +18,15 @@ from autoloss_jax import Config, UserError
 from autoloss_jax.algorithm import losses, networks
 from autoloss_jax.analysis import export
 from autoloss_jax.data import inspection
-from autoloss_jax.training import checkpoint, label_noise
-from tests.support import commands, proof
+from autoloss_jax.training import checkpoint, label_noise, loop
+from autoloss_jax.training.label_noise import Labels
+from tests.support import commands, proof, runs
 
 MISSING, FLIPPED = (0.0, 0.16, 0.32, 0.48, 0.64, 0.8), (0.0, 0.08, 0.16, 0.24, 0.32, 0.4)
 
 
 def made_up(kind, rows, trusted, seed=0, fields=1):
-    """(Labels, values, trusted labels, trusted values, true rates by cell) of a made-up log."""
+    """(Labels of train, of trusted rows, true rates by cell) of a made-up log."""
     random = np.random.default_rng(seed)
     of_value = np.array(MISSING if kind == "missing" else FLIPPED)
     values = random.integers(0, 6, (rows + trusted, fields))
@@ -33,7 +36,8 @@ def made_up(kind, rows, trusted, seed=0, fields=1):
     wrong = random.random(len(values)) < rate
     noisy = np.where(wrong & (labels == 1), 0, labels) if kind == "missing" else labels ^ wrong
     grid = np.indices((6,) * fields).reshape(fields, -1).T
-    return noisy[:rows], values[:rows], labels[rows:], values[rows:], of_value[grid].max(axis=1)
+    train = Labels(noisy[:rows], values[:rows])
+    return train, Labels(labels[rows:], values[rows:]), of_value[grid].max(axis=1)
 
 
 @pytest.mark.parametrize("kind", ["missing", "flipped"])
@@ -44,36 +48,89 @@ def test_rates_are_those_of_the_made_up_log_within_their_errors(kind):
         found = label_noise.estimate(kind, *log, (6,))
         assert found.rows.sum() == 60_000 and found.trusted.sum() == 20_000
         assert np.abs(found.rate - true).max() < 0.08
-        gaps.append((found.rate - true) / found.error)
+        gaps.append((found.rate - true) / found.rate_error)
     inside = np.abs(gaps)[:, 1:] < 2  # the rate of the first is 0, and none is below
     assert 0.85 < inside.mean() <= 1
 
 
 def test_a_cell_without_trusted_rows_has_the_rate_of_all():
-    labels, values, trusted_labels, trusted_values, _ = made_up("missing", 60_000, 9000)
-    known = trusted_values[:, 0] < 3
-    log = labels, values, trusted_labels[known], trusted_values[known]
-    found = label_noise.estimate("missing", *log, (6,))
+    train, trusted, _ = made_up("missing", 60_000, 9000)
+    trusted = only(trusted, trusted.context[:, 0] < 3)
+    found = label_noise.estimate("missing", train, trusted, (6,))
     empty = found.trusted == 0
-    overall = 1 - labels.mean() / trusted_labels[known].mean()
+    overall = 1 - train.y.mean() / trusted.y.mean()
     assert empty.tolist() == [False] * 3 + [True] * 3
     assert np.allclose(found.rate[empty], overall, atol=1e-6)
-    assert found.error[empty].min() > 3 * found.error[~empty].max()
+    assert found.rate_error[empty].min() > 3 * found.rate_error[~empty].max()
 
 
 def test_cells_of_two_fields_back_off_to_what_each_says():
-    labels, values, trusted_labels, trusted_values, true = made_up(
-        "missing", 90_000, 3000, fields=2
-    )
-    found = label_noise.estimate("missing", labels, values, trusted_labels, trusted_values, (6, 6))
-    plain = 1 - labels.mean() / trusted_labels.mean()
+    train, trusted, true = made_up("missing", 90_000, 3000, fields=2)
+    found = label_noise.estimate("missing", train, trusted, (6, 6))
+    plain = 1 - train.y.mean() / trusted.y.mean()
     assert np.sqrt(np.mean((found.rate - true) ** 2)) < 0.6 * np.sqrt(np.mean((plain - true) ** 2))
     assert found.rate.shape == (36,)
 
 
+def only(labels, rows):
+    return Labels(labels.y[rows], labels.context[rows])
+
+
+def test_combinations_of_many_fields_are_numbered_as_train_has_them(monkeypatch):
+    train, trusted, _ = made_up("missing", 90_000, 3000, fields=2)
+    dense = label_noise.estimate("missing", train, trusted, (6, 6))
+    monkeypatch.setattr(label_noise, "MOST_CELLS", 10)
+    seen = only(train, train.context[:, 0] != 3)
+    found = label_noise.estimate("missing", seen, trusted, (6, 6))
+    grid = found.cells.values()
+    assert len(found.cells) == 30 and (found.cells.number(grid) == np.arange(30)).all()
+    assert (found.cells.number(np.array([[3, 1]])) == 30).all()
+    both = dense.cells.number(grid)
+    assert np.abs(found.rate - dense.rate[both]).max() < 0.1
+    many = [1000] * 6
+    wide = label_noise.Cells.of(np.full((5, 6), 999), many)
+    assert len(wide) == 1 and wide.values().tolist() == [[999] * 6]
+
+
+def test_a_models_guesses_make_a_few_trusted_rows_worth_more():
+    """Where labels follow from what a model knows, residuals vary less than labels."""
+    squares = {"counts": [], "model": []}
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        values, z = random.integers(0, 40, (40_400, 1)), random.normal(0, 4, 40_400)
+        chance = 1 / (1 + np.exp(-z))
+        y = (random.random(len(z)) < chance).astype(int)
+        true = np.linspace(0, 0.8, 40)
+        lost = random.random(len(z)) < true[values[:, 0]]
+        train = Labels(np.where(lost, 0, y)[:40_000], values[:40_000])
+        trusted = Labels(y[40_000:], values[40_000:])
+        guesses = chance[:40_000], chance[40_000:]
+        for name, given in (("counts", None), ("model", guesses)):
+            found = label_noise.estimate("missing", train, trusted, (40,), given)
+            squares[name].append(np.mean((found.rate - true) ** 2))
+    assert np.mean(squares["model"]) < 0.4 * np.mean(squares["counts"])
+
+
+def test_gold_matrices_are_those_of_the_made_up_classes():
+    """Classes that a model tells apart: its chances are the rows of the matrix."""
+    random = np.random.default_rng(0)
+    matrices = np.array([np.eye(3), [[0.6, 0.4, 0], [0, 1, 0], [0.2, 0, 0.8]]])
+    y, values = random.integers(0, 3, 4000), random.integers(0, 2, (4000, 1))
+    chances = matrices[values[:, 0], y]
+    noisy = (random.random((4000, 1)) > chances.cumsum(1)).sum(1)
+    train, trusted = Labels(noisy, values), Labels(y[:1500], values[:1500])
+    found = label_noise.gold(train, trusted, chances[:1500], (2,))
+    assert np.abs(found.transition - matrices).max() < 0.05
+    assert np.allclose(found.transition.sum(-1), 1)
+    truth = label_noise.made("any", train, y, (2,), 3)
+    assert np.abs(truth.transition - matrices).max() < 0.05
+    said = label_noise.lines(found, ["platform"], [["unknown", "a"]])
+    assert said[0].startswith("platform ") and "of its labels 2 read another" in said[0]
+
+
 def test_trusted_rows_that_contradict_the_kind_are_said():
-    labels, values, trusted_labels, trusted_values, _ = made_up("missing", 60_000, 9000)
-    found = label_noise.estimate("missing", trusted_labels, trusted_values, labels, values, (6,))
+    train, trusted, _ = made_up("missing", 60_000, 9000)
+    found = label_noise.estimate("missing", trusted, train, (6,))
     assert found.contradicted.any() and (found.rate >= 0).all()
     said = label_noise.lines(found, ["platform"], [["unknown", *"abcde"]])
     assert any("contradict method.noise=missing" in line for line in said)
@@ -86,12 +143,13 @@ def test_the_corrected_loss_is_that_of_one_rate(loss):
     kind = loss.removesuffix("_ce")
     rates = networks.Rates(kind, np.array([0.1, 0.3]), np.ones(2))
     batch = {"y": y, "cell": jnp.ones(9, int)}
-    ours = rates.loss(batch, rates.parameters())(z, y)
-    assert np.allclose(ours, losses.LOSSES[loss](z, y, rate=0.3), atol=1e-5)
-    for trusted in ({"y": y, "cell": jnp.full(9, 2)}, {"y": y}):
-        assert np.allclose(
-            rates.loss(trusted, rates.parameters())(z, y), losses.ce(z, y), atol=1e-6
-        )
+    V = {"rates": {kind: rates.parameters()}}
+    known = networks.Transitions(losses.transition(kind, rates.start))
+    for noise in (rates, known):
+        ours = noise.loss(batch, V)(z, y)
+        assert np.allclose(ours, losses.LOSSES[loss](z, y, rate=0.3), atol=1e-5)
+        for trusted in ({"y": y, "cell": jnp.full(9, 2)}, {"y": y}):
+            assert np.allclose(noise.loss(trusted, V)(z, y), losses.ce(z, y), atol=1e-6)
 
 
 def searched_problem(kind):
@@ -100,7 +158,7 @@ def searched_problem(kind):
     al, state, train, val = proof.problem(context=("a", "b"), pool=pool, val_objective="ce")
     cells = np.random.default_rng(0).integers(0, 13, proof.BATCH)  # the last one: trusted
     rates = networks.Rates(kind, np.linspace(0.05, 0.4, 12), np.full(12, 0.1))
-    candidates = dataclasses.replace(al.candidates, rates=(None, rates, None), trusted_rows=50)
+    candidates = dataclasses.replace(al.candidates, noise=(None, rates, None), trusted_rows=50)
     al = dataclasses.replace(al, candidates=candidates, prior=candidates.prior)
     return al, state, train | {"cell": jnp.asarray(cells)}, val
 
@@ -153,14 +211,58 @@ def lossy(tmp_path_factory):
 
 
 def test_corrected_ranks_and_judges_better_than_cross_entropy(lossy, tmp_path):
-    runs = {}
+    found = {}
     for name in ("ce", "corrected"):
         cfg = lossy.replace({"method.name": name})
-        runs[name] = autoloss_jax.train(cfg, tmp_path / name, progress=False).result["test"]
-    assert runs["corrected"]["auc"] > runs["ce"]["auc"] + 0.02
-    assert runs["corrected"]["logloss"] < 0.95 * runs["ce"]["logloss"]
+        found[name] = autoloss_jax.train(cfg, tmp_path / name, progress=False).result["test"]
+    assert found["corrected"]["auc"] > found["ce"]["auc"] + 0.02
+    assert found["corrected"]["logloss"] < 0.95 * found["ce"]["logloss"]
     kept = json.loads((tmp_path / "corrected" / "label_noise.json").read_text())
-    assert kept["missing"]["fields"] == ["platform"] and max(kept["missing"]["rate"]) > 0.6
+    cells = kept["missing"]["cells"]
+    assert kept["missing"]["fields"] == ["platform"] and max(c["rate"] for c in cells) > 0.6
+    assert {c["values"][0] for c in cells} == set("012345")
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("glc", {}),
+        ("noise_layer", {"optimizer.controller_learning_rate": 0.05}),
+        ("corrected", {"method.rates": "model"}),
+    ],
+    ids=["glc", "noise_layer", "with a first model"],
+)
+def test_other_corrections_rank_better_than_cross_entropy_too(lossy, tmp_path, method, more):
+    found = {}
+    for name, keys in (("ce", {}), (method, more)):
+        cfg = lossy.replace({"method.name": name} | keys)
+        found[name] = autoloss_jax.train(cfg, tmp_path / name, progress=False)
+    figures = {name: run.result["test"]["auc"] for name, run in found.items()}
+    assert figures[method] > figures["ce"] + 0.01
+    run = found[method]
+    assert run.evaluate()["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
+    first = tmp_path / method / "search" / "first_model" / "result.json"
+    assert first.exists() == (method != "noise_layer")
+    if first.exists():  # it has not learned from the trusted rows, but knows their values
+        asked = json.loads(first.read_text())
+        assert asked["num_examples"]["train"] == 6000 and asked["method"] == "ce"
+
+
+def test_a_search_of_rates_that_is_killed_ends_in_the_same_bits(lossy, tmp_path):
+    keys = {"method.name": "autoloss", "method.pool": ("ce", "missing_ce(rate=searched)")}
+    cfg = lossy.replace(keys | {"method.every": 2, "train.epochs": 3})
+    loop.train(cfg, tmp_path / "whole", runs.quiet)
+
+    def kill(number, _):
+        if number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(cfg, tmp_path / "killed", runs.quiet, kill)
+    loop.train(cfg, tmp_path / "killed", runs.quiet)
+    assert runs.digest(tmp_path / "killed") == runs.digest(tmp_path / "whole")
+    rates = (tmp_path / name / "label_noise.json" for name in ("killed", "whole"))
+    assert len({path.read_text() for path in rates}) == 1
 
 
 def test_a_run_goes_on_to_the_same_figures_and_scores_rows(lossy, tmp_path):
@@ -202,24 +304,66 @@ def test_context_alone_is_seen_by_the_loss_and_not_by_the_recommender(apart, tmp
 
 def test_trusted_rows_of_a_file_are_counted(apart, tmp_path):
     autoloss_jax.train(apart.replace({"train.epochs": 1}), tmp_path / "run", progress=False)
-    kept = json.loads((tmp_path / "run" / "label_noise.json").read_text())
-    assert sum(kept["missing"]["trusted"]) == 1500 and sum(kept["missing"]["rows"]) == 6000
+    kept = json.loads((tmp_path / "run" / "label_noise.json").read_text())["missing"]["cells"]
+    assert sum(c["trusted"] for c in kept) == 1500 and sum(c["rows"] for c in kept) == 6000
 
 
 @pytest.mark.parametrize("method", ["autoloss", "retrain"])
-def test_rates_that_are_searched_begin_at_the_estimates_and_move(lossy, tmp_path, method):
+def test_rates_that_are_searched_begin_at_the_estimates_and_move(
+    lossy, tmp_path, monkeypatch, method
+):
     keys = {"method.name": method, "method.pool": ("ce", "missing_ce(rate=searched)")}
     keys |= {"method.every": 1, "train.epochs": 2, "optimizer.controller_learning_rate": 0.02}
     run = autoloss_jax.train(lossy.replace(keys), tmp_path / "run", progress=False)
     loaded = checkpoint.load(checkpoint.newest(tmp_path / "run" / "best"))
-    rates = next(rates for rates in loaded.al.candidates.rates if rates)
+    rates = loaded.al.candidates.rates["missing"]
     found = np.asarray(rates.rate(loaded.state.controller.params["rates"]["missing"]))
-    kept = json.loads((tmp_path / "run" / "label_noise.json").read_text())["missing"]
-    gap = np.abs(found - kept["rate"])[1:]
-    assert 1e-4 < gap.max() < 0.3 and np.median(gap) < 3 * np.median(kept["error"])
+    kept = json.loads((tmp_path / "run" / "label_noise.json").read_text())["missing"]["cells"]
+    gap = np.abs(found[1:] - [c["rate"] for c in kept])
+    assert 1e-4 < gap.max() < 0.3 and np.median(gap) < 3 * np.median([c["error"] for c in kept])
     assert run.evaluate()["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
-    with pytest.raises(UserError, match="is no function of"):
+    monkeypatch.setattr(export, "MOST_CONTEXTS", 6)
+    with pytest.raises(UserError, match="7 combinations of the values of platform"):
         export.export(tmp_path / "run", tmp_path / "out")
+    monkeypatch.undo()
+    exported_loss_is_that_of_the_run(tmp_path / "run", loaded, tmp_path / "out")
+
+
+def exported_loss_is_that_of_the_run(workdir, loaded, folder):
+    """Value and gradient of each platform, computed here from V in float64."""
+    record = export.export(workdir, folder)
+    assert record["context"]["fields"] == ["platform"]
+    spec = importlib.util.spec_from_file_location("with_context", folder / "searched_loss.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    platforms = ["4", "0", "never seen"]
+    numbers = module.contexts([[platform] for platform in platforms])
+    words = record["context"]["words"][0]
+    assert numbers.tolist() == [words.index("4") + 1, words.index("0") + 1, 0]
+    z, controller = np.linspace(-8, 8, 40), loaded.state.controller
+    with jax.enable_x64(True):
+        for label, number in itertools.product((0, 1), numbers):
+            y, seen = jnp.full(40, label), jnp.full((40, 1), number)
+            V = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), controller.params)
+            p = 1 / (1 + jnp.exp(-z[:, None]))
+            inputs = {"params": V, "batch_stats": controller.stats}, y, p, seen
+            alpha = jnp.exp(loaded.al.controller.module.apply(*inputs, train=False))
+            rate = 0.99 / (1 + np.exp(-V["rates"]["missing"][number]))
+
+            def each(z, y=y, rate=rate):
+                pool = losses.ce(z, y), losses.missing_ce(z, y, rate=rate)
+                return jnp.stack(pool, axis=1)
+
+            z_ = z[:, None]
+            slopes = (each(z_ + 1e-5) - each(z_ - 1e-5)) / 2e-5
+            want = jnp.sum(alpha * each(z_), 1), jnp.sum(alpha * slopes, 1)
+            where = np.full(40, label), np.full(40, number)
+            assert np.allclose(module.value(z, *where), want[0], rtol=2e-4, atol=2e-4)
+            assert np.allclose(module.gradient(z, *where), want[1], rtol=2e-4, atol=2e-4)
+            jax_loss = jax.vmap(jax.grad(module.jax_loss), (0, 0, 0))
+            assert np.allclose(jax_loss(z, *where), module.gradient(z, *where), atol=1e-6)
+    with pytest.raises(ValueError, match="looks at platform"):
+        module.value(z, np.ones(40))
 
 
 def test_inspect_shows_label_rates_by_context_side_by_side(apart, tmp_path):
@@ -256,6 +400,8 @@ def test_what_cannot_be_corrected_is_one_line(lossy, tmp_path):
         ({"data.trusted_share": 0.0}, "need trusted rows"),
         ({"data.context": ("plattform",)}, "'plattform' is not a column of"),
         ({"data.num_classes": 3}, "rates of label noise are for two classes"),
+        ({"method.rates": "known"}, "the truth is known where --config.data.missing"),
+        ({"method.first_model": "nowhere"}, "first_model=nowhere: no finished run is there"),
         ({"method.name": "autoloss", "method.pool": ("ce", "focal(rate=searched)")}, "takes gamma"),
     )
     for number, (keys, said) in enumerate(mistakes):

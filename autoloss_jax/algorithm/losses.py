@@ -11,14 +11,18 @@ log_softmax. A parameter out of its range is a UserError, since it would be a Na
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from autoloss_jax.config.errors import UserError
 
 Loss = Callable[..., jax.Array]
 MOST = {"missing": 0.99, "flipped": 0.49}  # the highest rate that leaves something to learn
+# where a label's chance goes at rate 1
+MOVED = {"missing": np.array([[0, 0], [1, -1]]), "flipped": np.array([[-1, 1], [1, -1]])}
 
 
 def log_probs(logits: jax.Array) -> jax.Array:
@@ -207,14 +211,13 @@ def forward_ce(logits: jax.Array, labels: jax.Array, transition: jax.Array) -> j
     return -jax.nn.logsumexp(logp + jnp.log(jnp.maximum(chance, 1e-30)), axis=-1)
 
 
-def transition(kind: str, rate: jax.Array) -> jax.Array:
+def transition(kind: str, rate: Any) -> Any:
     """T of `forward_ce` for two classes where a share of labels is wrong. [...] -> [..., 2, 2].
 
-    "missing": of the positives, which read 0; "flipped": of all labels, which read the other.
+    "missing": of the positives, which read 0; "flipped": of all labels, which read the other. An
+    array of numpy gives one of numpy.
     """
-    back = rate if kind == "flipped" else jnp.zeros_like(rate)
-    rows = jnp.stack([1 - back, back], axis=-1), jnp.stack([rate, 1 - rate], axis=-1)
-    return jnp.stack(rows, axis=-2)
+    return np.eye(2) + rate[..., None, None] * MOVED[kind]
 
 
 def pairwise(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -27,7 +27,9 @@ class Method:
     taught_by: str = "never"  # the batch that teaches V: "val", "train" (as W), or "never"
     step: Callable = fused.train_step
     pool: tuple[str, ...] = ()  # its candidates; empty: those of the config
-    corrects: bool = False  # its loss is corrected by rates of label noise from trusted rows
+    # What its loss is corrected for: "rates" of label noise that trusted rows tell, or a "matrix"
+    # that they and a first model do, or rates that are "learned" with W; empty: nothing.
+    noise: str = ""
     frozen: bool = False  # the controller is another run's (method.transfer_from)
     policy: str = "sample"  # of a frozen controller, where method.policy is auto
     # A function that finds config keys in trainings before its own, as package.module:function.
@@ -65,7 +67,9 @@ METHODS = {
     "slf": Method(gumbel.gumbel_softmax, Controller, taught_by="train"),
     "autoloss": Method(gumbel.gumbel_softmax, Controller, taught_by="val"),
     "static": Method(controller=Static),
-    "corrected": Method(pool=("ce",), corrects=True),
+    "corrected": Method(pool=("ce",), noise="rates"),
+    "glc": Method(pool=("ce",), noise="matrix"),
+    "noise_layer": Method(pool=("ce",), noise="learned", taught_by="train"),
     "bohb": Method(
         controller=Static,
         search="autoloss_jax.search.bohb:weights",
@@ -125,15 +129,24 @@ def must_search(method: config.Method) -> bool:
     return bool(row(method).search) and not (method.static or method.transfer_from)
 
 
+def wants_first_model(method: config.Method) -> bool:
+    """Whether a model of train's labels as they are must be trained first."""
+    found = row(method)
+    if found.trains or method.first_model or found.noise == "learned":
+        return False
+    searched = any(candidate.searched for candidate in parse_pool(method).values())
+    return found.noise == "matrix" or (method.rates == "model" and bool(found.noise or searched))
+
+
 def label(cfg: config.Config) -> str:
     """The name of a config's method, with whatever that matters to it differs from the defaults."""
     method, defaults = cfg.method, config.Method()
     if method.name not in METHODS:  # one loss: nothing else is chosen
         return method.name
-    found, ignored = METHODS[method.name], {"name", "implementation"}
+    found, ignored = METHODS[method.name], {"name", "implementation", "first_model"}
     if not found.searches:
         ignored |= {"every", "xi", "virtual_step", "val_objective"}
-    if not found.corrects:
+    if not found.noise:
         ignored.add("noise")
     if found.search:  # found by the run itself, for each seed anew
         ignored |= {"static", "transfer_from"}
@@ -143,7 +156,7 @@ def label(cfg: config.Config) -> str:
         if field.name not in ignored
         and getattr(method, field.name) != getattr(defaults, field.name)
     ]
-    if cfg.data.context and (found.corrects or found.sees_context):
+    if cfg.data.context and (found.noise or found.sees_context):
         changed.append(f"context={cfg.data.context}")
     return " ".join([method.name, *changed])
 

@@ -118,12 +118,29 @@ class CandidateLosses:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rates:
-    """Rates of label noise in M cells of the context, as V has them, and what they begin at.
+class Transitions:
+    """The noise in the labels of M cells of the context, known.
 
-    V holds a logit for each cell. An example says in `cell` which is its own; the number M, and
-    no `cell`, mean that its label is trusted.
+    An example says in `cell` which is its own; the number M, and no `cell`, mean that its label
+    is trusted.
     """
+
+    matrix: np.ndarray  # [M, K, K]: from a true class to the one that is observed
+
+    def loss(self, batch: Batch, V: Params) -> Callable[..., jax.Array]:
+        """Cross-entropy corrected by the matrix of each example."""
+        del V
+        if "cell" not in batch:
+            return losses.ce
+        trusted = np.eye(self.matrix.shape[-1])[None]
+        every = jnp.asarray(np.concatenate([self.matrix, trusted]), jnp.float32)
+        transition = every[batch["cell"]]
+        return lambda logits, labels: losses.forward_ce(logits, labels, transition)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """The same at rates that V has: a logit for each cell. With what they begin at."""
 
     kind: str  # "missing" or "flipped"
     start: np.ndarray  # [M]
@@ -138,47 +155,53 @@ class Rates:
         """The rates that logits mean. [M] -> [M]."""
         return losses.MOST[self.kind] * jax.nn.sigmoid(logits)
 
-    def loss(self, batch: Batch, logits: jax.Array) -> Callable[..., jax.Array]:
+    def loss(self, batch: Batch, V: Params) -> Callable[..., jax.Array]:
         """Cross-entropy corrected by the rates."""
         if "cell" not in batch:
             return losses.ce
-        rate = jnp.append(self.rate(logits), 0.0)[batch["cell"]]
+        rate = jnp.append(self.rate(V["rates"][self.kind]), 0.0)[batch["cell"]]
         transition = losses.transition(self.kind, rate)
         return lambda logits, labels: losses.forward_ce(logits, labels, transition)
 
-    def surprise(self, logits: jax.Array) -> jax.Array:
+    def surprise(self, V: Params) -> jax.Array:
         """-log of a normal prior about the start, without its constant, summed over cells. []."""
-        return 0.5 * jnp.sum(jnp.square((self.rate(logits) - self.start) / self.error))
+        rate = self.rate(V["rates"][self.kind])
+        return 0.5 * jnp.sum(jnp.square((rate - self.start) / self.error))
 
 
 @dataclasses.dataclass(frozen=True)
 class CorrectedLosses(CandidateLosses):
-    """Candidates of which some are corrected for label noise by rates that V has.
+    """Candidates of which some are cross-entropy corrected for label noise.
 
     Args:
-        losses: the candidates, those with rates at the mean rate of the start.
-        rates: the `Rates` of each candidate, or None for one without.
-        trusted_rows: how many rows told the start; the prior is worth one of them each.
+        losses: the candidates; those that are corrected are not read.
+        noise: of each candidate the noise that it is corrected for, or None.
+        trusted_rows: how many rows told the start of `Rates`; the prior is worth one of them each.
     """
 
-    rates: tuple[Rates | None, ...] = ()
+    noise: tuple[Transitions | Rates | None, ...] = ()
     trusted_rows: int = 1
 
     def of(self, batch: Batch, V: Params) -> tuple[Callable[..., jax.Array], ...]:
         """The losses as functions of logits and labels, under V."""
         return tuple(
-            loss if rates is None else rates.loss(batch, V["rates"][rates.kind])
-            for loss, rates in zip(self.losses, self.rates, strict=True)
+            loss if noise is None else noise.loss(batch, V)
+            for loss, noise in zip(self.losses, self.noise, strict=True)
         )
 
+    @property
+    def rates(self) -> dict[str, Rates]:
+        """Those that V has, by kind."""
+        return {noise.kind: noise for noise in self.noise if isinstance(noise, Rates)}
+
     def parameters(self) -> dict[str, Any]:
-        """{"rates": {kind: logits [M]}}."""
-        return {"rates": {rates.kind: rates.parameters() for rates in self.rates if rates}}
+        """{"rates": {kind: logits [M]}}, or nothing."""
+        found = {kind: rates.parameters() for kind, rates in self.rates.items()}
+        return {"rates": found} if found else {}
 
     def prior(self, V: Params) -> jax.Array:
         """What pulls the rates to where they began, by their standard errors. V -> []."""
-        told = {rates.kind: rates for rates in self.rates if rates}
-        pulls = [rates.surprise(V["rates"][kind]) for kind, rates in told.items()]
+        pulls = [rates.surprise(V) for rates in self.rates.values()]
         return sum(pulls, jnp.zeros(())) / self.trusted_rows
 
 

@@ -133,6 +133,19 @@ class Data:
         "methods that do not search train the recommender on the trusted rows too, and take their "
         "values in",
     )
+    trusted_repeats: int = field(
+        1,
+        "with train_on_trusted: how many times the trusted rows are among those that the "
+        "recommender learns from; 0: it takes their values in, and does not learn from them",
+        low=0,
+        high=1000,
+    )
+    train_share: float = field(
+        1.0,
+        "studies: share of train that the recommender learns from; 0: the trusted rows alone",
+        low=0.0,
+        high=1.0,
+    )
     missing: float = field(
         0.0, "studies: share of train's labels above 0 that read 0", low=0.0, high=1.0
     )
@@ -175,9 +188,9 @@ class Method:
 
     name: str = field(
         "autoloss",
-        "autoloss, corrected, al1, al2, darts, slf, bohb, melu, static, transfer, retrain, or one "
-        "loss, as ce or focal(gamma=1.0); auto: the best on validation of ce, al1, retrain, its "
-        "search and bohb",
+        "autoloss, corrected, glc, noise_layer, al1, al2, darts, slf, bohb, melu, static, "
+        "transfer, retrain, or one loss, as ce or focal(gamma=1.0); auto: the best on validation "
+        "of ce, al1, retrain, its search and bohb",
     )
     pool: tuple[str, ...] = field(
         ("focal", "kl", "hinge", "ce"),
@@ -234,9 +247,22 @@ class Method:
     )
     noise: str = field(
         "missing",
-        "corrected: what is wrong with train's labels: some positives are missing, or some labels "
-        "are flipped, at a rate that differs by the values of `data.context`",
+        "corrected, noise_layer: what is wrong with train's labels: some positives are missing, or "
+        "some labels are flipped, at a rate that differs by the values of `data.context`",
         choices=("missing", "flipped"),
+    )
+    rates: str = field(
+        "counts",
+        "corrected, and candidates with rate=searched: what tells the rates of label noise: the "
+        "counts of labels in train and in trusted rows; or beside them a model of train's labels, "
+        "trained first, with which fewer trusted rows do; known: those that data.missing and "
+        "data.flipped made",
+        choices=("counts", "model", "known"),
+    )
+    first_model: str = field(
+        "",
+        "glc, and rates=model: the workdir of a finished run of ce on train's labels; it is "
+        "trained first if there is none",
     )
     folds: int = field(
         1,

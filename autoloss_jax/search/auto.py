@@ -206,7 +206,7 @@ def _alpha(run: Path, step: int) -> dict[str, float]:
 def _seconds(run: Path) -> float:
     """What a contender's trainings took, those of its search among them."""
     trials = run / "search" / "trials.json"
-    ended = [run, *frozen_controllers.finished(run / "search")]
+    ended = [run, *frozen_controllers.trainings(run / "search")]
     tried = json.loads(trials.read_text()) if trials.exists() else []
     return sum(json.loads((r / "result.json").read_text())["wall_seconds"] for r in ended) + sum(
         t["seconds"] for t in tried

@@ -8,6 +8,7 @@ from typing import Any
 
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
+from autoloss_jax.search import first_model
 from autoloss_jax.training import loop
 
 
@@ -27,6 +28,8 @@ def train(
 
 def found(cfg: Config, workdir: Path, say: Callable[[str], None], *, shown: bool = True) -> Config:
     """`cfg` with what its method's search finds in `workdir`, if anything must be found."""
+    if methods.wants_first_model(cfg.method):
+        cfg = settings.with_keys(cfg, first_model.trained(cfg, workdir / "first_model", say, shown))
     if not methods.must_search(cfg.method):
         return cfg
     search = pkgutil.resolve_name(methods.row(cfg.method).search)

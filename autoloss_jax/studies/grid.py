@@ -123,7 +123,7 @@ def _seconds(result: dict[str, Any], steps: int) -> float:
 
 def _search_seconds(result: dict[str, Any], folder: Path) -> float:
     """Of the trainings, or of the epochs of all trials, that came before; 0 without a search."""
-    if ended := frozen_controllers.finished(folder):
+    if ended := frozen_controllers.trainings(folder):
         searches = [json.loads((run / "result.json").read_text()) for run in ended]
         return sum(_seconds(searched, searched["steps"]) for searched in searches)
     if (folder / "trials.json").exists():

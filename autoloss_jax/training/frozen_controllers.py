@@ -32,10 +32,16 @@ def sources(folder: Path, folds: int) -> list[Path]:
 
 def finished(folder: Path) -> list[Path]:
     """Those of them that are there and have ended."""
-    return [
-        result.parent
-        for result in (*folder.glob("result.json"), *sorted(folder.glob("fold-*/result.json")))
-    ]
+    return _ended(folder, "result.json", "fold-*/result.json")
+
+
+def trainings(folder: Path) -> list[Path]:
+    """The same, and the first model (`training.first_model`) if there is one."""
+    return [*_ended(folder, "first_model/result.json"), *finished(folder)]
+
+
+def _ended(folder: Path, *patterns: str) -> list[Path]:
+    return [result.parent for path in patterns for result in sorted(folder.glob(path))]
 
 
 def start(trainer: Trainer, state: TrainState) -> TrainState:

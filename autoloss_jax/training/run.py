@@ -19,6 +19,7 @@ from autoloss_jax.algorithm.networks import (
     CorrectedLosses,
     Rates,
     RecommenderFn,
+    Transitions,
 )
 from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.config.errors import UserError
@@ -29,9 +30,9 @@ from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings import lookup, optimizers, pooling
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import states
-from autoloss_jax.training.label_noise import NoiseRates
+from autoloss_jax.training.label_noise import LabelNoise
 
-Noise = Mapping[str, NoiseRates]  # by kind
+Noise = Mapping[str, LabelNoise]  # by kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,29 +132,33 @@ class Run:
     @property
     def noise_kinds(self) -> tuple[str, ...]:
         """Of each candidate, the kind of label noise that it is corrected for; empty: none."""
-        if self.method.corrects:
-            return (self.cfg.method.noise,)
+        if self.method.noise:
+            return ("any" if self.method.noise == "matrix" else self.cfg.method.noise,)
         return tuple(candidate.searched for candidate in self.pool.values())
+
+    @property
+    def learns_rates(self) -> bool:
+        """Whether rates of label noise belong to V."""
+        return any(self.noise_kinds) and self.method.noise in ("", "learned")
 
     def _candidates(
         self, num_classes: int, context: tuple[int, ...], noise: Noise | None
     ) -> CandidateLosses:
         fixed = tuple(candidate.loss for candidate in self.pool.values())
-        if not any(self.noise_kinds):
-            return CandidateLosses(fixed)
-        if num_classes != 2:
+        kinds = self.noise_kinds
+        if num_classes != 2 and set(kinds) - {"", "any"}:
             raise UserError(
                 f"--config.method.name={self.cfg.method.name}: rates of label noise are for two "
-                f"classes, and the data have {num_classes}"
+                f"classes, and the data have {num_classes}; --config.method.name=glc is for any"
             )
-        unknown = np.zeros(math.prod(context)), np.ones(math.prod(context))
-        rates, trusted_rows = [], 1
-        for kind in self.noise_kinds:
-            known = noise[kind] if noise and kind else None
-            start, error = (known.rate, known.error) if known else unknown
-            rates.append(Rates(kind, start, np.maximum(error, 1e-3)) if kind else None)
-            trusted_rows = max(trusted_rows, int(known.trusted.sum()) if known else 1)
-        return CorrectedLosses(fixed, tuple(rates), trusted_rows)
+        if self.learns_rates:
+            cells = math.prod(context)
+            rates = tuple(_rates(kind, noise, cells) if kind else None for kind in kinds)
+            told = [int(known.trusted.sum()) for known in (noise or {}).values()]
+            return CorrectedLosses(fixed, rates, max([1, *told]))
+        if any(kinds) and noise:
+            return CorrectedLosses(fixed, tuple(Transitions(noise[k].transition) for k in kinds))
+        return CandidateLosses(fixed)
 
     def build_for(
         self,
@@ -172,3 +177,11 @@ class Run:
     def initial_state(self, al: AutoLoss) -> TrainState:
         """The state before its first step."""
         return states.fresh(al, self.cfg.run.seed, self.cfg.model.embed_init_std)
+
+
+def _rates(kind: str, noise: Noise | None, cells: int) -> Rates:
+    """What V begins with: what is known, or, for a state that is restored, anything."""
+    if noise is None:
+        return Rates(kind, np.zeros(cells), np.ones(cells))
+    known = noise[kind]
+    return Rates(kind, known.rate, np.maximum(known.rate_error, 1e-3))

@@ -1,7 +1,6 @@
 """Who learns from which rows of a prepared dataset."""
 
 import dataclasses
-import math
 
 import numpy as np
 
@@ -11,8 +10,8 @@ from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.split import corrupted, shares
-from autoloss_jax.training import label_noise
-from autoloss_jax.training.label_noise import NoiseRates
+from autoloss_jax.training import first_model, label_noise
+from autoloss_jax.training.label_noise import LabelNoise, Labels
 from autoloss_jax.training.run import Run
 
 
@@ -24,25 +23,30 @@ class Splits:
     controller: tuple[host.Split, ...]  # V; empty for methods that do not search
     val: host.Split  # early stopping and calibration
     test: host.Split  # touched once, at the end
-    noise: dict[str, NoiseRates] | None = None  # by kind, where a loss has rates
+    noise: dict[str, LabelNoise] | None = None  # by kind, where a loss is corrected for it
 
 
 def divide(run: Run, data: store.Store) -> Splits:
     """The rows that teach W, those that teach V, and those that decide; test is nobody's."""
     asked = run.cfg.data
-    train, val, test = (
+    clean, val, test = (
         run.with_context(data.schema, data.split(name)) for name in ("train", "val", "test")
     )
     if asked.trusted:
         taught = run.with_context(data.schema, pipeline.trusted_rows(asked, data))
     else:
         taught, val = host.halve(val, asked.trusted_share, asked.split_seed)
+    train = clean
     if asked.missing or asked.flipped:
-        train = {**train, "y": _noisy(run, data.schema, data.split("train"))}
+        train = {**clean, "y": _noisy(run, data.schema, data.split("train"))}
     noise = None
     if any(run.noise_kinds):
-        noise, train, taught = _with_noise(run, data.schema, train, taught)
-    parts = (train, taught) if run.data.train_on_trusted else (train,)
+        noise = _noise(run, data.schema, train, taught, clean["y"])
+        train, taught = _with_cells(noise, train, taught)
+    if asked.train_share < 1:
+        train, _ = host.halve(train, asked.train_share, asked.split_seed)
+    repeats = asked.trusted_repeats if run.data.train_on_trusted else 0
+    parts = tuple(part for part in (train, *repeats * [taught]) if len(part["y"]))
     controller: tuple[host.Split, ...] = (taught,) if run.method.searches else ()
     if run.method.searches and asked.trusted_fold:
         number, count = asked.trusted_fold
@@ -56,24 +60,51 @@ def divide(run: Run, data: store.Store) -> Splits:
     return Splits(train=parts, controller=controller, val=val, test=test, noise=noise)
 
 
-def _with_noise(
-    run: Run, schema: Schema, train: host.Split, trusted: host.Split
-) -> tuple[dict[str, NoiseRates], host.Split, host.Split]:
-    """The rates of noise in train's labels, and both splits with the cell of each row."""
-    if not len(trusted["y"]):
+def _noise(
+    run: Run, schema: Schema, train: host.Split, trusted: host.Split, clean: np.ndarray
+) -> dict[str, LabelNoise]:
+    """What is known of the noise in train's labels, by kind."""
+    method, sizes = run.cfg.method, [size for *_, size in run.context(schema)]
+    ours, known = (_labels(split) for split in (train, trusted))
+    kinds = sorted(set(run.noise_kinds) - {""})
+    if method.rates == "known":
+        _check_made(run)
+        classes = schema.num_classes
+        return {k: label_noise.made(k, ours, np.asarray(clean), sizes, classes) for k in kinds}
+    if not len(known.y):
         raise UserError(
             "--config.data.trusted_share=0: rates of label noise need trusted rows, whose labels "
             "tell how train's are wrong; give a share of val, or --config.data.trusted=FILE"
         )
-    sizes = [size for *_, size in run.context(schema)]
-    values, trusted_values = (
-        split.get("seen", np.zeros((len(split["y"]), 0), np.int32)) for split in (train, trusted)
-    )
-    log = train["y"], values, trusted["y"], trusted_values, sizes
-    noise = {kind: label_noise.estimate(kind, *log) for kind in set(run.noise_kinds) - {""}}
-    cells = label_noise.cells(values, sizes)
-    trusted_cells = np.full(len(trusted["y"]), math.prod(sizes), np.int32)
-    return noise, {**train, "cell": cells}, {**trusted, "cell": trusted_cells}
+    if run.method.noise == "matrix":
+        chances = first_model.chances(run, schema, train, trusted)
+        return {k: label_noise.gold(ours, known, chances, sizes) for k in kinds}
+    guesses = None
+    if method.first_model:
+        guesses = first_model.guesses(run, schema, train, trusted)
+    return {k: label_noise.estimate(k, ours, known, sizes, guesses) for k in kinds}
+
+
+def _labels(split: host.Split) -> Labels:
+    none = np.zeros((len(split["y"]), 0), np.int32)
+    return Labels(np.asarray(split["y"]), split.get("seen", none))
+
+
+def _check_made(run: Run) -> None:
+    if not (run.cfg.data.missing or run.cfg.data.flipped):
+        raise UserError(
+            "--config.method.rates=known: the truth is known where --config.data.missing or "
+            "flipped makes the noise; use counts, or model"
+        )
+
+
+def _with_cells(
+    noise: dict[str, LabelNoise], train: host.Split, trusted: host.Split
+) -> tuple[host.Split, host.Split]:
+    """Both splits with the cell of each row; that of a trusted row is none."""
+    cells = next(iter(noise.values())).cells
+    none = np.full(len(trusted["y"]), len(cells), np.int32)
+    return {**train, "cell": cells.number(_labels(train).context)}, {**trusted, "cell": none}
 
 
 def _noisy(run: Run, schema: Schema, train: host.Split) -> np.ndarray:

@@ -91,10 +91,10 @@ def _tell(
     words = []
     for name, size in zip(run.sees, sizes, strict=True):
         words.append(["unknown", *(store.words(data.path, name) or map(str, range(1, size)))])
-    for rates in noise.values():
-        for line in label_noise.lines(rates, run.sees, words):
+    for known in noise.values():
+        for line in label_noise.lines(known, run.sees, words):
             say(line)
-    record = {kind: label_noise.record(rates, run.sees) for kind, rates in noise.items()}
+    record = {kind: label_noise.record(known, run.sees, words) for kind, known in noise.items()}
     atomic.write_json(workdir / "label_noise.json", record)
 
 
