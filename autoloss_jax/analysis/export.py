@@ -1,14 +1,22 @@
 """The loss that a run searched, as a table and a module for other programs."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from autoloss_jax.algorithm import losses
 from autoloss_jax.analysis import searched_loss, tabulation
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import store
 from autoloss_jax.distributed import atomic
 from autoloss_jax.training import checkpoint
+from autoloss_jax.training.checkpoint import Loaded
+from autoloss_jax.training.label_noise import Cells
+
+MOST_CONTEXTS = 500  # combinations of context values; a table has a column of each
 
 
 def export(workdir: Path, output: Path) -> dict[str, Any]:
@@ -27,16 +35,12 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
             f"{workdir}: {loaded.schema.num_classes} classes: the weights of a table are a "
             "function of one probability; export the loss of a binary run"
         )
-    if loaded.al.controller.context:
+    words = _words(loaded, workdir)
+    if math.prod(len(of_field) + 1 for of_field in words) > MOST_CONTEXTS:
         raise UserError(
-            f"{workdir}: its controller sees {', '.join(loaded.cfg.data.context)} too, so that the "
-            "searched loss is no function of (y, y_hat) alone; export that of a run without "
-            "--config.data.context"
-        )
-    if any(loaded.run.noise_kinds):
-        raise UserError(
-            f"{workdir}: its candidates have rates of label noise that differ by context, so that "
-            "the searched loss is no function of (y, y_hat) alone; export that of another pool"
+            f"{workdir}: {' x '.join(str(len(w) + 1) for w in words)} combinations of the values "
+            f"of {', '.join(loaded.run.sees)}: a table holds {MOST_CONTEXTS}; export the loss of a "
+            "run with fewer fields in --config.data.context"
         )
     if loaded.al.recommender.l2:
         raise UserError(
@@ -50,15 +54,20 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
                 "function of one prediction; export the loss of a pool without it"
             )
     controller, labels, errors = loaded.state.controller, {}, {}
+    contexts = Cells(tuple(len(of_field) + 1 for of_field in words)).values()
     for label in (0, 1):
-        at = tabulation.exact(loaded.al, controller.params, controller.stats, label)
+        at = tabulation.exact(loaded.al, controller.params, controller.stats, label, contexts)
         table, errors[label] = tabulation.tabulate(
             at, tabulation.kinks(loaded.al.candidates.losses, label)
         )
-        weights = dict(zip(loaded.pool, table.pop("weights").T.tolist(), strict=True))
+        if not words:  # a column without a context
+            table = {name: a.squeeze(1) if a.ndim > 1 else a for name, a in table.items()}
+        of_losses = np.moveaxis(table.pop("weights"), -1, 0)
+        weights = dict(zip(loaded.pool, of_losses.tolist(), strict=True))
         labels[str(label)] = {name: a.tolist() for name, a in table.items()} | {"weights": weights}
     record = {
-        "schema": 1,
+        "schema": 2,
+        "context": {"fields": list(loaded.run.sees), "words": words},
         "value": "v(y, z) = sum_i alpha_i(y, sigmoid z) l_i(z, y)",
         "gradient": "g(y, z) = sum_i alpha_i dl_i/dz, alpha held fixed: not dv/dz",
         "bound": tabulation.BOUND,
@@ -82,3 +91,12 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
     atomic.write_text(output / "searched_loss.json", json.dumps(record, allow_nan=False) + "\n")
     atomic.write_text(output / "searched_loss.py", Path(searched_loss.__file__).read_text())
     return record
+
+
+def _words(loaded: Loaded, workdir: Path) -> list[list[str]]:
+    """What the values of each context field are called; the first of all, unknown, is left out."""
+    sizes = [size for *_, size in loaded.run.context(loaded.schema)]
+    return [
+        store.words(workdir, name) or [str(number) for number in range(1, size)]
+        for name, size in zip(loaded.run.sees, sizes, strict=True)
+    ]

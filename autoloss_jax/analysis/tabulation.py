@@ -1,7 +1,7 @@
 """A searched loss as data: its value and gradient over the logit, at as many points as a bound
 on the error wants.
 
-Shapes: K points of one label, N candidate losses.
+Shapes: K points of one label, M combinations of context values (1 without), N candidate losses.
 """
 
 import functools
@@ -25,30 +25,40 @@ MOST_POINTS = 20_000
 CHUNK = 8192  # points evaluated at once
 KINKS = {losses.hinge: 1.0}  # where a loss breaks, as s z with s = +-1 the sign of the label
 
-Exact = Callable[
-    [np.ndarray], curves.Mixture
-]  # logits float64[K] -> the mixture there, gradient [K]
+# logits float64[K] -> the mixture there: weights [K, M, N], value and gradient [K, M]
+Exact = Callable[[np.ndarray], curves.Mixture]
 Table = dict[str, np.ndarray]
 
 
-def exact(al: AutoLoss, V: Params, stats: Params, label: int) -> Exact:
-    """What a controller makes of one label's logits, in float64."""
+def exact(al: AutoLoss, V: Params, stats: Params, label: int, context: np.ndarray) -> Exact:
+    """What a controller makes of one label's logits, in float64, under each of M combinations of
+    context values, int[M, fields].
+    """
 
     @jax.jit
-    def chunk(V, stats, logits):
-        labels = jax.numpy.full(logits.shape[0], label)
-        alpha = networks.mean_policy(al, V, stats, logits, {"y": labels})
-        return curves.mixture(al.candidates.losses, alpha, logits, labels)
+    def chunk(V, stats, logits, cell, seen):
+        size = logits.shape[0]
+        batch = {
+            "y": jax.numpy.full(size, label),
+            "seen": jax.numpy.broadcast_to(seen, (size, len(seen))),
+            "cell": jax.numpy.full(size, cell),
+        }
+        alpha = networks.mean_policy(al, V, stats, logits, batch)
+        return curves.mixture(al.candidates.of(batch, V), alpha, logits, batch["y"])
 
-    def at(logits: np.ndarray) -> curves.Mixture:
+    def under(logits: np.ndarray, cell: int) -> curves.Mixture:
         with jax.enable_x64(True):
             wide = jax.tree.map(lambda a: np.asarray(a, np.float64), (V, stats))
             padded = np.resize(logits, (-(-len(logits) // CHUNK), CHUNK, 1))
-            parts = [jax.device_get(chunk(*wide, z)) for z in padded]
+            parts = [jax.device_get(chunk(*wide, z, cell, context[cell])) for z in padded]
         weights, value, gradient = (
             np.concatenate(p)[: len(logits)] for p in zip(*parts, strict=True)
         )
         return curves.Mixture(weights, value, gradient[:, 0])
+
+    def at(logits: np.ndarray) -> curves.Mixture:
+        cells = [under(logits, cell) for cell in range(len(context))]
+        return curves.Mixture(*(np.stack(parts, axis=1) for parts in zip(*cells, strict=True)))
 
     return at
 
@@ -87,12 +97,15 @@ def measure(at: Exact, table: Table) -> dict[str, float]:
 
 
 def _errors(at: Exact, table: Table, z: np.ndarray) -> dict[str, np.ndarray]:
-    mixture = at(z)
-    return {
-        name: np.abs(searched_loss.interpolate(np, table, name, z) - true)
-        / np.maximum(1, np.abs(true))
-        for name, true in (("value", mixture.value), ("gradient", mixture.gradient))
-    }
+    """The largest error over contexts at each logit, [K]."""
+    mixture, found = at(z), {}
+    for name in ("value", "gradient"):
+        true = getattr(mixture, name)
+        cells = [np.full(len(z), cell) for cell in range(true.shape[1])]
+        ours = [searched_loss.interpolate(np, table, name, z, cell) for cell in cells]
+        errors = np.abs(np.stack(ours, axis=1) - true) / np.maximum(1, np.abs(true))
+        found[name] = errors.max(axis=1)
+    return found
 
 
 def _interval(at: Exact, low: float, high: float, tolerance: float) -> Table:
