@@ -110,6 +110,30 @@ def test_bold_marks_the_best_and_stars_what_is_above_beyond_chance():
     assert "| 0.81020 ± 0.01010 |" in lines[5]  # below beyond chance: no star
 
 
+def test_a_row_says_what_share_of_the_gap_it_recovers_and_oracles_are_no_rivals():
+    results = dict(
+        [
+            made_up("x", "ce", [0.80, 0.80], [0.5, 0.5]),
+            made_up("x", "corrected", [0.83, 0.83], [0.41, 0.41]),
+            made_up("x", "autoloss", [0.84, 0.84], [0.40, 0.40]),
+            made_up("x", "ce data.missing=0.0", [0.90, 0.90], [0.3, 0.3]),
+            made_up("y", "ce", [0.80, 0.80]),
+        ]
+    )
+    study = grid.Study(
+        ours=("autoloss",), oracles=("ce data.missing=0.0",), gap=("ce", "ce data.missing=0.0")
+    )
+    rows = table.of_study(results, study)
+    ce, corrected, ours, clean, alone = rows
+    assert corrected.gap_auc == pytest.approx(0.3)
+    assert corrected.gap_calibrated == pytest.approx(0.45)
+    assert (ce.gap_auc, clean.gap_auc, alone.gap_auc) == (0, 1, None)
+    assert ours.p_value == 0.0  # against `corrected`
+    head, _, *lines = table.to_markdown(rows).splitlines()
+    assert head.endswith(f"| {table.GAP} |") and lines[1].endswith("| 30 %, 45 % |")
+    assert "*ce missing=0.0*" in lines[3] and "**0.9" not in lines[3] and "**0.84" in lines[2]
+
+
 def test_a_mean_far_worse_than_the_others_is_a_figure_at_the_edge_and_does_not_stretch_the_axis():
     aucs = {"ce": 0.781, "kl": 0.78, "focal": 0.774, "autoloss": 0.782}
     rows = [

@@ -22,13 +22,12 @@ def run(study: Study, workdir: Path, command: str, say: Callable[[str], None]) -
     def write(results: grid.Results) -> None:
         runs = record.to_csv((dataclasses.astuple(cell), result) for cell, result in results)
         atomic.write_text(workdir / f"{study.name}-runs.csv", runs)
-        html_report.write(
-            workdir, study.name, table.rows(grid.by_row(results), study.ours), command
-        )
+        rows = table.of_study(grid.by_row(results), study)
+        html_report.write(workdir, study.name, rows, command)
 
     workdir.mkdir(parents=True, exist_ok=True)
     results = grid.run(study, workdir, say, write)
-    rows = table.rows(grid.by_row(results), study.ours)
+    rows = table.of_study(grid.by_row(results), study)
     write(results)
     html_report.write_pictures(
         workdir, study.name, rows, study.ours, command, _learned(study, workdir)

@@ -32,7 +32,7 @@ NOTE = (
     "bold; * where a tested method is above the best of the others in AUC at p < .05 in a paired "
     "t-test, ** where it is so after Holm's correction too; p of calibrated: the same against the "
     "best of the others in calibrated logloss; s: seconds of training up to the best step, and of "
-    "the search before it"
+    "the search before it; in italics: an oracle, which knows what nobody knows"
 )
 
 
@@ -53,7 +53,8 @@ def write_pictures(
 
 
 def _page(name: str, rows: Sequence[Row], command: str, pictures: Mapping[str, bytes]) -> str:
-    lines = [_line("th", table.HEAD), *(_line("td", cells) for cells in table.to_text(rows))]
+    head, *cells = table.to_text(rows)
+    lines = [_line("th", head), *(_line("td", of_row) for of_row in cells)]
     figures = "\n".join(
         f'<h2>{html.escape(title)}</h2>\n<img alt="{html.escape(title)}" '
         f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'

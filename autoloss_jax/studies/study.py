@@ -22,6 +22,15 @@ class Study:
     ours: tuple[str, ...] = field(
         ("autoloss",), "the methods that are tested against the best of the others"
     )
+    oracles: tuple[str, ...] = field(
+        (),
+        "methods that know what nobody knows, as clean labels: no rivals of `ours`, never in bold",
+    )
+    gap: tuple[str, ...] = field(
+        (),
+        "two methods: each row says what share of the gap between the first and the second it "
+        "recovers, in AUC and in calibrated logloss",
+    )
     seeds: int = field(10, "seeds 0, 1, ... of every row", low=1)
     train_on_trusted: bool = field(
         False, "methods that do not search train on the controller's share of val too"

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoloss_jax.studies import significance
+from autoloss_jax.studies.study import Study
 
 ALPHA = 0.05
 
@@ -40,19 +41,63 @@ class Row:
     seconds_mean: float | None = (
         None  # of training up to the best validation, and of the search before it
     )
+    # The share of the gap between two of the methods that is recovered.
+    gap_auc: float | None = None
+    gap_calibrated: float | None = None
+    oracle: bool = False  # it knows what nobody knows
 
 
-def rows(
-    results: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]], ours: Sequence[str]
-) -> list[Row]:
-    """The rows of a study's table, from results seed by seed; the methods in `ours` are tested."""
-    found = {key: _row(key, runs) for key, runs in results.items()}
+Results = Mapping[tuple[str, str, str], Sequence[dict[str, Any]]]
+
+
+def of_study(results: Results, study: Study) -> list[Row]:
+    """The rows of a study's table, from results seed by seed."""
+    return with_gap(rows(results, study.ours, study.oracles), study.gap)
+
+
+def with_gap(table: Sequence[Row], gap: Sequence[str]) -> list[Row]:
+    """Each row with the share of the gap from the first method to the second that it recovers;
+    without one, where these two are not among the rows of its dataset and model.
+    """
+    ends = {
+        (row.dataset, row.model, gap.index(row.method)): row for row in table if row.method in gap
+    }
+
+    def filled(row: Row) -> Row:
+        low, high = (ends.get((row.dataset, row.model, end)) for end in (0, 1))
+        if low is None or high is None:
+            return row
+        return dataclasses.replace(
+            row,
+            gap_auc=_share(row.auc_mean, low.auc_mean, high.auc_mean),
+            gap_calibrated=_share(
+                row.logloss_calibrated_mean,
+                low.logloss_calibrated_mean,
+                high.logloss_calibrated_mean,
+            ),
+        )
+
+    return [filled(row) for row in table]
+
+
+def _share(value: float, low: float, high: float) -> float | None:
+    return (value - low) / (high - low) if high != low else None
+
+
+def rows(results: Results, ours: Sequence[str], oracles: Sequence[str] = ()) -> list[Row]:
+    """The rows of a table; the methods in `ours` are tested against the best of the others, but
+    for `oracles`.
+    """
+    found = {
+        key: dataclasses.replace(_row(key, runs), oracle=key[2] in oracles)
+        for key, runs in results.items()
+    }
     auc, calibrated = {}, {}
     for key in found:
         rivals = [
             row
             for (*pair, method), row in found.items()
-            if (*pair,) == key[:2] and method not in ours
+            if (*pair,) == key[:2] and method not in ours and not row.oracle
         ]
         if key[2] in ours and rivals:
             best = max(rivals, key=lambda row: row.auc_mean)
@@ -109,7 +154,7 @@ def to_csv(table: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-HEAD = (
+HEADS = (
     "dataset",
     "model",
     "method",
@@ -123,15 +168,21 @@ HEAD = (
 )
 
 
-def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
-    """The cells under `HEAD`: best means between **; a star where ours is above the best of the
-    others at p < .05.
+GAP = "gap recovered: AUC, calibrated"
 
-    Two stars where Holm's p is below it too.
+
+def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The head, and the cells of each row: best means between **; a star where ours is above the
+    best of the others at p < .05.
+
+    Two stars where Holm's p is below it too. Oracles are in italics, and never the best.
     """
-    lines: list[tuple[str, ...]] = []
+    with_gap = any(row.gap_auc is not None for row in table)
+    lines: list[tuple[str, ...]] = [(*HEADS, GAP) if with_gap else HEADS]
     for row in table:
-        rivals = [r for r in table if (r.dataset, r.model) == (row.dataset, row.model)]
+        rivals = [
+            r for r in table if (r.dataset, r.model) == (row.dataset, row.model) and not r.oracle
+        ] or [row]
         best_auc = max(r.auc_mean for r in rivals)
         stars = sum(
             row.auc_mean == best_auc and p is not None and p < ALPHA
@@ -141,7 +192,7 @@ def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
             (
                 short(row.dataset),
                 row.model,
-                short(row.method),
+                f"*{short(row.method)}*" if row.oracle else short(row.method),
                 str(row.seeds),
                 _cell(row.auc_mean, row.auc_std, 5, best_auc) + stars * "*",
                 _cell(row.logloss_mean, row.logloss_std, 4, min(r.logloss_mean for r in rivals)),
@@ -154,15 +205,22 @@ def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
                 "" if row.p_value is None else f"{row.p_value:.3g} ({row.p_holm:.3g})",
                 "" if row.p_calibrated is None else f"{row.p_calibrated:.3g}",
                 "" if row.seconds_mean is None else f"{row.seconds_mean:.0f}",
+                *([_gap(row)] if with_gap else []),
             )
         )
     return lines
 
 
+def _gap(row: Row) -> str:
+    shares = (row.gap_auc, row.gap_calibrated)
+    return ", ".join("-" if share is None else f"{100 * share:.0f} %" for share in shares)
+
+
 def to_markdown(table: Sequence[Row]) -> str:
     """`to_text` as a Markdown table."""
-    lines = [HEAD, ("---",) * len(HEAD), *to_text(table)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    head, *cells = to_text(table)
+    lines = [head, ("---",) * len(head), *cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def short(spec: str) -> str:
