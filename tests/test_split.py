@@ -162,10 +162,10 @@ def test_noise_is_as_much_as_asked_and_the_same_every_time():
 
 
 def test_what_is_lost_differs_by_the_value_of_a_field(tmp_path):
-    shares = split.shares(0.4, 6, seed=0)
+    shares = split.shares(0.4, [6], seed=0)
     assert sorted(shares[1:]) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
     assert shares[0] == 0.4  # of a value that is not known
-    assert split.shares(0.7, 3, seed=0).max() == 1.0
+    assert split.shares(0.7, [3], seed=0).max() == 1.0
     values = np.random.default_rng(0).integers(0, 6, 100_000)
     for missing, flipped in ((shares[values], 0.0), (0.0, shares[values])):
         lost = split.corrupted(np.ones(100_000, np.int32), missing, flipped, 2, seed=3)
@@ -177,9 +177,46 @@ def test_what_is_lost_differs_by_the_value_of_a_field(tmp_path):
     prepared = pipeline.prepare(given, quiet)
     (train,) = divide(Run.of(cfg), prepared).train
     movie = np.asarray(train["x"])[:, 1] - prepared.schema.offsets[1]
-    shares = split.shares(0.4, prepared.schema.vocab_sizes[1], given.split_seed)
+    shares = split.shares(0.4, prepared.schema.vocab_sizes[1:2], given.split_seed)
     zero = np.array([(train["y"][movie == m] == 0).mean() for m in range(1, 8)])
     assert np.allclose(zero, 0.2 + 0.8 * shares[1:], atol=0.07)
+
+
+def test_what_is_lost_by_two_fields_together_shows_in_neither_alone():
+    shares = split.shares(0.4, [8, 41], seed=0)
+    assert shares.shape == (8, 41)
+    known = shares[1:, 1:]
+    assert np.allclose(np.sort(known, axis=0), np.linspace(0, 0.8, 7)[:, None])
+    assert known.mean(1) == pytest.approx(0.4, abs=0.1)  # 40 steps drawn from 7
+    assert np.ptp(known, axis=1).min() == pytest.approx(0.8)
+
+
+def test_unlikely_positives_are_lost_more_and_their_number_is_as_said():
+    random = np.random.default_rng(0)
+    ids = np.stack([random.integers(0, 30, 20_000), random.integers(30, 70, 20_000)], axis=1)
+    score = random.normal(0, 1, 70)[ids].sum(1)
+    labels = (random.random(20_000) < 1 / (1 + np.exp(-score))).astype(int)
+    factor = split.unlikely(ids, labels)
+    positive = labels > 0
+    assert factor.min() >= 0 and factor.max() <= 2
+    assert factor[positive].mean() == pytest.approx(1, abs=0.01)
+    assert np.corrcoef(factor[positive], score[positive])[0, 1] < -0.9
+
+
+def test_a_chosen_sample_of_trusted_rows_is_said_in_a_study(tmp_path):
+    ratings(tmp_path / "r.dat", rows=4000)
+    given = data(tmp_path / "r.dat", tmp_path / "cache", train_on_trusted=True)
+    cfg = settings.with_keys(Config(data=given), {"method.name": "ce"})
+    prepared = pipeline.prepare(Run.of(cfg).data, quiet)
+
+    def trusted(of):
+        run = Run.of(settings.with_keys(cfg, {"data.trusted_of": of}))
+        return divide(run, prepared).train[1]
+
+    every, positives, movies = (trusted(of) for of in ("", "positives", "movie"))
+    assert (positives["y"] > 0).sum() == (every["y"] > 0).sum()
+    assert (positives["y"] == 0).sum() == pytest.approx((every["y"] == 0).sum() / 2, rel=0.15)
+    assert len(np.unique(movies["x"][:, 1])) < len(np.unique(every["x"][:, 1])) / 2
 
 
 def test_noise_is_in_train_alone(tmp_path):

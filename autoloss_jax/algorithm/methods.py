@@ -132,7 +132,7 @@ def must_search(method: config.Method) -> bool:
 def wants_first_model(method: config.Method) -> bool:
     """Whether a model of train's labels as they are must be trained first."""
     found = row(method)
-    if found.trains or method.first_model or found.noise == "learned":
+    if found.trains or method.first_model:
         return False
     searched = any(candidate.searched for candidate in parse_pool(method).values())
     return found.noise == "matrix" or (method.rates == "model" and bool(found.noise or searched))

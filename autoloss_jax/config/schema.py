@@ -140,6 +140,11 @@ class Data:
         low=0,
         high=1000,
     )
+    trusted_of: str = field(
+        "",
+        "studies: a field, of whose commonest values, a quarter of the rows, all trusted rows are; "
+        "or positives: half of the others are left out",
+    )
     train_share: float = field(
         1.0,
         "studies: share of train that the recommender learns from; 0: the trusted rows alone",
@@ -152,7 +157,13 @@ class Data:
     missing_by: str = field(
         "",
         "studies: a field by whose values the share that is lost differs: evenly spaced from 0 "
-        "to twice `missing`, in a random order",
+        "to twice `missing`, in a random order; two, as a,b: by their values together, and by "
+        "those of one alone it does not",
+    )
+    missing_unlikely: bool = field(
+        False,
+        "studies: of positives that the fields' values make likely none is lost, of unlikely "
+        "ones twice as many",
     )
     flipped: float = field(
         0.0, "studies: share of train's labels that read another", low=0.0, high=1.0

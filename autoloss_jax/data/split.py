@@ -2,6 +2,8 @@
 than they are.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -28,14 +30,43 @@ def moments(times: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
     return np.quantile(times, np.cumsum(shares)[:2], method="higher")
 
 
-def shares(mean: float, values: int, seed: int) -> np.ndarray:
-    """float64[values]: the chance of noise by the value of a field, the first of which is
-    unknown.
+def shares(mean: float, sizes: Sequence[int], seed: int) -> np.ndarray:
+    """float64[sizes]: the chance of noise by the values of fields, the first of each unknown.
 
-    Evenly spaced from 0 to twice `mean`, in a random order; 1 at the most.
+    Of one field, evenly spaced from 0 to twice `mean`, in a random order; 1 at the most. Of
+    several, the order is turned by another step for each value of the others, so that the values
+    of one field alone say nothing.
     """
-    spaced = np.linspace(0, 2 * mean, max(values - 1, 1))
-    return np.minimum([mean, *_random(seed, b"shares").permutation(spaced)], 1)
+    known = max(sizes[0] - 1, 1)
+    spaced = _random(seed, b"shares").permutation(np.linspace(0, 2 * mean, known))
+    chance = np.minimum([mean, *spaced], 1)
+    for size in sizes[1:]:
+        steps = _random(seed, b"steps").integers(0, known, size)
+        turned = (np.arange(known) + steps[:, None]) % known + 1  # [size, known]
+        first = np.zeros((size, 1), int)
+        chance = np.moveaxis(chance[np.concatenate([first, turned], axis=1)], 0, -1)
+    return chance
+
+
+def unlikely(ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """float64[n]: 2 for the positives of which the values say least that they are, down to 0.
+
+    What the values of a row say is the sum of their log-odds (naive Bayes); ids int[n, S].
+    """
+    positive, every = labels > 0, np.bincount(ids.ravel())
+    of_positive = np.bincount(ids[positive].ravel(), minlength=len(every))
+    odds = np.log1p(of_positive) - np.log1p(every - of_positive)
+    score = odds[ids].sum(axis=1)
+    rank = np.searchsorted(np.sort(score[positive]), score, side="left")
+    return 2 * (1 - rank / max(positive.sum(), 1))
+
+
+def commonest(values: np.ndarray) -> np.ndarray:
+    """The commonest of values int[n], as few as make up a quarter of the rows."""
+    found, counts = np.unique(values, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    before = np.cumsum(counts[order]) - counts[order]
+    return found[order][before < len(values) / 4]
 
 
 def corrupted(

@@ -9,7 +9,7 @@ from autoloss_jax.data import store
 from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.schema import Schema
-from autoloss_jax.data.split import corrupted, shares
+from autoloss_jax.data.split import commonest, corrupted, first_part, shares, unlikely
 from autoloss_jax.training import first_model, label_noise
 from autoloss_jax.training.label_noise import LabelNoise, Labels
 from autoloss_jax.training.run import Run
@@ -36,6 +36,8 @@ def divide(run: Run, data: store.Store) -> Splits:
         taught = run.with_context(data.schema, pipeline.trusted_rows(asked, data))
     else:
         taught, val = host.halve(val, asked.trusted_share, asked.split_seed)
+    if asked.trusted_of:
+        taught = _some(run, data.schema, data.split("train"), taught)
     train = clean
     if asked.missing or asked.flipped:
         train = {**clean, "y": _noisy(run, data.schema, data.split("train"))}
@@ -107,6 +109,18 @@ def _with_cells(
     return {**train, "cell": cells.number(_labels(train).context)}, {**trusted, "cell": none}
 
 
+def _some(run: Run, schema: Schema, train: host.Split, trusted: host.Split) -> host.Split:
+    """Of the trusted rows those that `data.trusted_of` wants."""
+    asked = run.cfg.data
+    if asked.trusted_of == "positives":
+        kept = first_part(len(trusted["y"]), 0.5, asked.split_seed) | (trusted["y"] > 0)
+    else:
+        place = schema.place(asked.trusted_of, "--config.data.trusted_of")
+        of_train, of_trusted = (host.values(split, [place])[:, 0] for split in (train, trusted))
+        kept = np.isin(of_trusted, commonest(of_train))
+    return {name: array[kept] for name, array in trusted.items()}
+
+
 def _noisy(run: Run, schema: Schema, train: host.Split) -> np.ndarray:
     """The labels of train with a study's noise in them, int32[n]."""
     asked = run.cfg.data
@@ -116,10 +130,14 @@ def _noisy(run: Run, schema: Schema, train: host.Split) -> np.ndarray:
 
 
 def _chance(run: Run, schema: Schema, train: host.Split, noise: str) -> float | np.ndarray:
-    """Of a label to be `missing` or `flipped`: of all rows alike, or by the value of a field."""
+    """Of a label to be `missing` or `flipped`: of all rows alike, or by the values of fields."""
     asked = run.cfg.data
-    rate, by = getattr(asked, noise), getattr(asked, f"{noise}_by")
-    if not by:
-        return rate
-    place = schema.place(by, f"--config.data.{noise}_by")
-    return shares(rate, place[2], asked.split_seed)[host.values(train, [place])[:, 0]]
+    chance, by = getattr(asked, noise), getattr(asked, f"{noise}_by")
+    if by:
+        places = [schema.place(name, f"--config.data.{noise}_by") for name in by.split(",")]
+        sizes = [size for *_, size in places]
+        of_value = shares(chance, sizes, asked.split_seed)
+        chance = of_value[tuple(host.values(train, places).T)]
+    if noise == "missing" and asked.missing_unlikely:
+        chance = np.minimum(chance * unlikely(np.asarray(train["x"]), np.asarray(train["y"])), 1)
+    return chance
