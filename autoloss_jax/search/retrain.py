@@ -8,6 +8,7 @@ from typing import Any
 
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
+from autoloss_jax.search import first_model
 from autoloss_jax.training import frozen_controllers, loop
 
 
@@ -26,7 +27,8 @@ def controller(
     for k, source in enumerate(frozen_controllers.sources(workdir, folds)):
         if folds > 1:
             say(f"retrain: search {k + 1} of {folds}")
-        loop.train(search(cfg, k), source, say, shown=shown)
+        searched = first_model.given(search(cfg, k), source / "search", say, shown)
+        loop.train(searched, source, say, shown=shown)
     return {"method.transfer_from": str(workdir)}
 
 

@@ -28,9 +28,7 @@ def train(
 
 def found(cfg: Config, workdir: Path, say: Callable[[str], None], *, shown: bool = True) -> Config:
     """`cfg` with what its method's search finds in `workdir`, if anything must be found."""
-    if methods.wants_first_model(cfg.method):
-        cfg = settings.with_keys(cfg, first_model.trained(cfg, workdir / "first_model", say, shown))
-    if not methods.must_search(cfg.method):
-        return cfg
-    search = pkgutil.resolve_name(methods.row(cfg.method).search)
-    return settings.with_keys(cfg, search(cfg, workdir, say, shown))
+    if methods.must_search(cfg.method):
+        search = pkgutil.resolve_name(methods.row(cfg.method).search)
+        cfg = settings.with_keys(cfg, search(cfg, workdir, say, shown))
+    return first_model.given(cfg, workdir, say, shown)

@@ -36,8 +36,10 @@ def finished(folder: Path) -> list[Path]:
 
 
 def trainings(folder: Path) -> list[Path]:
-    """The same, and the first model (`training.first_model`) if there is one."""
-    return [*_ended(folder, "first_model/result.json"), *finished(folder)]
+    """The same, and the first models (`training.first_model`) before them."""
+    first = "first_model/result.json"
+    before = _ended(folder, first, f"search/{first}", f"fold-*/search/{first}")
+    return [*before, *finished(folder)]
 
 
 def _ended(folder: Path, *patterns: str) -> list[Path]:
