@@ -8,6 +8,7 @@ No other file knows a method by its name.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from flax import linen as nn
 
@@ -129,10 +130,37 @@ def must_search(method: config.Method) -> bool:
     return bool(row(method).search) and not (method.static or method.transfer_from)
 
 
+def contenders(cfg: config.Config) -> dict[str, dict[str, Any]]:
+    """Name -> config keys of what `auto` trains, in order.
+
+    With context fields or a file of trusted rows somebody doubts train's labels: then corrections
+    are among them, too.
+    """
+    first, *others = row(cfg.method).contenders
+    found: dict[str, dict[str, Any]] = {first: {"method.name": first}}
+    if cfg.data.context or cfg.data.trusted:
+        if cfg.data.num_classes == 2:
+            pool = (f"{cfg.method.noise}_ce(rate=searched)", first)
+            rates = {"method.rates": "model"}
+            found["corrected"] = {"method.name": "corrected", **rates}
+            search = {"method.name": "retrain", "method.pool": pool, "method.start": 0.9}
+            found["retrain_from_rates"] = search | rates
+        else:
+            found["glc"] = {"method.name": "glc"}
+    return found | {name: {"method.name": name} for name in others}
+
+
+def trainings(method: config.Method) -> int:
+    """The fewest trainings that a method takes."""
+    searched = row(method).searched_as if must_search(method) else method.name
+    first = wants_first_model(dataclasses.replace(method, name=searched))
+    return row(method).trainings(method) + first
+
+
 def wants_first_model(method: config.Method) -> bool:
     """Whether a model of train's labels as they are must be trained first."""
     found = row(method)
-    if found.trains or method.first_model:
+    if found.trains or found.frozen or method.first_model:  # a frozen controller has rates
         return False
     searched = any(candidate.searched for candidate in parse_pool(method).values())
     return found.noise == "matrix" or (method.rates == "model" and bool(found.noise or searched))

@@ -2,14 +2,14 @@
 best is the run.
 
 The contenders are cross-entropy, the even mixture (`al1`), a controller searched and frozen
-(`retrain`), and a tuned static mixture (`bohb`). Each is a run of its own in
+(`retrain`), and a tuned static mixture (`bohb`). With context fields, or a file of trusted rows,
+`corrected` is among them, and a search that begins at its rates. Each is a run of its own in
 `WORKDIR/search/NAME`; the recommender of `retrain`'s search, `autoloss`, is there already, and
 one of them. The figure of `train.monitor` on the early-stopping rows decides, test does not, and
 a tie is the former's. Cross-entropy comes first, so that what is shipped is never worse than it
 on the rows that decide.
 """
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -57,14 +57,12 @@ def train(train: Train, cfg: Config, workdir: Path, say: Callable[[str], None]) 
 def _folders(cfg: Config, search: Path) -> dict[str, Path]:
     """Name -> folder of each contender; the one training of a contender's search is a contender."""
     folders = {name: search / name for name in contenders(cfg)}
-    for name, folder in list(folders.items()):
-        if (folder / "search" / "result.json").exists():
-            folders[_row(cfg, name).searched_as] = folder / "search"
+    for name, keys in contenders(cfg).items():
+        here = folders[name] / "search"
+        if (here / "result.json").exists():
+            searched_as = methods.row(settings.with_keys(cfg, keys).method).searched_as
+            folders[name.replace(keys["method.name"], searched_as)] = here
     return folders
-
-
-def _row(cfg: Config, name: str) -> methods.Method:
-    return methods.row(dataclasses.replace(cfg.method, name=name))
 
 
 def contenders(cfg: Config) -> dict[str, dict[str, Any]]:
@@ -75,14 +73,15 @@ def contenders(cfg: Config) -> dict[str, dict[str, Any]]:
     its last, under the weights that its search found.
     """
     left, found = cfg.search.trials, {}
-    for name in methods.row(cfg.method).contenders:
-        cost = _row(cfg, name).trainings(cfg.method)
+    for name, keys in methods.contenders(cfg).items():
+        cost = methods.trainings(settings.with_keys(cfg, keys).method)
         if cost <= left:
-            found[name] = {"method.name": name}
+            found[name] = keys
             left -= cost
-    for name, keys in found.items():
-        if (row := _row(cfg, name)).more_trials:
-            keys["search.trials"] = row.trainings(cfg.method) - 1 + left
+    for keys in found.values():
+        method = settings.with_keys(cfg, keys).method
+        if methods.row(method).more_trials:
+            keys["search.trials"] = methods.trainings(method) - 1 + left
     return found
 
 
@@ -161,10 +160,10 @@ def page(
 
 
 def _advice(cfg: Config, results: Mapping[str, dict[str, Any]], chosen: str) -> list[str]:
-    best, lines, trained = results[chosen], [], methods.row(cfg.method).contenders
+    best, lines, trained = results[chosen], [], list(methods.contenders(cfg))
     first = trained[0]
     if chosen == first:
-        lines.append("No mixture was better than cross-entropy here: keep it.")
+        lines.append("Nothing was better than cross-entropy here: keep it.")
     elif first in results:
         gain = evaluator.monitored(cfg, best["val"]) - evaluator.monitored(
             cfg, results[first]["val"]
