@@ -6,12 +6,20 @@ place find out?
 
 Of train's positives 20 or 40 % are missing, but not evenly: by the time of day (`field_2`, 7
 values) or by the country (`field_8`, 80), from none to twice as many, in a random order, as
-where one platform reports conversions and another does not. A tenth of validation, with true
-labels, teaches the controller, which sees that field beside label and prediction; `retrain
-data.context=[]` does not; `method.epochs=6` is one that learns for six epochs, `method.epochs=0`
-one that learns to the end, `method.min_agreement=0.5` one that learns until its signal is lost.
-CE, the even mixture and static weights found by trials train on all rows, these included;
-`corrected` has rates of the noise by that field, estimated from the same tenth of validation.
+where one platform reports conversions and another does not. A tenth of validation has true
+labels. All methods that do not search learn from these rows too, but for `data.trusted_repeats=0`.
+
+The yardsticks (`autoloss_jax/studies/yardsticks.py`) are what a user would pick instead: the
+rows of train alone, the trusted rows alone, both with another weight, corrections by one rate,
+by context (`corrected`), by a matrix (`glc`), by rates learned with the recommender
+(`noise_layer`), static weights found by trials (`bohb`), a weight for each example (`al2` without
+context: Meta-Weight-Net). Two rows know what nobody knows: the true rates, and clean labels.
+
+Ours are `corrected method.rates=model`, whose rates a first model tells too, a noise layer and a
+search that begin at these rates, and searches over candidates of fixed rates:
+`data.context=[]` does not see the field, `method.epochs=0` learns to the end instead of for six
+epochs, `method.min_agreement=0.5` until its signal is lost.
+
 `:flipped` is the same with 20 % of all labels flipped, from none to 40 % by the time of day, as
 where some of those who label are careless. Data: a folder with frappe_x1/. Result:
 WORKDIR/context.md (or flipped_by.md), .csv, .png, report.html. `:quick` is a grid of minutes on
@@ -19,6 +27,7 @@ made-up data.
 """
 
 from autoloss_jax.config import settings
+from autoloss_jax.studies import yardsticks
 from autoloss_jax.studies.study import QUICK, Study
 
 SEARCHED = (
@@ -32,6 +41,8 @@ SEEING = ("retrain method.epochs=0", "retrain method.epochs=0 method.min_agreeme
 VARIANTS = {
     "quick": QUICK
     | {
+        "oracles": (),
+        "gap": (),
         "datasets": ('quickstart:quick data.missing=0.4 data.missing_by=C9 data.context=["C9"]',),
         "methods": ("ce", "autoloss data.context=[]", "autoloss"),
         "ours": ("autoloss",),
@@ -45,14 +56,14 @@ VARIANTS = {
             "optimizer.controller_learning_rate=1e-3 method.start=0.9",
         ),
         "methods": (
-            "ce",
-            "corrected method.noise=flipped",
-            "al1",
-            "bohb",
+            *yardsticks.label_noise("flipped"),
             "autoloss data.context=[] method.start=0.0 optimizer.controller_learning_rate=1e-4",
             *SEARCHED,
+            *yardsticks.ours("flipped"),
+            *yardsticks.oracles("flipped"),
         ),
-        "ours": SEARCHED,
+        "ours": (*SEARCHED, *yardsticks.ours("flipped")),
+        "oracles": yardsticks.oracles("flipped"),
     },
 }
 
@@ -68,8 +79,16 @@ def get_config(variant: str = "") -> Study:
                 for field, rate in (("field_2", 0.2), ("field_2", 0.4), ("field_8", 0.4))
             ),
             models=("deepfm",),
-            methods=("ce", "corrected", "al1", "bohb", "retrain data.context=[]", *SEEING),
-            ours=SEEING,
+            methods=(
+                *yardsticks.label_noise("missing"),
+                "retrain data.context=[]",
+                *SEEING,
+                *yardsticks.ours("missing"),
+                *yardsticks.oracles("missing"),
+            ),
+            ours=(*SEEING, *yardsticks.ours("missing")),
+            oracles=yardsticks.oracles("missing"),
+            gap=yardsticks.GAP,
             train_on_trusted=True,
         ),
         variant,
