@@ -106,6 +106,22 @@ def test_all_trainings_together_are_within_the_budget_and_ce_is_always_there(sma
     assert searched != 1  # the first trial is al1
 
 
+def test_whoever_doubts_the_labels_has_corrections_among_the_contenders(small):
+    doubts = {"method.name": "auto", "data.context": ("C1",), "search.trials": 12}
+    cfg = settings.with_keys(small(), doubts)
+    found = auto.contenders(cfg)
+    assert list(found) == ["ce", "corrected", "retrain_from_rates", "al1", "retrain", "bohb"]
+    searched = found["bohb"]["search.trials"]
+    spent = 1 + 2 + 3 + 1 + 2 + searched + 1  # first models and searches too
+    assert spent == 12 and found["corrected"]["method.rates"] == "model"
+    flipped = settings.with_keys(cfg, {"method.noise": "flipped", "search.trials": 5})
+    assert list(auto.contenders(flipped)) == ["ce", "corrected", "al1"]
+    pool = methods.contenders(flipped)["retrain_from_rates"]["method.pool"]
+    assert pool == ("flipped_ce(rate=searched)", "ce")
+    five = settings.with_keys(cfg, {"data.num_classes": 5})
+    assert list(auto.contenders(five)) == ["ce", "glc", "al1", "retrain", "bohb"]
+
+
 def test_killed_in_each_contender_and_while_shipping_it_ends_the_same(
     chosen, tmp_path, monkeypatch
 ):

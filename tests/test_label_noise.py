@@ -248,6 +248,17 @@ def test_other_corrections_rank_better_than_cross_entropy_too(lossy, tmp_path, m
         assert asked["num_examples"]["train"] == 6000 and asked["method"] == "ce"
 
 
+def test_auto_ships_a_correction_where_labels_are_lost_by_context(lossy, tmp_path):
+    keys = {"method.name": "auto", "search.trials": 6, "train.epochs": 3}
+    run = autoloss_jax.train(lossy.replace(keys), tmp_path / "auto", progress=False)
+    shipped = run.result["config"]["method"]
+    assert shipped["name"] == "corrected" or "missing_ce(rate=searched)" in shipped["pool"]
+    text = (tmp_path / "auto" / "auto.md").read_text()
+    for name in ("ce", "corrected", "retrain_from_rates", "autoloss_from_rates"):
+        assert f"| {name} |" in text or f"| **{name}** |" in text
+    assert run.evaluate()["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
+
+
 def test_a_search_of_rates_that_is_killed_ends_in_the_same_bits(lossy, tmp_path):
     keys = {"method.name": "autoloss", "method.pool": ("ce", "missing_ce(rate=searched)")}
     cfg = lossy.replace(keys | {"method.every": 2, "train.epochs": 3})
