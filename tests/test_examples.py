@@ -35,6 +35,18 @@ def test_an_example_prints_its_figures(name, figure, least, most, capsys):
     assert least < float(found[1]) < most
 
 
+def test_an_example_finds_what_was_lost_and_ranks_better_for_it(capsys):
+    text = printed("lost_labels", capsys)
+    aucs = [float(auc) for auc in re.findall(r"test AUC (\S+),", text)]
+    loglosses = [float(loss) for loss in re.findall(r"logloss (\S+)$", text, re.MULTILINE)]
+    assert len(aucs) == 4 and min(aucs[1:]) > aucs[0] and max(loglosses[1:]) < loglosses[0] - 0.05
+    found = re.findall(r"found: desktop (\d+) %, ios (\d+) %, android (\d+) %, tv (\d+) %", text)
+    assert len(found) == 3
+    for rates in found:
+        for rate, true in zip(map(int, rates), (0, 80, 30, 50), strict=True):
+            assert abs(rate - true) < 25
+
+
 def test_an_example_prints_the_weights_that_its_controller_found(capsys):
     """Which loss wins in so short a search is left to rounding, and so to the machine; that the
     controller chose is not: it began even.

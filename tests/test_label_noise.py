@@ -17,7 +17,7 @@ import autoloss_jax
 from autoloss_jax import Config, UserError
 from autoloss_jax.algorithm import losses, networks
 from autoloss_jax.analysis import export
-from autoloss_jax.data import inspection
+from autoloss_jax.data import inspection, store
 from autoloss_jax.training import checkpoint, label_noise, loop
 from autoloss_jax.training.label_noise import Labels
 from tests.support import commands, proof, runs
@@ -259,6 +259,13 @@ def test_auto_ships_a_correction_where_labels_are_lost_by_context(lossy, tmp_pat
     assert run.evaluate()["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
 
 
+def test_rates_of_more_combinations_than_can_be_learned_are_refused(lossy, tmp_path, monkeypatch):
+    monkeypatch.setattr(label_noise, "MOST_CELLS", 6)
+    keys = {"method.name": "autoloss", "method.pool": ("ce", "missing_ce(rate=searched)")}
+    with pytest.raises(UserError, match="7 combinations of their values are more than 6 rates"):
+        loop.train(lossy.replace(keys), tmp_path / "run", runs.quiet)
+
+
 def test_a_search_of_rates_that_is_killed_ends_in_the_same_bits(lossy, tmp_path):
     keys = {"method.name": "autoloss", "method.pool": ("ce", "missing_ce(rate=searched)")}
     cfg = lossy.replace(keys | {"method.every": 2, "train.epochs": 3})
@@ -329,8 +336,14 @@ def test_rates_that_are_searched_begin_at_the_estimates_and_move(
     loaded = checkpoint.load(checkpoint.newest(tmp_path / "run" / "best"))
     rates = loaded.al.candidates.rates["missing"]
     found = np.asarray(rates.rate(loaded.state.controller.params["rates"]["missing"]))
-    kept = json.loads((tmp_path / "run" / "label_noise.json").read_text())["missing"]["cells"]
-    gap = np.abs(found[1:] - [c["rate"] for c in kept])
+    (path,) = (tmp_path / "run").glob("**/label_noise.json")
+    assert path.parent == tmp_path / "run" / ("search" if method == "retrain" else "")
+    kept = json.loads(path.read_text())["missing"]["cells"]
+    words = store.words(tmp_path / "run", "platform")  # in an order of their own
+    found = found[[words.index(c["values"][0]) + 1 for c in kept]]
+    gap = np.abs(found - [c["rate"] for c in kept])
+    if method == "autoloss":
+        assert np.allclose(found, [c["learned"] for c in kept])
     assert 1e-4 < gap.max() < 0.3 and np.median(gap) < 3 * np.median([c["error"] for c in kept])
     assert run.evaluate()["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
     monkeypatch.setattr(export, "MOST_CONTEXTS", 6)

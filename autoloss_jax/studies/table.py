@@ -213,7 +213,7 @@ def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
 
 def _gap(row: Row) -> str:
     shares = (row.gap_auc, row.gap_calibrated)
-    return ", ".join("-" if share is None else f"{100 * share:.0f} %" for share in shares)
+    return ", ".join("-" if share is None else f"{round(100 * share)} %" for share in shares)
 
 
 def to_markdown(table: Sequence[Row]) -> str:

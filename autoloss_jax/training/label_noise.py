@@ -310,9 +310,15 @@ def _percent(share: float, error: float) -> str:
 
 
 def record(
-    noise: LabelNoise, names: Sequence[str], words: Sequence[Sequence[str]]
+    noise: LabelNoise,
+    names: Sequence[str],
+    words: Sequence[Sequence[str]],
+    learned: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """The same for programs, as JSON: the cells that train or trusted rows have."""
+    """The same for programs, as JSON: the cells that train or trusted rows have.
+
+    `learned` [M] are the rates that training began at these and moved.
+    """
     values = noise.cells.values()
     cells = []
     for cell in np.flatnonzero((noise.rows > 0) | (noise.trusted > 0)):
@@ -325,6 +331,8 @@ def record(
                 "rate": float(noise.rate[cell]),
                 "error": float(noise.rate_error[cell]),
             }
+        if learned is not None:
+            of_cell["learned"] = float(learned[cell])
         counts = {"rows": int(noise.rows[cell]), "trusted": int(noise.trusted[cell])}
         cells.append(of_cell | counts)
     return {"kind": noise.kind, "fields": list(names), "cells": cells}

@@ -66,6 +66,7 @@ def train(
             return finished
         started = time.monotonic()
         trainer = Trainer.open(run, workdir, say)
+        trainer.keep_noise()
         with checkpoint.folders(workdir) as (newest, best):
             state, progress = _start(trainer, newest, say)
             clock, start = Clock(progress, started), int(state.step)
@@ -168,6 +169,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
     run, splits, schema = trainer.run, trainer.splits, trainer.store.schema
     cfg, best = run.cfg, checkpoint.newest(trainer.workdir / "best")
     state = checkpoint.restore(best, states.abstract(trainer.al, trainer.mesh))
+    trainer.keep_noise(state.controller.params)
     forward = functools.partial(evaluation.predictions, trainer.evaluate_step, trainer.mesh, state)
     val_logits, _ = forward(splits.val, cfg.train.eval_batch_size)
     test_logits, _ = forward(splits.test, cfg.train.eval_batch_size)

@@ -1,6 +1,7 @@
 """Who learns from which rows of a prepared dataset."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.split import commonest, corrupted, first_part, shares, unlikely
 from autoloss_jax.training import first_model, label_noise
-from autoloss_jax.training.label_noise import LabelNoise, Labels
+from autoloss_jax.training.label_noise import Cells, LabelNoise, Labels
 from autoloss_jax.training.run import Run
 
 
@@ -43,8 +44,9 @@ def divide(run: Run, data: store.Store) -> Splits:
         train = {**clean, "y": _noisy(run, data.schema, data.split("train"))}
     noise = None
     if any(run.noise_kinds):
-        noise = _noise(run, data.schema, train, taught, clean["y"])
-        train, taught = _with_cells(noise, train, taught)
+        if not run.method.frozen:  # else the rates are the source's
+            noise = _noise(run, data.schema, train, taught, clean["y"])
+        train, taught = _with_cells(run, data.schema, train, taught)
     if asked.train_share < 1:
         train, _ = host.halve(train, asked.train_share, asked.split_seed)
     repeats = asked.trusted_repeats if run.data.train_on_trusted else 0
@@ -101,12 +103,19 @@ def _check_made(run: Run) -> None:
 
 
 def _with_cells(
-    noise: dict[str, LabelNoise], train: host.Split, trusted: host.Split
+    run: Run, schema: Schema, train: host.Split, trusted: host.Split
 ) -> tuple[host.Split, host.Split]:
     """Both splits with the cell of each row; that of a trusted row is none."""
-    cells = next(iter(noise.values())).cells
+    values = _labels(train).context
+    cells = Cells.of(values, [size for *_, size in run.context(schema)])
+    if run.learns_rates and cells.codes is not None:
+        raise UserError(
+            f"--config.data.context={run.sees!r}: {math.prod(cells.sizes):,} combinations of "
+            f"their values are more than {label_noise.MOST_CELLS:,} rates to learn; name fewer "
+            "fields, or use --config.method.name=corrected"
+        )
     none = np.full(len(trusted["y"]), len(cells), np.int32)
-    return {**train, "cell": cells.number(_labels(train).context)}, {**trusted, "cell": none}
+    return {**train, "cell": cells.number(values)}, {**trusted, "cell": none}
 
 
 def _some(run: Run, schema: Schema, train: host.Split, trusted: host.Split) -> host.Split:

@@ -11,7 +11,7 @@ import numpy as np
 
 from autoloss_jax.algorithm import networks, scan
 from autoloss_jax.algorithm.autoloss import AutoLoss
-from autoloss_jax.algorithm.state import TrainState
+from autoloss_jax.algorithm.state import Params, TrainState
 from autoloss_jax.config import settings
 from autoloss_jax.data import store
 from autoloss_jax.data.load import device, host
@@ -19,7 +19,7 @@ from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.distributed import atomic, processes, sharding
 from autoloss_jax.training import evaluation, gradient_agreement, label_noise
-from autoloss_jax.training.run import Noise, Run
+from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import Splits, divide
 
 
@@ -52,8 +52,9 @@ class Trainer:
         epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
         mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
         al = run.build_for(data.schema, mesh, cfg.train.epochs * epoch_steps, splits.noise)
-        if splits.noise:
-            _tell(run, splits.noise, data, workdir, say)
+        for known in (splits.noise or {}).values():
+            for line in label_noise.lines(known, run.sees, _words(run, data)):
+                say(line)
         _check_batch_sizes(run, splits, mesh)
         bounds = data.schema.bounds[:, : data.schema.num_input_slots]
         feed = _feed(run, bounds, splits, mesh)
@@ -72,6 +73,22 @@ class Trainer:
             agreement=_agreement(run, al, mesh, splits),
         )
 
+    def keep_noise(self, V: Params | None = None) -> None:
+        """Write what is known of the noise in train's labels, if anything is, to
+        label_noise.json; with V its rates, where it learns them.
+        """
+        noise, run, learned = self.splits.noise or {}, self.run, {}
+        if V is not None and run.learns_rates:
+            rates = self.al.candidates.rates
+            learned = {k: np.asarray(of.rate(V["rates"][k])) for k, of in rates.items()}
+        if noise:
+            words = _words(run, self.store)
+            record = {
+                kind: label_noise.record(known, run.sees, words, learned.get(kind))
+                for kind, known in noise.items()
+            }
+            atomic.write_json(self.workdir / "label_noise.json", record)
+
     @property
     def total_steps(self) -> int:
         """Steps of the planned epochs."""
@@ -83,19 +100,13 @@ class Trainer:
         return self.run.cfg.train.evaluate_every or self.epoch_steps
 
 
-def _tell(
-    run: Run, noise: Noise, data: store.Store, workdir: Path, say: Callable[[str], None]
-) -> None:
-    """Say what was found about the labels, and keep it in the run."""
+def _words(run: Run, data: store.Store) -> list[list[str]]:
+    """What the values of each context field are called."""
     sizes = [size for *_, size in run.context(data.schema)]
-    words = []
-    for name, size in zip(run.sees, sizes, strict=True):
-        words.append(["unknown", *(store.words(data.path, name) or map(str, range(1, size)))])
-    for known in noise.values():
-        for line in label_noise.lines(known, run.sees, words):
-            say(line)
-    record = {kind: label_noise.record(known, run.sees, words) for kind, known in noise.items()}
-    atomic.write_json(workdir / "label_noise.json", record)
+    return [
+        ["unknown", *(store.words(data.path, name) or map(str, range(1, size)))]
+        for name, size in zip(run.sees, sizes, strict=True)
+    ]
 
 
 def _check_batch_sizes(run: Run, splits: Splits, mesh: jax.sharding.Mesh) -> None:
