@@ -259,11 +259,48 @@ def test_auto_ships_a_correction_where_labels_are_lost_by_context(lossy, tmp_pat
     assert run.evaluate()["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
 
 
-def test_rates_of_more_combinations_than_can_be_learned_are_refused(lossy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["noise_layer", "retrain"])
+def test_rates_of_too_many_combinations_are_a_sum_over_fields(lossy, tmp_path, monkeypatch, method):
+    """Of one field a sum is the rate of each value."""
+    keys = {"method.pool": ("ce", "missing_ce(rate=searched)"), "train.epochs": 2}
+    keys |= {"optimizer.controller_learning_rate": 0.02, "method.every": 1}
+    cfg = lossy.replace(keys | {"method.name": method})
+    plain = autoloss_jax.train(cfg, tmp_path / "plain", progress=False)
     monkeypatch.setattr(label_noise, "MOST_CELLS", 6)
-    keys = {"method.name": "autoloss", "method.pool": ("ce", "missing_ce(rate=searched)")}
-    with pytest.raises(UserError, match="7 combinations of their values are more than 6 rates"):
-        loop.train(lossy.replace(keys), tmp_path / "run", runs.quiet)
+    run = autoloss_jax.train(cfg, tmp_path / "sum", progress=False)
+    assert run.evaluate()["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
+    assert run.result["test"]["auc"] == pytest.approx(plain.result["test"]["auc"], abs=0.01)
+    kept = [
+        {c["values"][0]: c for c in json.loads(path.read_text())["missing"]["cells"]}
+        for name in ("plain", "sum")
+        for path in (tmp_path / name).glob("**/label_noise.json")
+    ]
+    for platform in "012345":
+        plain_, sum_ = (of[platform] for of in kept)
+        assert sum_["rate"] == pytest.approx(plain_["rate"])
+        assert sum_["learned"] == pytest.approx(plain_["learned"], abs=0.06)
+    assert max(abs(c["learned"] - c["rate"]) for c in kept[1].values()) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["missing", "flipped"])
+def test_the_hypergradient_of_a_sum_over_fields_matches_central_differences(kind):
+    with jax.enable_x64(True):
+        al, state, train, val = searched_problem(kind)
+        random = np.random.default_rng(1)
+        start = {"all": np.array(-1.0), "0": random.normal(size=4), "1": random.normal(size=3)}
+        noise = (None, networks.AdditiveRates(kind, start), None)
+        candidates = dataclasses.replace(al.candidates, noise=noise)
+        al = dataclasses.replace(al, candidates=candidates, prior=candidates.prior)
+        V = state.controller.params | {"rates": {kind: jax.tree.map(lambda a: a + 0.1, start)}}
+        state = state.replace(controller=state.controller.replace(params=V))
+        train = train | {"cell": jnp.minimum(train["cell"], 1)}
+        gradient = jax.jit(lambda s: proof.hypergradient(al, s, train, val))(state)
+        f = proof.full_table_outer_loss(al, state, train, val)
+        differences = list(proof.central_differences(f, V, count=3))
+    scale = np.linalg.norm(proof.flatten(gradient))
+    assert all(np.abs(part).max() > 0 for part in gradient["rates"][kind].values())
+    for direction, difference in differences:
+        assert abs(proof.flatten(gradient) @ proof.flatten(direction) - difference) < 1e-6 * scale
 
 
 def test_a_search_of_rates_that_is_killed_ends_in_the_same_bits(lossy, tmp_path):
@@ -335,7 +372,7 @@ def test_rates_that_are_searched_begin_at_the_estimates_and_move(
     run = autoloss_jax.train(lossy.replace(keys), tmp_path / "run", progress=False)
     loaded = checkpoint.load(checkpoint.newest(tmp_path / "run" / "best"))
     rates = loaded.al.candidates.rates["missing"]
-    found = np.asarray(rates.rate(loaded.state.controller.params["rates"]["missing"]))
+    found = np.asarray(rates.at(loaded.state.controller.params))
     (path,) = (tmp_path / "run").glob("**/label_noise.json")
     assert path.parent == tmp_path / "run" / ("search" if method == "retrain" else "")
     kept = json.loads(path.read_text())["missing"]["cells"]

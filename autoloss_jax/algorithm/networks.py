@@ -151,22 +151,58 @@ class Rates:
         share = np.clip(self.start / losses.MOST[self.kind], 0.005, 0.995)
         return jnp.asarray(np.log(share / (1 - share)), jnp.float32)
 
-    def rate(self, logits: jax.Array) -> jax.Array:
-        """The rates that logits mean. [M] -> [M]."""
-        return losses.MOST[self.kind] * jax.nn.sigmoid(logits)
+    def at(self, V: Params, values: jax.Array | None = None) -> jax.Array:
+        """The rates of all cells, [M]."""
+        del values
+        return losses.MOST[self.kind] * jax.nn.sigmoid(V["rates"][self.kind])
 
     def loss(self, batch: Batch, V: Params) -> Callable[..., jax.Array]:
         """Cross-entropy corrected by the rates."""
         if "cell" not in batch:
             return losses.ce
-        rate = jnp.append(self.rate(V["rates"][self.kind]), 0.0)[batch["cell"]]
+        rate = jnp.append(self.at(V), 0.0)[batch["cell"]]
         transition = losses.transition(self.kind, rate)
         return lambda logits, labels: losses.forward_ce(logits, labels, transition)
 
     def surprise(self, V: Params) -> jax.Array:
         """-log of a normal prior about the start, without its constant, summed over cells. []."""
-        rate = self.rate(V["rates"][self.kind])
-        return 0.5 * jnp.sum(jnp.square((rate - self.start) / self.error))
+        return 0.5 * jnp.sum(jnp.square((self.at(V) - self.start) / self.error))
+
+
+@dataclasses.dataclass(frozen=True)
+class AdditiveRates:
+    """The same where the cells are too many: a rate's logit is a sum over the context fields.
+
+    An example says in `seen` [B, K] what its values are; a `cell` of 0 means that its label is
+    not trusted.
+    """
+
+    kind: str  # "missing" or "flipped"
+    start: dict[str, np.ndarray]  # logits: "all" [], and of each field, by its number, [values]
+
+    def parameters(self) -> dict[str, jax.Array]:
+        """The logits at the start."""
+        return {name: jnp.asarray(part, jnp.float32) for name, part in self.start.items()}
+
+    def at(self, V: Params, values: jax.Array) -> jax.Array:
+        """The rates of combinations of values. int[..., K] -> [...]."""
+        logits = V["rates"][self.kind]
+        parts = [logits[str(k)][values[..., k]] for k in range(values.shape[-1])]
+        return losses.MOST[self.kind] * jax.nn.sigmoid(logits["all"] + sum(parts))
+
+    def loss(self, batch: Batch, V: Params) -> Callable[..., jax.Array]:
+        """Cross-entropy corrected by the rates."""
+        if "cell" not in batch:
+            return losses.ce
+        rate = jnp.where(batch["cell"] == 0, self.at(V, batch["seen"]), 0.0)
+        transition = losses.transition(self.kind, rate)
+        return lambda logits, labels: losses.forward_ce(logits, labels, transition)
+
+    def surprise(self, V: Params) -> jax.Array:
+        """-log of a normal prior of deviation 1 about the start, summed. []."""
+        moved = jax.tree.map(jnp.subtract, V["rates"][self.kind], self.start)
+        squares = [jnp.sum(jnp.square(part)) for part in jax.tree.leaves(moved)]
+        return 0.5 * sum(squares, jnp.zeros(()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +215,7 @@ class CorrectedLosses(CandidateLosses):
         trusted_rows: how many rows told the start of `Rates`; the prior is worth one of them each.
     """
 
-    noise: tuple[Transitions | Rates | None, ...] = ()
+    noise: tuple[Transitions | Rates | AdditiveRates | None, ...] = ()
     trusted_rows: int = 1
 
     def of(self, batch: Batch, V: Params) -> tuple[Callable[..., jax.Array], ...]:
@@ -190,12 +226,13 @@ class CorrectedLosses(CandidateLosses):
         )
 
     @property
-    def rates(self) -> dict[str, Rates]:
+    def rates(self) -> dict[str, Rates | AdditiveRates]:
         """Those that V has, by kind."""
-        return {noise.kind: noise for noise in self.noise if isinstance(noise, Rates)}
+        learned = (Rates, AdditiveRates)
+        return {noise.kind: noise for noise in self.noise if isinstance(noise, learned)}
 
     def parameters(self) -> dict[str, Any]:
-        """{"rates": {kind: logits [M]}}, or nothing."""
+        """{"rates": {kind: logits}}, or nothing."""
         found = {kind: rates.parameters() for kind, rates in self.rates.items()}
         return {"rates": found} if found else {}
 

@@ -225,6 +225,26 @@ def _guessed_share(
     return np.clip(q, 1e-6, 1 - 1e-6), error
 
 
+def additive(noise: LabelNoise, sweeps: int = 10) -> dict[str, np.ndarray]:
+    """Logits of the rates as sums over the fields: {"all": [], "0": [values of field 0], ...}.
+
+    Fitted to the cells by their rows of train, field by field in turn (backfitting), each value's
+    part with a prior of 0 worth PRIOR_ROWS rows. A logit is that of rate / MOST.
+    """
+    share = np.clip(noise.rate / losses.MOST[noise.kind], 0.005, 0.995)
+    logits, rows, values = np.log(share / (1 - share)), noise.rows, noise.cells.values()
+    total = np.average(logits, weights=rows)
+    parts, rest = [np.zeros(size) for size in noise.cells.sizes], logits - total
+    for _ in range(sweeps):
+        for k, of_cell in enumerate(values.T):
+            rest = rest + parts[k][of_cell]
+            size = len(parts[k])
+            weight = _sums(of_cell, rows, size) + PRIOR_ROWS
+            parts[k] = _sums(of_cell, rows * rest, size) / weight
+            rest = rest - parts[k][of_cell]
+    return {"all": np.asarray(total)} | {str(k): part for k, part in enumerate(parts)}
+
+
 def gold(train: Labels, trusted: Labels, chances: np.ndarray, sizes: Sequence[int]) -> LabelNoise:
     """Gold Loss Correction by context (Hendrycks et al., NeurIPS 2018).
 

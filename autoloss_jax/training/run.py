@@ -14,6 +14,7 @@ from autoloss_jax.algorithm.autoloss import AutoLoss, Loss
 from autoloss_jax.algorithm.candidates import Candidate
 from autoloss_jax.algorithm.methods import Method
 from autoloss_jax.algorithm.networks import (
+    AdditiveRates,
     CandidateLosses,
     ControllerFn,
     CorrectedLosses,
@@ -29,7 +30,7 @@ from autoloss_jax.distributed import sharding
 from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings import lookup, optimizers, pooling
 from autoloss_jax.models.embeddings.lookup import Table
-from autoloss_jax.training import states
+from autoloss_jax.training import label_noise, states
 from autoloss_jax.training.label_noise import LabelNoise
 
 Noise = Mapping[str, LabelNoise]  # by kind
@@ -152,8 +153,7 @@ class Run:
                 f"classes, and the data have {num_classes}; --config.method.name=glc is for any"
             )
         if self.learns_rates:
-            cells = math.prod(context)
-            rates = tuple(_rates(kind, noise, cells) if kind else None for kind in kinds)
+            rates = tuple(_rates(kind, noise, context) if kind else None for kind in kinds)
             told = [int(known.trusted.sum()) for known in (noise or {}).values()]
             return CorrectedLosses(fixed, rates, max([1, *told]))
         if any(kinds) and noise:
@@ -179,9 +179,12 @@ class Run:
         return states.fresh(al, self.cfg.run.seed, self.cfg.model.embed_init_std)
 
 
-def _rates(kind: str, noise: Noise | None, cells: int) -> Rates:
+def _rates(kind: str, noise: Noise | None, sizes: tuple[int, ...]) -> Rates | AdditiveRates:
     """What V begins with: what is known, or, for a state that is restored, anything."""
-    if noise is None:
+    known, cells = (noise or {}).get(kind), math.prod(sizes)
+    if cells > label_noise.MOST_CELLS:
+        unknown = {"all": np.zeros(())} | {str(k): np.zeros(n) for k, n in enumerate(sizes)}
+        return AdditiveRates(kind, label_noise.additive(known) if known else unknown)
+    if known is None:
         return Rates(kind, np.zeros(cells), np.ones(cells))
-    known = noise[kind]
     return Rates(kind, known.rate, np.maximum(known.rate_error, 1e-3))

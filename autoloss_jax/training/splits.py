@@ -1,7 +1,6 @@
 """Who learns from which rows of a prepared dataset."""
 
 import dataclasses
-import math
 
 import numpy as np
 
@@ -105,17 +104,17 @@ def _check_made(run: Run) -> None:
 def _with_cells(
     run: Run, schema: Schema, train: host.Split, trusted: host.Split
 ) -> tuple[host.Split, host.Split]:
-    """Both splits with the cell of each row; that of a trusted row is none."""
+    """Both splits with the cell of each row; that of a trusted row is none.
+
+    Where the cells are too many and V learns their rates, a row of train has cell 0.
+    """
     values = _labels(train).context
     cells = Cells.of(values, [size for *_, size in run.context(schema)])
+    number, none = cells.number(values), len(cells)
     if run.learns_rates and cells.codes is not None:
-        raise UserError(
-            f"--config.data.context={run.sees!r}: {math.prod(cells.sizes):,} combinations of "
-            f"their values are more than {label_noise.MOST_CELLS:,} rates to learn; name fewer "
-            "fields, or use --config.method.name=corrected"
-        )
-    none = np.full(len(trusted["y"]), len(cells), np.int32)
-    return {**train, "cell": cells.number(values)}, {**trusted, "cell": none}
+        number, none = np.zeros(len(values), np.int32), 1
+    of_trusted = np.full(len(trusted["y"]), none, np.int32)
+    return {**train, "cell": number}, {**trusted, "cell": of_trusted}
 
 
 def _some(run: Run, schema: Schema, train: host.Split, trusted: host.Split) -> host.Split:

@@ -80,7 +80,11 @@ class Trainer:
         noise, run, learned = self.splits.noise or {}, self.run, {}
         if V is not None and run.learns_rates:
             rates = self.al.candidates.rates
-            learned = {k: np.asarray(of.rate(V["rates"][k])) for k, of in rates.items()}
+            learned = {
+                kind: np.asarray(of.at(V, noise[kind].cells.values()))
+                for kind, of in rates.items()
+                if kind in noise
+            }
         if noise:
             words = _words(run, self.store)
             record = {
