@@ -44,7 +44,7 @@ SETTINGS = (
     f"{DAYTIME} data.trusted_of=field_7",
     f"{DAYTIME} data.trusted_of=positives",
     f"data.missing=0.4 data.missing_by=field_2 data.context=[{TEN}]",
-    'data.context=["field_2"]',
+    'data.missing=1e-9 data.missing_by=field_2 data.context=["field_2"]',
 )
 BOTH = (
     'retrain method.pool=["missing_ce(rate=searched)","flipped_ce(rate=searched)","ce"] '
