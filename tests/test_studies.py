@@ -8,6 +8,7 @@ import io
 import json
 import re
 import runpy
+import types
 from pathlib import Path
 
 import jax
@@ -303,7 +304,9 @@ def test_two_processes_share_the_trainings(study, tmp_path, monkeypatch):
             with workdirs.locked(workdir):
                 monkeypatch.setattr(grid.train, "train", plain)
                 monkeypatch.setattr(
-                    grid.time, "sleep", lambda _: (_ for _ in ()).throw(InterruptedError)
+                    grid,
+                    "time",
+                    types.SimpleNamespace(sleep=lambda _: (_ for _ in ()).throw(InterruptedError)),
                 )
                 with pytest.raises(InterruptedError):  # then it waits for the cell that is held
                     grid.run(study, tmp_path, quiet, other)
