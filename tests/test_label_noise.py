@@ -94,7 +94,7 @@ def test_combinations_of_many_fields_are_numbered_as_train_has_them(monkeypatch)
 
 def test_a_models_guesses_make_a_few_trusted_rows_worth_more():
     """Where labels follow from what a model knows, residuals vary less than labels."""
-    squares = {"counts": [], "model": []}
+    squares, inside = {"counts": [], "model": []}, []
     for seed in range(10):
         random = np.random.default_rng(seed)
         values, z = random.integers(0, 40, (40_400, 1)), random.normal(0, 4, 40_400)
@@ -108,6 +108,8 @@ def test_a_models_guesses_make_a_few_trusted_rows_worth_more():
         for name, given in (("counts", None), ("model", guesses)):
             found = label_noise.estimate("missing", train, trusted, (40,), given)
             squares[name].append(np.mean((found.rate - true) ** 2))
+        inside.append(np.abs(found.rate - true) < 2 * found.rate_error)  # with the guesses
+    assert np.mean(inside) > 0.9
     assert np.mean(squares["model"]) < 0.4 * np.mean(squares["counts"])
 
 
