@@ -117,21 +117,18 @@ def estimate(
     """
     cells = Cells.of(train.context, sizes)
     counts, known = (_Counts.of(labels, cells) for labels in (train, trusted))
-    r = np.where(counts.rows > 0, counts.positive / np.maximum(counts.rows, 1), counts.share)
+    r = (counts.positive + PRIOR_ROWS * counts.share) / (counts.rows + PRIOR_ROWS)
     if guesses is None:
         q, q_error = _counted_share(train, trusted, cells, counts, known, r)
     else:
         q, q_error = _guessed_share(train, trusted, cells, counts, known, guesses)
-    r_error = np.sqrt(r * (1 - r) / np.maximum(counts.rows, 1))
-    if kind == "missing":
-        rate = 1 - r / q
-        error = np.hypot(r_error / q, r * q_error / q**2)
-    else:
-        far = np.where(np.abs(1 - 2 * q) < 0.05, 0.05, 1 - 2 * q)  # at q = 1/2 nothing shows
-        rate = (r - q) / far
-        error = np.hypot(r_error / far, q_error * (2 * r - 1) / far**2)
+    # what one more of the rate does to the share that is seen; at q = 1/2 no flip shows
+    slope = -q if kind == "missing" else np.where(np.abs(1 - 2 * q) < 0.05, 0.05, 1 - 2 * q)
+    rate = _rate(cells, counts, q, slope)
+    r_error = np.sqrt(r * (1 - r) / (counts.rows + PRIOR_ROWS))
+    error = np.hypot(r_error, q_error * (r / q if kind == "missing" else (2 * r - 1) / slope))
+    error = np.abs(error / slope)
     found = np.clip(rate, 0, losses.MOST[kind])
-    error = np.abs(error)
     return LabelNoise(
         kind=kind,
         cells=cells,
@@ -165,6 +162,24 @@ class _Counts:
 def _sums(number: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
     """float64[size]: the sum of values over the rows of each number below `size`."""
     return np.bincount(number, values, size + 1)[:size]
+
+
+def _rate(cells: Cells, counts: _Counts, q: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """The rate at which q becomes the share of positives in train, q + rate slope; float64[M].
+
+    That of all rows first, then what the values of each of several fields add, then the cells,
+    each with a prior worth PRIOR_ROWS rows: a cell of few rows of train says little.
+    """
+    values, rows, sign = cells.values(), counts.rows, np.sign(slope)
+    prior = PRIOR_ROWS * np.average(np.abs(slope), weights=rows)
+    fields = [*values.T] if len(cells.sizes) > 1 else []
+    rate = np.zeros(len(cells))
+    for group in (np.zeros(len(cells), int), *fields, np.arange(len(cells))):
+        size = group.max(initial=0) + 1
+        missed = _sums(group, sign * (counts.positive - rows * (q + rate * slope)), size)
+        weight = _sums(group, rows * np.abs(slope), size)
+        rate = rate + (missed / (weight + (prior if size > 1 else 0)))[group]
+    return rate
 
 
 def _counted_share(
