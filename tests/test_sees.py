@@ -179,9 +179,15 @@ def test_what_it_learnt_of_a_value_stays_with_the_word(clicks, tmp_path, policy)
     assert np.allclose(ours["call"], theirs["unknown"], atol=1e-6)
 
 
-def test_its_loss_cannot_be_exported_as_a_function_of_label_and_prediction(searched, tmp_path):
-    with pytest.raises(UserError, match="its controller sees channel too"):
-        export.export(searched[1], tmp_path)
+def test_its_loss_is_exported_with_a_column_for_each_value(searched, tmp_path):
+    """Values that get lost more have another loss, as the controller has it."""
+    record = export.export(searched[1], tmp_path)
+    words = store.words(searched[1], "channel")
+    assert record["context"] == {"fields": ["channel"], "words": [words]}
+    table = record["labels"]["0"]
+    value = np.array(table["value"])
+    assert value.shape == (len(table["logits"]), len(words) + 1)
+    assert np.ptp(value[:, 1:], axis=1).max() > 1e-3
 
 
 @pytest.mark.parametrize(
