@@ -97,6 +97,6 @@ def _words(loaded: Loaded, workdir: Path) -> list[list[str]]:
     """What the values of each context field are called; the first of all, unknown, is left out."""
     sizes = [size for *_, size in loaded.run.context(loaded.schema)]
     return [
-        store.words(workdir, name) or [str(number) for number in range(1, size)]
+        store.value_names(workdir, name, size)
         for name, size in zip(loaded.run.sees, sizes, strict=True)
     ]

@@ -173,7 +173,7 @@ def _by_value(loaded: Loaded, workdir: Path, V: Params, stats: Params) -> dict[s
 
 def _words(workdir: Path, field: str, size: int) -> list[str]:
     """What the values of a field are called; of a hashed one, their numbers."""
-    return ["unknown", *(store.words(workdir, field) or map(str, range(1, size)))]
+    return ["unknown", *store.value_names(workdir, field, size)]
 
 
 def _batch(al: AutoLoss, labels: np.ndarray) -> dict[str, Any]:

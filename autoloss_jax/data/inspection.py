@@ -108,7 +108,7 @@ def label_rates(data: Store, asked: config.Data) -> list[dict[str, Any]]:
     found = []
     for name in asked.context:
         place = data.schema.place(name, "--config.data.context")
-        words = ["(unknown)", *(store.words(data.path, name) or map(str, range(1, place[2])))]
+        words = ["(unknown)", *store.value_names(data.path, name, place[2])]
         counts = {}
         for which, rows in (("train", train), ("trusted", trusted)):
             values, positive = host.values(rows, [place])[:, 0], np.asarray(rows["y"]) > 0

@@ -105,6 +105,11 @@ def words(folder: Path, field: str) -> list[str]:
     return vocabulary.filter(pl.col("field") == field)["value"].cast(pl.String).to_list()
 
 
+def value_names(folder: Path, field: str, size: int) -> list[str]:
+    """The same, and of a hashed field with `size` rows their numbers."""
+    return words(folder, field) or [str(number) for number in range(1, size)]
+
+
 def _layout(schema: Schema) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Array of a split -> its type, and its shape after the rows."""
     slots = (sum(schema.slots),)

@@ -49,18 +49,16 @@ class Cells:
 
     def values(self) -> np.ndarray:
         """The combination of each cell, int[M, K]."""
+        if not self.sizes:
+            return np.zeros((1, 0), np.int32)
         codes = np.arange(len(self)) if self.codes is None else self.codes
-        return np.stack(np.unravel_index(codes, self.sizes), axis=1) if self.sizes else _nothing(1)
+        return np.stack(np.unravel_index(codes, self.sizes), axis=1)
 
 
 def _codes(values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     if not sizes:
         return np.zeros(len(values), np.int64)
     return np.ravel_multi_index(tuple(values.T.astype(np.int64)), tuple(sizes))
-
-
-def _nothing(rows: int) -> np.ndarray:
-    return np.zeros((rows, 0), np.int32)
 
 
 @dataclasses.dataclass(frozen=True)

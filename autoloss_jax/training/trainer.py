@@ -77,21 +77,18 @@ class Trainer:
         """Write what is known of the noise in train's labels, if anything is, to
         label_noise.json; with V its rates, where it learns them.
         """
-        noise, run, learned = self.splits.noise or {}, self.run, {}
-        if V is not None and run.learns_rates:
+        noise, run, learned = self.splits.noise, self.run, {}
+        if not noise or (V is not None and not run.learns_rates):
+            return  # nothing, or nothing more than at the start
+        if V is not None:
             rates = self.al.candidates.rates
-            learned = {
-                kind: np.asarray(of.at(V, noise[kind].cells.values()))
-                for kind, of in rates.items()
-                if kind in noise
-            }
-        if noise:
-            words = _words(run, self.store)
-            record = {
-                kind: label_noise.record(known, run.sees, words, learned.get(kind))
-                for kind, known in noise.items()
-            }
-            atomic.write_json(self.workdir / "label_noise.json", record)
+            learned = {k: np.asarray(of.at(V, noise[k].cells.values())) for k, of in rates.items()}
+        words = _words(run, self.store)
+        record = {
+            kind: label_noise.record(known, run.sees, words, learned.get(kind))
+            for kind, known in noise.items()
+        }
+        atomic.write_json(self.workdir / "label_noise.json", record)
 
     @property
     def total_steps(self) -> int:
@@ -108,7 +105,7 @@ def _words(run: Run, data: store.Store) -> list[list[str]]:
     """What the values of each context field are called."""
     sizes = [size for *_, size in run.context(data.schema)]
     return [
-        ["unknown", *(store.words(data.path, name) or map(str, range(1, size)))]
+        ["unknown", *store.value_names(data.path, name, size)]
         for name, size in zip(run.sees, sizes, strict=True)
     ]
 
