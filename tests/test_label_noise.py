@@ -496,7 +496,11 @@ def test_what_cannot_be_corrected_is_one_line(lossy, tmp_path):
         ({"data.context": ("plattform",)}, "'plattform' is not a column of"),
         ({"data.num_classes": 3}, "rates of label noise are for two classes"),
         ({"method.rates": "known"}, "the truth is known where --config.data.missing"),
-        ({"method.first_model": "nowhere"}, "first_model=nowhere: no finished run is there"),
+        ({"method.first_model": "nowhere"}, "with rates=counts no first model is asked"),
+        (
+            {"method.first_model": "nowhere", "method.rates": "model"},
+            "first_model=nowhere: no finished run is there",
+        ),
         ({"method.name": "autoloss", "method.pool": ("ce", "focal(rate=searched)")}, "takes gamma"),
     )
     for number, (keys, said) in enumerate(mistakes):

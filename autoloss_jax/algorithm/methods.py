@@ -162,8 +162,15 @@ def wants_first_model(method: config.Method) -> bool:
     found = row(method)
     if found.trains or found.frozen or method.first_model:  # a frozen controller has rates
         return False
+    if found.noise == "matrix":
+        return method.rates != "known"
+    return method.rates == "model" and wants_rates(method)
+
+
+def wants_rates(method: config.Method) -> bool:
+    """Whether rates of label noise matter to a method: to its loss, or to its candidates."""
     searched = any(candidate.searched for candidate in parse_pool(method).values())
-    return found.noise == "matrix" or (method.rates == "model" and bool(found.noise or searched))
+    return bool(row(method).noise) or searched
 
 
 def label(cfg: config.Config) -> str:
@@ -220,6 +227,12 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, Candidate]]:
         raise UserError(
             f"--config.method.folds={method.folds}: rates that are searched are those of one "
             "search; set folds to 1, or give the candidates a rate"
+        )
+    by_counts = method.rates == "counts" and found.noise != "matrix" and wants_rates(method)
+    if method.first_model and by_counts:
+        raise UserError(
+            "--config.method.first_model: with rates=counts no first model is asked; add "
+            "--config.method.rates=model, or leave it out"
         )
     weights = method.static
     if found.controller is Static and (

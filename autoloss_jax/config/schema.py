@@ -365,7 +365,8 @@ class Search:
     trials: int = field(
         20,
         "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 for "
-        "ce, 2 with al1, 4 with retrain, 7 with bohb, whose search gets the rest",
+        "ce, 2 with al1, 4 with retrain, 7 with bohb, whose search gets the rest; corrections for "
+        "label noise, which come first where there are trusted rows or a context, take 2 to 5 more",
         low=1,
     )
     over: tuple[str, ...] = field(

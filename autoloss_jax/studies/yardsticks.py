@@ -8,14 +8,18 @@ LAYER = "noise_layer optimizer.controller_learning_rate=0.02"
 
 
 def label_noise(kind: str) -> tuple[str, ...]:
-    """Of labels that are "missing" or "flipped"."""
+    """Of labels that are "missing" or "flipped", more in some contexts than in others."""
+    return (*one_rate(kind), f"corrected data.context=[]{_noise(kind)}")
+
+
+def one_rate(kind: str) -> tuple[str, ...]:
+    """Of labels that are "missing" or "flipped", as many everywhere."""
     return (
         "ce data.trusted_repeats=0",  # on train alone
         "ce data.train_share=0.0 data.trusted_repeats=35",  # on the trusted rows alone
         "ce",  # on both, and with the trusted rows more than once
         "ce data.trusted_repeats=5",
         "ce data.trusted_repeats=20",
-        f"corrected data.context=[]{_noise(kind)}",  # by one rate for all
         f"corrected{_noise(kind)}",
         "glc",
         f"{LAYER}{_noise(kind)}",
