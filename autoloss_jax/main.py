@@ -1,5 +1,7 @@
-"""python -m autoloss_jax.main --config=configs/criteo.py --workdir=DIR
-[--mode=train|tune|evaluate|predict] [--config.a.b=value ...]
+"""autoloss train --config=criteo --config.data.path=FILE [--workdir=DIR] [--config.a.b=VALUE ...]
+autoloss tune --config=criteo --config.data.path=FILE [--workdir=DIR] [--config.a.b=VALUE ...]
+autoloss evaluate --workdir=DIR [--split=SPLIT] [--config.data.path=FILE] [--calibrated]
+autoloss predict --workdir=DIR --config.data.path=FILE --output=scores.parquet [--calibrated]
 """
 
 from pathlib import Path

@@ -1,9 +1,9 @@
 """Avazu, click-through of mobile ads: 40.4M rows, 22 fields.
 
-    python -m autoloss_jax.main --config=configs/avazu.py --config.data.path=train.csv \\
+    autoloss train --config=avazu --config.data.path=train.csv \\
         --workdir=runs/avazu
 
-`python -m autoloss_jax.cli.download avazu` fetches all of it, split 8:1:1 as in the benchmark
+`autoloss download avazu` fetches all of it, split 8:1:1 as in the benchmark
 Avazu_x4; the one file is behind an account at Kaggle. Data: train.csv of the Kaggle challenge
 (comma, with or without its header: id, click, hour, ...), or a folder with train.csv, valid.csv
 and test.csv; .gz is read too. Values seen less than 4 times in train share one row per field.

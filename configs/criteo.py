@@ -1,9 +1,9 @@
 """Criteo, the display-advertising challenge: 45.8M rows, 39 fields, clicks.
 
-    python -m autoloss_jax.main --config=configs/criteo.py --config.data.path=train.txt \\
+    autoloss train --config=criteo --config.data.path=train.txt \\
         --workdir=runs/criteo
 
-`python -m autoloss_jax.cli.download criteo` fetches it. Data: train.txt of the Kaggle challenge
+`autoloss download criteo` fetches it. Data: train.txt of the Kaggle challenge
 (tab, no header: label, I1-I13, C1-C26), or a folder with train.txt, valid.txt and test.txt; .gz
 is read too. One file is split 8:1:1 at random; values seen less than 10 times in train share one
 row per field.

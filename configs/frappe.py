@@ -1,9 +1,9 @@
 """Frappe_x1, app usage in context: 288,609 rows, 10 fields, binary; the board's protocol.
 
-    python -m autoloss_jax.main --config=configs/frappe.py --config.data.path=DIR \\
+    autoloss train --config=frappe --config.data.path=DIR \\
         --workdir=runs/frappe
 
-`python -m autoloss_jax.cli.download frappe` fetches the same rows as CSV, and prints the flags
+`autoloss download frappe` fetches the same rows as CSV, and prints the flags
 that read them so. Data: a folder with train.libsvm, valid.libsvm and test.libsvm (`label index:1
 ...`; .libfm and .gz are read too).
 

@@ -1,9 +1,9 @@
 """MovieLens 1M: 1,000,209 ratings in five classes, user and movie.
 
-    python -m autoloss_jax.main --config=configs/movielens1m.py \\
+    autoloss train --config=movielens1m \\
         --config.data.path=ratings.dat --workdir=runs/ml1m
 
-`python -m autoloss_jax.cli.download movielens1m` fetches it.
+`autoloss download movielens1m` fetches it.
 Data: ratings.dat (`user::movie::rating::timestamp`; .gz is read too).
 Split 8:1:1 at random. AUC is one-vs-rest, macro.
 

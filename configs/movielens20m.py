@@ -1,9 +1,9 @@
 """MovieLens 20M: 20,000,263 ratings in five classes, user and movie.
 
-    python -m autoloss_jax.main --config=configs/movielens20m.py \\
+    autoloss train --config=movielens20m \\
         --config.data.path=ratings.csv --workdir=runs/ml20m
 
-`python -m autoloss_jax.cli.download movielens20m` fetches it. Data: ratings.csv
+`autoloss download movielens20m` fetches it. Data: ratings.csv
 (`userId,movieId,rating,timestamp`; .gz is read too); half stars are rounded up to 1..5. Split
 8:1:1 at random. AUC is one-vs-rest, macro.
 

@@ -1,6 +1,6 @@
 """Any table: CSV, TSV or Parquet with a label, categorical and numeric columns.
 
-    python -m autoloss_jax.main --config=configs/tabular.py --config.data.path=clicks.csv \\
+    autoloss train --config=tabular --config.data.path=clicks.csv \\
         --config.data.label=click --config.data.categorical="('site','device')" \\
         --config.data.numeric="('age',)" --workdir=runs/clicks
 

@@ -1,13 +1,15 @@
 # shellcheck shell=bash
 # Sourced by run.sh, test.sh and .ci/run. `environment [FILE ...]` makes .venv at the repository's root on
-# first use, installs what the program needs and the named requirements files into it, and sets `python`
-# to its interpreter. A later call with nothing changed only compares a stamp. JAX_VERSION=0.10 holds JAX
-# to that series; PYTHON names the interpreter to build on.
+# first use, installs the package as `.venv/bin/autoloss`, what it needs and the named requirements files
+# into it, in the versions of requirements.lock, and sets `python` to its interpreter. uv installs where it
+# is there, else pip. A later call with nothing changed only compares a stamp. JAX_VERSION=0.10 holds JAX to
+# that series, in versions of its own; PYTHON names the interpreter to build on.
 
 repo=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$repo/.venv
 python=$venv/bin/python
 stamp=$venv/stamp # what is installed, written last; empty: an install has begun and not finished
+lock=$repo/requirements.lock
 base=             # the Python that .venv is built on, once looked for
 files=()
 
@@ -45,7 +47,8 @@ find_python() {
   stop "no Python >= 3.11 that runs (tried ${candidates[*]}): install one, or set PYTHON to its path"
 }
 
-# What the stamp of an environment must hold: the Python of command $1, the held JAX, each file's content.
+# What the stamp of an environment must hold: the Python of command $1, the held JAX, the content of each
+# file that says what is installed.
 wanted() {
   "$1" -I -c '
 import hashlib, os, sys
@@ -54,7 +57,7 @@ print("jax", sys.argv[1])
 for path in sys.argv[2:]:
     with open(path, "rb") as file:
         print(hashlib.sha256(file.read()).hexdigest(), os.path.basename(path))
-' "${JAX_VERSION:-any}" "${files[@]}"
+' "${JAX_VERSION:-any}" "$repo/pyproject.toml" "$repo/setup.py" "$lock" "${files[@]}"
 }
 
 current() {
@@ -78,7 +81,7 @@ usable() {
 }
 
 install() {
-  local file arguments=(--disable-pip-version-check)
+  local file installer=("$python" -m pip install --disable-pip-version-check) arguments=(--editable "$repo")
   if ! usable; then
     if [ -e "$venv/pyvenv.cfg" ] && [ ! -e "$stamp" ]; then
       stop "$venv was not made by launch/ and its Python does not serve: move it away, then run this again"
@@ -92,11 +95,12 @@ install() {
     : >"$stamp"
   fi
   for file in "${files[@]}"; do arguments+=(-r "$file"); done
-  if [ -n "${JAX_VERSION:-}" ]; then arguments+=("jax==$JAX_VERSION.*"); fi
+  if [ -n "${JAX_VERSION:-}" ]; then arguments+=("jax==$JAX_VERSION.*"); else arguments+=(--constraint "$lock"); fi
   if [ ! -t 2 ]; then arguments+=(--quiet); fi
+  if command -v uv >/dev/null; then installer=(uv pip install --python "$python"); fi
   say "installing $1; this takes minutes, once"
-  if ! "$python" -m pip install "${arguments[@]}" >&2; then
-    say "the install failed (pip says why above); the next call starts it again"
+  if ! "${installer[@]}" "${arguments[@]}" >&2; then
+    say "the install failed (why is said above); the next call starts it again"
     exit 1
   fi
   wanted "$python" >"$stamp.new"

@@ -38,6 +38,7 @@ ANSWERS = {
     f"studies.run {TABLE2} --config.sedes=2": 2,
     f"studies.run {TABLE2} --config.seeds=0": 2,
     f"studies.run {FRAPPE}": 2,
+    "main --version": 0,
     "cli.compare": 2,
     "cli.compare --help": 0,
     "cli.compare nowhere": 2,

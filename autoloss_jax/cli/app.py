@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from absl import app, logging
 
-from autoloss_jax.cli import command_line
+from autoloss_jax.cli import command_line, commands
 from autoloss_jax.config import Config, Data
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import processes
@@ -69,10 +69,15 @@ def start(data: Data | None = None) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """The arguments of a program without a config; a mistake in them is a UserError."""
+    """The arguments of a program without a config, whose docstring `text` begins with how it is
+    typed, as `autoloss compare`; a mistake in them is a UserError.
+    """
 
-    def __init__(self, program: str, text: str | None):
-        super().__init__(f"python -m {program}", description=text, allow_abbrev=False)
+    def __init__(self, text: str | None):
+        text = text or ""
+        name = commands.spelled(" ".join(text.split()[:2]))
+        super().__init__(name, description=commands.spelled(text), allow_abbrev=False)
+        self.add_argument("--version", action="version", version=commands.version())
 
     def error(self, message: str) -> NoReturn:
         """What argparse says of a mistake."""
@@ -89,7 +94,7 @@ def run(action: Callable[[], Any]) -> None:
         action()
     except UserError as error:
         lost = processes.lost(error)  # what Orbax could not write it blames on the folder
-        processes.end(1 if lost else 2, lost or f"{error}")
+        processes.end(1 if lost else 2, lost or commands.spelled(f"{error}"))
     except KeyboardInterrupt:
         processes.end(130)
     except BrokenPipeError:  # --help | head

@@ -1,4 +1,4 @@
-"""--config=FILE[:variant], --config.a.b=value and --workdir: the config and the folder that a
+"""--config=NAME[:variant], --config.a.b=value and --workdir: the config and the folder that a
 command line names.
 
 Nothing here imports JAX, so that --help and a mistyped flag are answered at once. ml_collections
@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 from absl import flags
 from ml_collections import config_flags
 
-from autoloss_jax.config import import_string, settings
+from autoloss_jax.cli import commands
+from autoloss_jax.config import import_string, library, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.config.renamed import RENAMED
 
@@ -45,10 +46,15 @@ def parse(argv: Sequence[str], module: str, defaults: Any) -> list[str]:
         config_flags.DEFINE_config_dataclass(
             "config",
             _draft(config),
-            "a file of configs/, with :variant if it has one",
+            "one of the configs that come with the package, as criteo, or a file of your own; with "
+            f":variant if it has one, as criteo:quick. There are {', '.join(library.trainings())}; "
+            f"and for studies {', '.join(library.studies())}",
             sys_argv=argv,
             parse_fn=lambda text: _draft(_load(text)),
         )
+        if "--version" in argv[1:]:
+            print(commands.version())
+            sys.exit(0)
         if any(word in HELP for word in argv[1:]):
             _print_help(module, named, config)
             sys.exit(0)
@@ -58,7 +64,7 @@ def parse(argv: Sequence[str], module: str, defaults: Any) -> list[str]:
 
 
 def config_file() -> str:
-    """What --config names, as FILE or FILE:variant; nothing without it."""
+    """What --config names, as NAME, NAME:variant or FILE; nothing without it."""
     flag = flags.FLAGS["config"]
     return "" if flag.using_default_value else config_flags.get_config_filename(flag)
 
@@ -76,8 +82,8 @@ def config(kind: type[T]) -> T:
     if not isinstance(found, kind):
         raise UserError(
             f"--config={config_file()}: a {type(found).__name__}, where a {kind.__name__} is "
-            "wanted; configs/ has those of trainings (python -m autoloss_jax.main), "
-            "configs/studies those of studies (python -m autoloss_jax.studies.run)"
+            "wanted: autoloss train takes the configs of trainings, autoloss study those of "
+            "studies (--help names them)"
         )
     return settings.with_keys(found, overrides())
 
@@ -100,7 +106,7 @@ def existing_folder() -> Path:
 
 def _config_named() -> str:
     if not config_file():
-        raise UserError("--config: name a config file, as --config=configs/quickstart.py")
+        raise UserError("--config: name a config, as --config=quickstart (--help lists them)")
     return config_file()
 
 
@@ -115,10 +121,9 @@ def _named(argv: Sequence[str]) -> str | None:
 
 @functools.cache
 def _load(named: str) -> Any:
-    """The config of FILE or FILE:variant. The file is run once."""
-    file, *variant = named.split(":", 1)
-    if not Path(file).is_file():
-        raise UserError(f"--config={named}: no such file; the configs are in configs/")
+    """The config of NAME or FILE, with :variant or without. Its file is run once."""
+    named_file, *variant = named.split(":", 1)
+    file = str(library.find(named_file))
     module = types.ModuleType("config_file")
     module.__file__ = file
     sys.modules[module.__name__] = module  # where dataclasses of the file look for their module
@@ -186,5 +191,6 @@ def _one_line(error: str) -> str:
 
 def _print_help(module: str, named: str | None, config: Any) -> None:
     own = "".join(flags.FLAGS.module_help(name) for name in (__name__, module))
-    print(f"{sys.modules[module].__doc__}\n{own}\nconfig keys, as in {named or 'no file'}:")
+    text = commands.spelled(sys.modules[module].__doc__ or "")
+    print(f"{text}\n{own}\nconfig keys, as in {named or 'no config'}:")
     print(settings.describe(config))

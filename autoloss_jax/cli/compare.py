@@ -1,4 +1,4 @@
-"""python -m autoloss_jax.cli.compare RUN [RUN ...]: a Markdown table of finished runs, mean and
+"""autoloss compare RUN [RUN ...]: a Markdown table of finished runs, mean and
 deviation over seeds.
 """
 
@@ -73,13 +73,11 @@ def _cell(values: list[float | None], digits: int) -> str:
 
 def main() -> None:
     """Print the table of the runs named on the command line."""
-    parser = app.Parser("autoloss_jax.cli.compare", __doc__)
+    parser = app.Parser(__doc__)
     parser.add_argument("runs", nargs="*", type=Path, help="workdirs of finished runs")
     asked = parser.parse_args()
     if not asked.runs:
-        raise UserError(
-            "name the workdirs of finished runs, as: python -m autoloss_jax.cli.compare runs/*"
-        )
+        raise UserError("name the workdirs of finished runs, as: autoloss compare runs/*")
     print(table([read(workdir) for workdir in asked.runs]))
 
 

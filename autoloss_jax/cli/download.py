@@ -1,4 +1,4 @@
-"""python -m autoloss_jax.cli.download DATASET [--output=DIR] [--url=MIRROR] [--sha256=SUM]: a
+"""autoloss download DATASET [--output=DIR] [--url=MIRROR] [--sha256=SUM]: a
 public dataset, ready to train on.
 
 It goes to DIR/DATASET, whole or not at all, with a source.json that says what it was made from.
@@ -10,7 +10,7 @@ import re
 import shlex
 from pathlib import Path
 
-from autoloss_jax.cli import app
+from autoloss_jax.cli import app, commands
 from autoloss_jax.config.errors import UserError, nearest
 from autoloss_jax.data.download import datasets
 from autoloss_jax.data.download.remote import Remote
@@ -20,12 +20,12 @@ def command(source: datasets.Source, folder: Path) -> str:
     """The training command of a dataset in a folder."""
     path = folder / source.path
     flags = (*source.flags, f"--config.data.path={path}", f"--workdir=runs/{folder.name}")
-    return shlex.join(["bash", "launch/run.sh", *flags])
+    return commands.spelled(shlex.join(["autoloss", "train", *flags]))
 
 
 def main() -> None:
     """Fetch the dataset named on the command line, and print the command that trains on it."""
-    parser = app.Parser("autoloss_jax.cli.download", __doc__)
+    parser = app.Parser(__doc__)
     parser.add_argument("dataset", help=", ".join(datasets.SOURCES))
     parser.add_argument(
         "--output", type=Path, default=Path("data"), help="the folder to put it in (data)"

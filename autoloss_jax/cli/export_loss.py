@@ -1,4 +1,4 @@
-"""python -m autoloss_jax.cli.export_loss --workdir=RUN --output=DIR: the loss that a run
+"""autoloss export-loss --workdir=RUN --output=DIR: the loss that a run
 searched, to train other programs with.
 """
 

@@ -1,4 +1,4 @@
-"""python -m autoloss_jax.cli.inspect DIR [--top=3] [--json] [--verify]: what a prepared dataset,
+"""autoloss inspect DIR [--top=3] [--json] [--verify]: what a prepared dataset,
 or that of a run, holds.
 """
 
@@ -101,7 +101,7 @@ def _percent(share: float) -> str:
 
 def main() -> None:
     """Print what the folder on the command line holds."""
-    parser = app.Parser("autoloss_jax.cli.inspect", __doc__)
+    parser = app.Parser(__doc__)
     parser.add_argument("folder", type=Path, help="a prepared dataset, or the workdir of a run")
     parser.add_argument("--top", type=int, default=3, help="values of each field to show (3)")
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")

@@ -1,4 +1,4 @@
-"""python -m autoloss_jax.cli.plot --workdir=RUN: pictures of a run's controller, as PNG files in
+"""autoloss plot --workdir=RUN: pictures of a run's controller, as PNG files in
 RUN/pictures.
 """
 

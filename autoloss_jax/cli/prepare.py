@@ -1,4 +1,4 @@
-"""python -m autoloss_jax.cli.prepare --config=configs/criteo.py [--config.data.path='day_*.gz'
+"""autoloss prepare --config=criteo [--config.data.path='day_*.gz'
 ...]: raw files -> a prepared dataset, whose folder is printed
 
 Training does the same when it begins. A dataset that is there already is found, one that was

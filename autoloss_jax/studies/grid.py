@@ -18,7 +18,7 @@ from typing import Any
 
 from autoloss_jax import config
 from autoloss_jax.algorithm import methods
-from autoloss_jax.config import Config, settings
+from autoloss_jax.config import Config, library, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import synthetic
 from autoloss_jax.distributed.bar import Bar
@@ -197,18 +197,14 @@ def _load(name: str, variant: str, model: str) -> Config:
     """The config of a file of configs/, without a variant in the model's if it has one;
     UserError for no such file.
     """
-    path = CONFIGS / f"{name}.py"
-    known = sorted(p.stem for p in CONFIGS.glob("*.py"))
+    known = library.trainings()
     if name not in known:
         raise UserError(
             f"--config.datasets: {name!r} is not one of "
             f"{', '.join(known)}{settings.nearest(name, known)}"
         )
-    values = runpy.run_path(str(path))
+    values = runpy.run_path(str(known[name]))
     return values["get_config"](variant or (model if model in values["VARIANTS"] else ""))
-
-
-CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def by_row(results: Results) -> dict[tuple[str, str, str], list[dict[str, Any]]]:

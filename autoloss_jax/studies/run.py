@@ -1,5 +1,4 @@
-"""python -m autoloss_jax.studies.run --config=configs/studies/table2.py[:quick] --config.raw=DIR
-[--workdir=DIR]
+"""autoloss study --config=table2[:quick] --config.raw=DIR [--workdir=DIR]
 
 Begun several times with the same --workdir, the processes share the trainings.
 """
@@ -8,7 +7,7 @@ import re
 import shlex
 import sys
 
-from autoloss_jax.cli import app, command_line
+from autoloss_jax.cli import app, command_line, commands
 from autoloss_jax.config import Data, settings
 from autoloss_jax.distributed import processes
 from autoloss_jax.studies.study import Study
@@ -33,7 +32,7 @@ def command() -> str:
         re.sub(r"^(--(?:config\.raw|config\.cache|workdir))=.*", r"\1=DIR", flag)
         for flag in sys.argv[1:]
     ]
-    return shlex.join(["python", "-m", "autoloss_jax.studies.run", *flags])
+    return commands.spelled(shlex.join(["autoloss", "study", *flags]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Where the model behind a correction by context is wrong, or knows too little: what is left of
 it, and is a first model, or a search that begins at its rates, better?
 
-    python -m autoloss_jax.studies.run --config=configs/studies/beyond_correction.py \\
+    autoloss study --config=beyond_correction \\
         --config.raw=DIR --workdir=runs/beyond_correction
 
 Positives of train are missing, 40 % on average:

@@ -1,7 +1,7 @@
 """Labels lost, or wrong, more in some places than in others: does a controller that sees the
 place find out?
 
-    python -m autoloss_jax.studies.run --config=configs/studies/context.py --config.raw=DIR \\
+    autoloss study --config=context --config.raw=DIR \\
         --workdir=runs/context
 
 Of train's positives 20 or 40 % are missing, but not evenly: by the time of day (`field_2`, 7

@@ -1,7 +1,7 @@
 """Train on the old, teach the controller on the recent, test on the newest: ratings divided by
 time.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/drift.py --config.raw=DIR \\
+    autoloss study --config=drift --config.raw=DIR \\
         --workdir=runs/drift
 
 CE and the even mixture train on all rows, the recent ones that teach the controller included:

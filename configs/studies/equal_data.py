@@ -1,7 +1,7 @@
 """The table that decides: every method ends on the same rows, train and the controller's share
 of val.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/equal_data.py \\
+    autoloss study --config=equal_data \\
         --config.raw=DIR --workdir=runs/equal_data
 
 AutoLoss searches its controller on train and its share of val, freezes it, and trains anew on

@@ -1,7 +1,7 @@
 """Figure 3: a controller searched with DeepFM on one dataset, frozen, and taken to other models
 and another dataset.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/figure3.py --config.raw=DIR \\
+    autoloss study --config=figure3 --config.raw=DIR \\
         --workdir=runs/figure3
 
 The controller comes from DeepFM on Frappe, by AutoLoss and by SLF; CE needs none. MovieLens 1M

@@ -1,7 +1,7 @@
 """Figure 4: what each search costs in time, and what f, the recommender's updates per controller
 update, is worth.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/figure4.py --config.raw=DIR \\
+    autoloss study --config=figure4 --config.raw=DIR \\
         --workdir=runs/figure4
 
 f is swept as the paper writes V's objective, and with cross-entropy at W*(V), as DARTS has it

@@ -1,7 +1,7 @@
 """Labels of train worse than those of validation: positives that have not arrived yet, or labels
 that are wrong.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/noisy_labels.py \\
+    autoloss study --config=noisy_labels \\
         --config.raw=DIR --workdir=runs/noisy_labels
 
 Positives of train are missing at 20 to 60 %, or with `:flipped` its labels flipped at 20 and 40 %,

@@ -1,7 +1,7 @@
 """Regularisation among the candidates: does a search find how much L2 an example wants, in one
 training?
 
-    python -m autoloss_jax.studies.run --config=configs/studies/regularised.py \\
+    autoloss study --config=regularised \\
         --config.raw=DIR --workdir=runs/regularised
 
 The paper's settings, which have no L2, and two candidates: cross-entropy, and cross-entropy with

@@ -1,7 +1,7 @@
 """Table 2: fixed losses, static weights, and losses chosen for each example, under the paper's
 settings.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/table2.py --config.raw=DIR \\
+    autoloss study --config=table2 --config.raw=DIR \\
         --workdir=runs/table2
 
 AutoLoss is there twice: as the paper writes it, V minimising the mixture itself after a plain

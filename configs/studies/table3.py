@@ -1,7 +1,7 @@
 """Table 3: what the controller and the Gumbel-softmax add to the even mixture, under the paper's
 settings.
 
-    python -m autoloss_jax.studies.run --config=configs/studies/table3.py --config.raw=DIR \\
+    autoloss study --config=table3 --config.raw=DIR \\
         --workdir=runs/table3
 
 AL-2 and AutoLoss are there twice, as in table2: as the paper writes V's objective, and with

@@ -62,7 +62,7 @@ SOURCES = {
         files={"ratings.csv": "", "README.txt": ""},
         limit=4 << 30,
         path="ratings.csv",
-        flags=("--config=configs/movielens20m.py",),
+        flags=("--config=movielens20m",),
     ),
     "movielens1m": Source(
         url=f"{GROUPLENS}/ml-1m.zip",
@@ -74,7 +74,7 @@ SOURCES = {
         files={"ratings.dat": "", "README": ""},
         limit=1 << 30,
         path="ratings.dat",
-        flags=("--config=configs/movielens1m.py",),
+        flags=("--config=movielens1m",),
     ),
     # Criteo publishes no sum: the one that was got is printed and recorded, and --sha256 holds a
     # later fetch to it.
@@ -85,7 +85,7 @@ SOURCES = {
         files={"train.txt": ""},
         limit=24 << 30,
         path="train.txt",
-        flags=("--config=configs/criteo.py",),
+        flags=("--config=criteo",),
     ),
     # Kaggle's train.csv is behind an account; this is all of it, split 8:1:1 by the benchmark
     # Avazu_x4, which publishes the MD5s of its files, as Frappe_x1 does, and none of the archives.
@@ -100,7 +100,7 @@ SOURCES = {
         },
         limit=16 << 30,
         path="",
-        flags=("--config=configs/avazu.py",),
+        flags=("--config=avazu",),
     ),
     "frappe": Source(
         url=f"{RECZOO}/Frappe_x1/resolve/main/Frappe_x1.zip",
@@ -114,7 +114,7 @@ SOURCES = {
         limit=1 << 30,
         path="",
         flags=(
-            "--config=configs/frappe.py",
+            "--config=frappe",
             "--config.data.format=tabular",
             f"--config.data.categorical={FRAPPE!r}".replace(" ", ""),
         ),
