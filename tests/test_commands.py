@@ -62,6 +62,7 @@ def test_every_program_is_in_the_table():
         ("compare", 2, r"as: autoloss compare runs/\*$"),
         ("evaluate", 2, r"^error: --workdir: name the folder of a finished"),
         ("predict --workdir=tests", 2, r"^error: --output"),
+        ("train criteo:quick", 2, r"not a flag; flags begin with --, as --config=criteo:quick$"),
         ("train --config=frape", 2, r"no config of this name; did you mean 'frappe'\?"),
         ("study --config=studies/contxt", 2, r"did you mean 'context'\?"),
         ("study --config=criteo", 2, r"autoloss train takes the configs of trainings"),

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from absl import app, logging
 
 from autoloss_jax.cli import command_line, commands
-from autoloss_jax.config import Config, Data
+from autoloss_jax.config import Config, Data, library
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import processes
 from autoloss_jax.distributed.processes import say
@@ -51,8 +51,14 @@ def _prepared(main: Callable[[], None], argv: Sequence[str]) -> None:
     # absl has turned it to sys.stderr, which in several processes is another file.
     faulthandler.enable(2)
     if len(argv) > 1:
-        raise UserError(f"{argv[1]}: not a flag; flags begin with --, as --workdir=DIR")
+        raise UserError(f"{argv[1]}: not a flag; flags begin with --, as {_as_flag(argv[1])}")
     main()
+
+
+def _as_flag(word: str) -> str:
+    """The flag that a word may have meant."""
+    known = library.trainings() | library.studies()
+    return f"--config={word}" if word.partition(":")[0] in known else "--workdir=DIR"
 
 
 def start(data: Data | None = None) -> None:
