@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from pathlib import Path
 
 from autoloss_jax.cli import compare
 from tests.support import commands
@@ -38,6 +39,36 @@ def test_weights_that_runs_found_for_themselves_do_not_part_their_seeds(finished
             run = by(result, name=method, static=[weight, 1 - weight])
             runs.append(run | {"seed": seed})
         assert len(compare.table(runs).splitlines()) - 2 == rows
+
+
+def test_runs_that_cannot_be_read_are_named_with_the_reason_and_the_rest_is_shown(
+    finished, tmp_path
+):
+    _, workdir, result = finished
+    for name, text in {
+        "broken": "{",
+        "list": "[]",
+        "later": json.dumps(result | {"schema": 2}),
+        "halved": json.dumps({"schema": 1}),
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(text)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    runs = (*sorted(tmp_path.iterdir()), tmp_path / "gone", workdir)
+    done = commands.call("autoloss_jax.cli.compare", *map(str, runs))
+    assert done.returncode == 0 and done.stdout == compare.table([result]) + "\n"
+    lines = done.stderr.splitlines()
+    places = [Path(line.removeprefix("left out: ").split(": ")[0]) for line in lines]
+    reasons = dict(zip((place.name for place in places), lines, strict=True))
+    assert len(lines) == len(runs) - 1
+    assert sum(place.name == "result.json" for place in places) == 4
+    assert reasons["begun"].endswith("begun: the run has not finished")
+    assert reasons["empty"].endswith("empty: holds no run")
+    assert reasons["notes.txt"].endswith("notes.txt: not a folder")
+    assert reasons["gone"].endswith("gone: no such folder")
 
 
 def test_the_command_reads_result_json_and_names_what_is_missing(finished, tmp_path):

@@ -5,6 +5,7 @@ deviation over seeds.
 import json
 import statistics
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,35 @@ FIGURES = {
 
 
 def read(workdir: Path) -> dict[str, Any]:
-    """The result.json of a run."""
+    """The result.json of a run; UserError that says why there is none."""
+    if not workdir.is_dir():
+        raise UserError(f"{workdir}: {'not a' if workdir.exists() else 'no such'} folder")
     path = workdir / "result.json"
+    if not path.exists():
+        begun = (workdir / "config.json").exists()
+        raise UserError(f"{workdir}: {'the run has not finished' if begun else 'holds no run'}")
     try:
         result = json.loads(path.read_text())
         if result["schema"] != 1:
             raise ValueError(f"schema {result['schema']}, not 1")
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a finished run's result ({error})") from error
+        wanted = [result[name] for name in ("dataset", "model", "seed", "config")]
+        wanted += [result[part][name] for part, name, _ in FIGURES.values()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: not a run's result ({type(error).__name__}: {error}); train the run again"
+        ) from error
     return result
+
+
+def readable(workdirs: Iterable[Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The results of the runs that can be read, and of each other run why not."""
+    results, why = [], []
+    for workdir in workdirs:
+        try:
+            results.append(read(workdir))
+        except UserError as error:
+            why.append(str(error))
+    return results, why
 
 
 def label(result: dict[str, Any]) -> str:
@@ -78,7 +99,12 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.runs:
         raise UserError("name the workdirs of finished runs, as: autoloss compare runs/*")
-    print(table([read(workdir) for workdir in asked.runs]))
+    results, why = readable(asked.runs)
+    if not results:
+        raise UserError(f"no run to compare: {'; '.join(why)}")
+    for reason in why:
+        app.say(f"left out: {reason}")
+    print(table(results))
 
 
 if __name__ == "__main__":
