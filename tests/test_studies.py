@@ -339,7 +339,7 @@ def test_a_frozen_controller_comes_from_the_run_of_the_same_seed_that_is_named(s
 def test_a_study_shows_no_bar_but_its_own(study, tmp_path, monkeypatch):
     bars = []
 
-    def training(cfg, workdir, say, *, shown=True):
+    def training(cfg, workdir, say, *, shown=True, callbacks=()):
         bars.append((cfg.method.name, shown))
         return {"best_step": 1, "examples_per_second": 1.0, "config": {"train": {"batch_size": 1}}}
 

@@ -83,8 +83,9 @@ def run(
                     found[cell] = _result(study, cell, workdir, say)
                     bar.step(len(found))
                     watch([(c, found[c]) for c in order if c in found])
-            if len(found) == before:
-                time.sleep(1)  # all that is left is in other hands
+            if len(found) == before:  # all that is left is in other hands
+                bar.note("waiting for what other processes train")
+                time.sleep(1)
     return [(cell, found[cell]) for cell in order]
 
 
