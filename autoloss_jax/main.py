@@ -39,7 +39,8 @@ def main() -> None:
     if MODE.value in ("evaluate", "predict"):
         _use()
         return
-    workdir, cfg = command_line.folder(), config.check(command_line.config(Config))
+    cfg = config.check(command_line.config(Config))
+    workdir = command_line.folder("tune" if MODE.value == "tune" else "")
     if not cfg.data.generate and not (workdir / "result.json").exists():
         files.find_splits(cfg.data)  # a path that is not there is said at once
     app.start(cfg.data)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from autoloss_jax.algorithm import candidates, methods, networks
+from autoloss_jax.cli import modes
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.search import bohb, trials, tune
@@ -182,6 +183,47 @@ def test_tuning_begins_with_the_config_as_given_and_ends_no_worse(small, tmp_pat
     assert first["keys"]["model.dropout"] == pytest.approx(cfg.model.dropout)
     assert json.loads((tmp_path / "best.json").read_text())["logloss"] <= first["logloss"]
     assert len(done) == 3
+    for name, value in (pair for trial in done[1:] for pair in trial["keys"].items()):
+        assert value == float(f"{value:.3g}"), name
+
+
+def test_the_best_of_tuning_is_printed_as_flags_and_trained_in_the_workdir(
+    small, tmp_path, monkeypatch, capsys
+):
+    cfg = small(
+        method__name="ce",
+        model__name="lr",
+        search__trials=2,
+        train__epochs=1,
+        search__over=("optimizer.l2",),
+    )
+    plain, calls = loop.train, []
+
+    def killed(*args, **kwargs):
+        calls.append(args[1])
+        if len(calls) in (2, 4):  # in a trial, and before the best is trained
+            raise KeyboardInterrupt
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "train", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            modes.tune(cfg, tmp_path)
+    modes.tune(cfg, tmp_path)
+    assert calls[-2:] == [tmp_path] * 2
+    result = json.loads((tmp_path / "result.json").read_text())
+    found = json.loads((tmp_path / "tune" / "best.json").read_text())["keys"]
+    assert result["config"]["optimizer"]["l2"] == found["optimizer.l2"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed.count(f"--config.optimizer.l2={found['optimizer.l2']}") == 2
+    assert f"{result['test']['auc']:.5f}" in "\n".join(printed)
+
+
+def test_tuning_leaves_a_run_that_was_not_tuned_alone(small, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a run that was not tuned"):
+        modes.tune(small(), tmp_path)
+    assert not (tmp_path / "tune").exists()
 
 
 def test_a_key_that_cannot_be_tuned_is_refused(small, tmp_path):

@@ -88,10 +88,13 @@ def config(kind: type[T]) -> T:
     return settings.with_keys(found, overrides())
 
 
-def folder() -> Path:
-    """Where a run goes: --workdir, or a name from the config's; UserError without a config."""
+def folder(mode: str = "") -> Path:
+    """Where a run goes: --workdir, or a name from the config's and the mode's; UserError without a
+    config.
+    """
     file, _, variant = _config_named().partition(":")
-    return Path(WORKDIR.value or Path("runs") / "-".join(filter(None, (Path(file).stem, variant))))
+    name = "-".join(filter(None, (Path(file).stem, variant, mode)))
+    return Path(WORKDIR.value or Path("runs") / name)
 
 
 def existing_folder() -> Path:

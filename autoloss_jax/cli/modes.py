@@ -13,10 +13,12 @@ from typing import Any
 import rich.console
 
 from autoloss_jax.config import Config, settings
+from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import synthetic
 from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.distributed.processes import say
 from autoloss_jax.search import train as methods
+from autoloss_jax.search import trials
 from autoloss_jax.search import tune as tuning
 from autoloss_jax.training import prediction, report
 from autoloss_jax.training.metrics import Calibration
@@ -31,24 +33,33 @@ def train(cfg: Config, workdir: Path) -> None:
         other = settings.with_keys(cfg, {"method.name": method, "run.compare": ()})
         folder = workdir / "compare" / re.sub(r"[^A-Za-z0-9_.=-]", "_", method)
         results.append(methods.train(other, folder, say))
+    _show(results, workdir)
+
+
+def tune(cfg: Config, workdir: Path) -> None:
+    """Search over some keys of the config in `workdir/tune`, print the best as flags, and train
+    with them in `workdir`.
+    """
+    processes.alone("--mode=tune")
+    here = workdir / "tune"
+    if (workdir / "config.json").exists() and not (here / "best.json").exists():
+        raise UserError(f"{workdir} holds a run that was not tuned; use another --workdir")
+    cfg = settings.with_keys(_with_data(cfg, workdir), {"run.compare": ()})
+    found = tuning.tune(tuning.own_training(cfg), here, say)
+    print(trials.as_flags(found), flush=True)
+    say(
+        f"the best of {cfg.search.trials} trials by validation logloss (all of them: "
+        f"{here / 'trials.json'}); training with them in {workdir}"
+    )
+    _show([methods.train(settings.with_keys(cfg, found), workdir, say)], workdir)
+
+
+def _show(results: list[dict[str, Any]], workdir: Path) -> None:
     if processes.is_chief():
         console = rich.console.Console()
         console.width = max(console.width, 100)
         console.print(report.table(results))
     say(f"figures: {workdir / 'result.json'}")
-
-
-def tune(cfg: Config, workdir: Path) -> None:
-    """Search over some keys of the config, and print the best as flags."""
-    processes.alone("--mode=tune")
-    cfg = _with_data(cfg, workdir)
-    workdir /= "tune"
-    found = tuning.tune(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)
-    print(" ".join(f"--config.{name}={value:.6g}" for name, value in found.items()))
-    say(
-        f"the best of {cfg.search.trials} trials by validation logloss; all of them: "
-        f"{workdir / 'trials.json'}"
-    )
 
 
 def _with_data(cfg: Config, workdir: Path) -> Config:

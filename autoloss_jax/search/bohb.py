@@ -24,7 +24,6 @@ def weights(
     """Weights of `cfg.method.pool` that sum to one, as a config key; the first trial's are
     equal.
     """
-    del shown  # a line a trial is all there is
     pool = candidates.parse_pool(cfg.method.pool)
     names = [f"u{i}" for i in range(len(pool))]
 
@@ -35,4 +34,4 @@ def weights(
 
     searched_as = methods.row(cfg.method).searched_as
     plain = settings.with_keys(cfg, {"method.name": searched_as})
-    return trials.search(plain, workdir, suggest, say, dict.fromkeys(names, 0.5))
+    return trials.search(plain, workdir, suggest, say, dict.fromkeys(names, 0.5), shown=shown)

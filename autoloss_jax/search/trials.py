@@ -8,6 +8,7 @@ trial that was killed goes on, so that a search that was killed ends where it wo
 
 import contextlib
 import json
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import optuna
 from autoloss_jax import config
 from autoloss_jax.config import Config, settings
 from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.distributed.bar import Bar
 from autoloss_jax.training import evaluator, loop, workdirs
 
 Suggest = Callable[[optuna.Trial], dict[str, Any]]  # config keys to try
@@ -31,6 +33,8 @@ def search(
     say: Callable[[str], None],
     first: dict[str, Any] | None = None,
     least: int = 1,
+    *,
+    shown: bool = True,
 ) -> dict[str, Any]:
     """The best of `cfg.search.trials` proposals, as config keys; the budget of a training is
     `cfg.train.epochs`.
@@ -51,8 +55,11 @@ def search(
     study = _study(cfg, workdir, least)
     if first and not study.trials:
         study.enqueue_trial(first)
-    while (number := len(study.get_trials(states=DONE))) < cfg.search.trials:
-        _run(study, _trial(study, cfg.run.seed, number), cfg, workdir, suggest, say)
+    title = f"{cfg.method.name} {cfg.model.name} {cfg.data.name}, trials"
+    with Bar(title, cfg.search.trials, len(study.get_trials(states=DONE)), shown=shown) as bar:
+        while (number := len(study.get_trials(states=DONE))) < cfg.search.trials:
+            _run(study, _trial(study, cfg.run.seed, number), cfg, workdir, suggest, say)
+            bar.step(number + 1)
     if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
         raise evaluator.Diverged(
             f"{workdir}: every trial was given up; raise --config.search.trials"
@@ -124,7 +131,7 @@ def _run(study, trial, cfg, workdir, suggest, say) -> None:
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     best = min(seen.values(), default=None)
     figure = "diverged" if best is None else f"logloss {best:.5f} after {len(seen)} evaluations"
-    say(f"trial {trial.number}: {figure}: {', '.join(f'{k}={v}' for k, v in keys.items())}")
+    say(f"trial {trial.number}: {figure}: {as_flags(keys)}")
 
 
 @contextlib.contextmanager
@@ -147,6 +154,11 @@ def _record(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "keys": trial.user_attrs.get("keys"),
         "seconds": trial.user_attrs.get("seconds", 0.0),
     }
+
+
+def as_flags(keys: dict[str, Any]) -> str:
+    """Config keys as they are typed in a command line."""
+    return shlex.join(f"--config.{name}={value}" for name, value in keys.items())
 
 
 def _tuples(keys: dict[str, Any]) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def own_training(cfg: Config) -> Config:
 
 
 def tune(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """The best values of `cfg.search.over`, as config keys. The first trial is the config as it
-    is given.
+    """The best values of `cfg.search.over`, as config keys, in three digits, as they are typed.
+    The first trial is the config as it is given.
     """
     if methods.row(cfg.method).trains:
         raise UserError(
@@ -52,12 +52,13 @@ def tune(cfg: Config, workdir: Path, say: Callable[[str], None]) -> dict[str, An
                 f"{', '.join(known)}{nearest(name, known)}"
             )
     given = {name: value for name, value, _ in settings.keys(cfg)}
+    first = {k: min(max(given[k], SPACES[k][0]), SPACES[k][1]) for k in cfg.search.over}
 
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         spaces = {name: SPACES[name] for name in cfg.search.over}
-        return {
+        drawn = {
             k: trial.suggest_float(k, low, high, log=log) for k, (low, high, log) in spaces.items()
         }
+        return {k: v if v == first[k] else float(f"{v:.3g}") for k, v in drawn.items()}
 
-    first = {k: min(max(given[k], SPACES[k][0]), SPACES[k][1]) for k in cfg.search.over}
     return trials.search(cfg, workdir, suggest, say, first, least=LEAST)
