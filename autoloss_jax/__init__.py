@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from autoloss_jax.config import Config
     from autoloss_jax.config.errors import UserError
     from autoloss_jax.models import interactions
-    from autoloss_jax.training import metrics
+    from autoloss_jax.training import callbacks, metrics
 
 _HOMES = {  # name -> the module that holds it; a name that is its own module's has no other
     "AutoLoss": "algorithm.autoloss",
@@ -40,6 +40,7 @@ _HOMES = {  # name -> the module that holds it; a name that is its own module's 
     "TrainedRun": "api",
     "UserError": "config.errors",
     "annealed_temperature": "algorithm.gumbel",
+    "callbacks": "training.callbacks",
     "config": "config",
     "controller_step": "algorithm.autoloss",
     "evaluate": "api",
@@ -66,6 +67,7 @@ __all__ = [
     "TrainedRun",
     "UserError",
     "annealed_temperature",
+    "callbacks",
     "config",
     "controller_step",
     "evaluate",

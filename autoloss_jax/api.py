@@ -11,7 +11,7 @@ run.predict(frame)                                # probabilities, float32[n]
 import dataclasses
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from autoloss_jax.data import synthetic
 from autoloss_jax.distributed import processes
 from autoloss_jax.search import train as search
 from autoloss_jax.training import prediction
+from autoloss_jax.training.callbacks import Callback
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,13 @@ class TrainedRun:
         return path
 
 
-def train(config: Config, workdir: str | Path, *, progress: bool = True) -> TrainedRun:
+def train(
+    config: Config,
+    workdir: str | Path,
+    *,
+    progress: bool = True,
+    callbacks: Iterable[Callback] = (),
+) -> TrainedRun:
     """Train what a config describes, with all that its method must search first.
 
     The same call goes on where an earlier one was stopped, and ends in the same bits.
@@ -115,6 +122,7 @@ def train(config: Config, workdir: str | Path, *, progress: bool = True) -> Trai
         config: the run, as `Config(data=config.Data(path="clicks.csv", ...), ...)`.
         workdir: the run's folder, made if it is not there. What is in it: docs/api.md.
         progress: tell on stderr how far it is.
+        callbacks: hear of the training while it runs, as `callbacks.MLflow()`.
 
     Returns:
         The finished run.
@@ -139,7 +147,8 @@ def train(config: Config, workdir: str | Path, *, progress: bool = True) -> Trai
     """
     say, workdir = processes.say if progress else _quiet, Path(workdir)
     with_data = synthetic.generated(config, workdir, say)
-    return TrainedRun(workdir, search.train(with_data, workdir, say, shown=progress))
+    result = search.train(with_data, workdir, say, shown=progress, callbacks=callbacks)
+    return TrainedRun(workdir, result)
 
 
 def load(workdir: str | Path) -> TrainedRun:

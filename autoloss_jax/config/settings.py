@@ -78,6 +78,14 @@ def keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.
             yield prefix + field.name, value, field
 
 
+def plain(config: Any) -> dict[str, bool | int | float | str]:
+    """Every leaf of `config` by its dotted key, tuples as text, for programs that compare runs."""
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
+        for name, value, _ in keys(config)
+    }
+
+
 def describe(config: Any) -> str:
     """The keys of a config with their values and meaning, one a line, for --help."""
     lines = []

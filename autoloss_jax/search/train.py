@@ -2,7 +2,7 @@
 
 import functools
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,31 @@ from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.search import first_model
 from autoloss_jax.training import loop
+from autoloss_jax.training.callbacks import Callback, Callbacks
 
 
 def train(
-    cfg: Config, workdir: Path, say: Callable[[str], None] = print, *, shown: bool = True
+    cfg: Config,
+    workdir: Path,
+    say: Callable[[str], None] = print,
+    *,
+    shown: bool = True,
+    callbacks: Iterable[Callback] = (),
 ) -> dict[str, Any]:
-    """The result.json of `cfg`.
+    """The result.json of `cfg`, of whose training `callbacks` hear.
 
     What its method must find first, and is not given, is searched in `workdir/search`.
     """
     method = methods.row(cfg.method)
     if method.trains:
         instead = pkgutil.resolve_name(method.trains)
-        return instead(functools.partial(train, shown=shown), cfg, workdir, say)
-    return loop.train(found(cfg, workdir / "search", say, shown=shown), workdir, say, shown=shown)
+        told = Callbacks(() if (workdir / "result.json").exists() else callbacks)
+        told.on_train_begin(cfg)
+        result = instead(functools.partial(train, shown=shown), cfg, workdir, say)
+        told.on_train_end(result)
+        return result
+    cfg = found(cfg, workdir / "search", say, shown=shown)
+    return loop.train(cfg, workdir, say, shown=shown, callbacks=callbacks)
 
 
 def found(cfg: Config, workdir: Path, say: Callable[[str], None], *, shown: bool = True) -> Config:

@@ -5,7 +5,7 @@ import functools
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from autoloss_jax.training import (
     states,
     workdirs,
 )
+from autoloss_jax.training.callbacks import Callback, Callbacks
 from autoloss_jax.training.evaluator import Evaluator, Watch, controller_end
 from autoloss_jax.training.progress import Clock, Progress
 from autoloss_jax.training.reporter import Reporter
@@ -42,6 +43,7 @@ def train(
     watch: Watch = lambda evaluations, val: None,
     *,
     shown: bool = True,
+    callbacks: Iterable[Callback] = (),
 ) -> dict[str, Any]:
     """Train one config in `workdir`, or go on where an earlier call was stopped.
 
@@ -51,6 +53,7 @@ def train(
         say: takes a line for people.
         watch: sees every evaluation before its state is saved; what it raises ends the run.
         shown: with a bar, or a line per evaluation where there is no terminal.
+        callbacks: hear of the training while it runs.
 
     Returns:
         The content of result.json.
@@ -59,7 +62,7 @@ def train(
         UserError: for what the user can mend, Diverged among it.
         workdirs.Preempted: a signal came; the state is saved.
     """
-    run = Run.of(cfg)
+    run, told = Run.of(cfg), Callbacks(callbacks)
     with workdirs.locked(workdir), workdirs.signals() as interrupted:
         if finished := workdirs.finished_result(cfg, workdir):
             say(f"{workdir}: this run is complete; nothing to do")
@@ -71,12 +74,14 @@ def train(
             state, progress = _start(trainer, newest, say)
             clock, start = Clock(progress, started), int(state.step)
             evaluator = Evaluator(trainer, progress, best, watch)
-            with Reporter.open(trainer, progress, clock, start, shown=shown) as reporter:
+            told.on_train_begin(cfg)
+            with Reporter.open(trainer, progress, clock, start, told, shown=shown) as reporter:
                 state = _loop(state, evaluator, reporter, newest, interrupted)
             clock.restart()
             result = _result(trainer, progress, int(state.step))
         atomic.write_json(workdir / "result.json", result)
         processes.wait()  # whatever comes next may read the run
+        told.on_train_end(result)
         return result
 
 

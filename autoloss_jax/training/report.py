@@ -15,8 +15,10 @@ import rich.progress
 import rich.table
 from tensorboard.summary import Writer
 
+from autoloss_jax.config import Config
 from autoloss_jax.distributed import processes
 from autoloss_jax.distributed.atomic import finite
+from autoloss_jax.training.events import describe
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "polars")
 
@@ -36,12 +38,13 @@ class Log:
     several processes the chief writes.
     """
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(self, workdir: Path, step: int, cfg: Config):
         self.path, self.writes = workdir / "metrics.jsonl", processes.is_chief()
         if not self.writes:
             return
         events = workdir / "tensorboard"
         shutil.rmtree(events, ignore_errors=True)
+        describe(events, cfg, versions())
         self.writer = Writer(str(events))
         kept = [record for record in read_log(self.path) if record["step"] <= step]
         temporary = self.path.with_suffix(".tmp")
@@ -59,20 +62,22 @@ class Log:
         self._event(record)
 
     def _event(self, record: dict[str, Any]) -> None:
-        for name, value in record.items():
-            scalars = (
-                {f"{name}/{k}": v for k, v in value.items()}
-                if isinstance(value, dict)
-                else {name: value}
-            )
-            for tag, scalar in scalars.items():
-                if tag != "step" and isinstance(scalar, int | float):
-                    self.writer.add_scalar(tag, scalar, record["step"])
+        for tag, scalar in scalars(record).items():
+            self.writer.add_scalar(tag, scalar, record["step"])
 
     def close(self) -> None:
         """Flush the events."""
         if self.writes:
             self.writer.close()
+
+
+def scalars(record: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a record by name, as {"loss": ..., "alpha/ce": ...}, but for its step."""
+    found = {}
+    for name, value in record.items():
+        inner = {f"{name}/{k}": v for k, v in value.items()} if isinstance(value, dict) else {}
+        found |= inner or {name: value}
+    return {k: v for k, v in found.items() if k != "step" and isinstance(v, int | float)}
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
