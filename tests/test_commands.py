@@ -104,7 +104,7 @@ def test_a_config_is_found_by_its_name_and_a_file_of_ones_own_comes_first(tmp_pa
         library.find("configs/criteo.py")
 
 
-def test_the_package_that_is_built_holds_modules_types_and_configs(tmp_path):
+def test_the_package_that_is_built_holds_all_of_it_and_the_configs(tmp_path):
     pytest.importorskip("setuptools", reason="the wheel is built with setuptools")
     built = tmp_path / "lib"
     places = ("egg_info", f"--egg-base={tmp_path}", "build", f"--build-base={tmp_path / 'base'}")
@@ -115,9 +115,10 @@ def test_the_package_that_is_built_holds_modules_types_and_configs(tmp_path):
     wanted = {
         str(Path("autoloss_jax", *p.relative_to(ROOT).parts[skip:]))
         for folder, skip in (("autoloss_jax", 1), ("configs", 0))
-        for p in (ROOT / folder).rglob("*.py")
+        for p in (ROOT / folder).rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts
     }
-    assert package == wanted | {"autoloss_jax/py.typed"}
+    assert "autoloss_jax/py.typed" in wanted and package == wanted
     done = autoloss("study", "--config=table3", "--help", package=built, cwd=tmp_path)
     assert "--config.name='table3'" in done.stdout, done.said
     done = autoloss("train", "--config=frape", package=built, cwd=tmp_path)
