@@ -1,8 +1,8 @@
 """Flax modules as the functions that Algorithm 1 calls.
 
 What a batch holds beside x and y is read here and nowhere else in the algorithm: v, the weights
-of bags and numbers, and `seen`, the context fields. L2 that a candidate brings is computed here,
-too.
+of bags and numbers, `seen`, the context fields, `cell`, their combination, and `weight`, how much
+an example counts. L2 that a candidate brings is computed here, too.
 """
 
 import dataclasses
@@ -105,6 +105,8 @@ class CandidateLosses:
         """Losses [B, N] of a batch; V is for candidates that have parameters in it."""
         values = [loss(output.logits, batch["y"]) for loss in self.of(batch, V)]
         stacked = jnp.stack(values, axis=-1)
+        if "weight" in batch:
+            stacked = stacked * batch["weight"][:, None]
         return stacked if output.l2 is None else stacked + output.l2
 
     def of(self, batch: Batch, V: Params) -> tuple[Callable[..., jax.Array], ...]:

@@ -14,7 +14,7 @@ import rich.console
 
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data import synthetic
+from autoloss_jax.data import source
 from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.distributed.processes import say
 from autoloss_jax.search import train as methods
@@ -63,8 +63,8 @@ def _show(results: list[dict[str, Any]], workdir: Path) -> None:
 
 
 def _with_data(cfg: Config, workdir: Path) -> Config:
-    """The config with its data, if they are to be made up."""
-    return processes.chief_first(lambda: synthetic.generated(cfg, workdir, say))
+    """The config with its data on disk and its columns declared."""
+    return processes.chief_first(lambda: source.resolved(cfg, workdir, say))
 
 
 @dataclasses.dataclass(frozen=True)

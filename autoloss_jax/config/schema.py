@@ -42,7 +42,9 @@ class Data:
         low=1,
     )
     split: tuple[float, ...] = field(
-        (0.8, 0.1, 0.1), "shares of train, val and test when `path` is one file"
+        (0.8, 0.1, 0.1),
+        "shares of train, val and test when `path` is one file; with 0 for test there are no "
+        "test figures, and a folder needs no test.*",
     )
     split_seed: int = field(
         0, "seed of the random split, of the halves of val, and of noise in the labels", low=0
@@ -59,6 +61,11 @@ class Data:
         choices=("error", "skip"),
     )
     label: str = field("label", "tabular: the column of the label")
+    weight: str = field(
+        "",
+        "tabular: the column of how much a row counts in the recommender's loss; trusted rows "
+        "count as the mean does",
+    )
     categorical: tuple[str, ...] = field((), "tabular: the categorical columns")
     numeric: tuple[str, ...] = field((), "tabular: the numeric columns, cut at quantiles of train")
     num_buckets: int = field(32, "tabular: buckets of a numeric column", low=2)
@@ -436,10 +443,11 @@ def check(config: Config) -> Config:
     """
     settings.check(config)
     split = config.data.split
-    if len(split) != 3 or min(split) <= 0 or not math.isclose(sum(split), 1.0, abs_tol=1e-6):
+    shares = len(split) == 3 and min(split[:2]) > 0 and split[2] >= 0
+    if not shares or not math.isclose(sum(split), 1.0, abs_tol=1e-6):
         raise UserError(
-            f"--config.data.split={split!r}: wants three positive shares (train, val, test) that "
-            "sum to 1"
+            f"--config.data.split={split!r}: wants three positive shares (train, val, test; test "
+            "may be 0) that sum to 1"
         )
     data = config.data
     fold = data.trusted_fold

@@ -35,6 +35,7 @@ class Schema:
     hashed: dict[
         str, int
     ]  # hashed field -> into how many rows, after the first, which no value has
+    row_weights: bool = False  # whether an example has a weight, float32[], in the loss
     context: tuple[str, ...] = ()  # the last fields, which the loss sees and the recommender not
 
     @property

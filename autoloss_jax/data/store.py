@@ -1,5 +1,6 @@
 """A prepared dataset on disk: schema.json, vocabulary.parquet, and shards of rows, each as x
-int32[n, S], y int32[n] and, where some field needs it, v float32[n, S], memory-mapped.
+int32[n, S], y int32[n] and, where they are needed, v float32[n, S] and weight float32[n],
+memory-mapped.
 """
 
 import contextlib
@@ -42,7 +43,8 @@ class Store:
         arrays = [_mapped(path) for path in sorted(self.path.glob(f"{name}-*.{part}.npy"))]
         if len(arrays) > 1:
             return cast(np.ndarray, Shards(tuple(arrays)))
-        return arrays[0] if arrays else np.zeros(0)
+        kind, shape = _layout(self.schema)[part]
+        return arrays[0] if arrays else np.zeros((0, *shape), kind)
 
     def copy_to(self, workdir: Path) -> None:
         """Put what encodes new rows beside a run: the schema and the vocabulary."""
@@ -114,7 +116,8 @@ def _layout(schema: Schema) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Array of a split -> its type, and its shape after the rows."""
     slots = (sum(schema.slots),)
     layout: dict[str, tuple[str, tuple[int, ...]]] = {"x": ("<i4", slots), "y": ("<i4", ())}
-    return layout | ({"v": ("<f4", slots)} if schema.weighted else {})
+    layout |= {"v": ("<f4", slots)} if schema.weighted else {}
+    return layout | ({"weight": ("<f4", ())} if schema.row_weights else {})
 
 
 def write_shard(

@@ -177,10 +177,12 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
     trainer.keep_noise(state.controller.params)
     forward = functools.partial(evaluation.predictions, trainer.evaluate_step, trainer.mesh, state)
     val_logits, _ = forward(splits.val, cfg.train.eval_batch_size)
-    test_logits, _ = forward(splits.test, cfg.train.eval_batch_size)
     calibration = metrics.calibrate(val_logits, np.asarray(splits.val["y"]))
-    labels = np.asarray(splits.test["y"])
-    calibrated = float(metrics.logloss(labels, metrics.apply(calibration, test_logits)))
+    test: dict[str, Any] = dict.fromkeys(("auc", "logloss", "logloss_calibrated"))
+    if num_test := len(splits.test["y"]):
+        logits, labels = forward(splits.test, cfg.train.eval_batch_size)[0], splits.test["y"]
+        calibrated = float(metrics.logloss(labels, metrics.apply(calibration, logits)))
+        test = evaluation.figures(labels, logits) | {"logloss_calibrated": calibrated}
     seconds = max(progress.train_seconds, 1e-9)
     return atomic.finite(
         {
@@ -195,7 +197,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
             "epochs": round(steps / trainer.epoch_steps, 4),
             "best_step": progress.best_step,
             "val": progress.best["val"],
-            "test": evaluation.figures(labels, test_logits) | {"logloss_calibrated": calibrated},
+            "test": test if num_test else test | {"auc_undefined": "no test rows"},
             "calibration": dataclasses.asdict(calibration),
             "examples_per_second": progress.timed_steps * cfg.train.batch_size / seconds,
             "compile_seconds": progress.compile_seconds,
@@ -204,7 +206,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
             "num_examples": {
                 "train": sum(len(part["y"]) for part in splits.train),
                 "val": schema.num_examples["val"],
-                "test": len(labels),
+                "test": num_test,
             },
             "num_params": states.num_params(state),
             "versions": report.versions(),

@@ -37,7 +37,8 @@ class ScoredRows:
 
 
 def of_evaluation(loaded: Restored, split: str) -> ScoredRows:
-    """The rows of `split` at `data.path`; "" is test for the run's own dataset, else all.
+    """The rows of `split` at `data.path`; "" is test for the run's own dataset (val where it has
+    none), else all.
 
     The run's own dataset is what has the content that it was trained on, wherever it lies.
     UserError for a split that is not there, and if the file of the training has changed.
@@ -57,7 +58,7 @@ def of_evaluation(loaded: Restored, split: str) -> ScoredRows:
             f"data, prepared with {loaded.trained.data.on_bad_row}; leave the flag out"
         )
     data = dataclasses.replace(loaded.run.data, path=loaded.cfg.data.path)
-    name = split or "test"
+    name = split or ("test" if loaded.schema.num_examples["test"] else "val")
     splits = SPLITS if name == ALL else (name,)
     trained_on, note = _known(
         loaded, splits, f"the {'' if name == ALL else f'{name} '}rows of {data.path}"

@@ -36,6 +36,8 @@ def divide(run: Run, data: store.Store) -> Splits:
         taught = run.with_context(data.schema, pipeline.trusted_rows(asked, data))
     else:
         taught, val = host.halve(val, asked.trusted_share, asked.split_seed)
+    clean, taught = _weighted(clean, taught)
+    val, test = (_unweighted(split) for split in (val, test))
     if asked.trusted_of:
         taught = _some(run, data.schema, data.split("train"), taught)
     train = clean
@@ -55,12 +57,31 @@ def divide(run: Run, data: store.Store) -> Splits:
         number, count = asked.trusted_fold
         held_out = [host.hold_out(part, number, count, asked.split_seed) for part in parts]
         controller, parts = zip(*held_out, strict=True)
+    controller = tuple(_unweighted(part) for part in controller)
     if run.method.searches and not host.num_rows(controller):
         raise UserError(
             "--config.data.trusted_share=0: a method that searches needs rows of val for its "
             "controller, or a part of train, as --config.data.trusted_fold=0,5"
         )
     return Splits(train=parts, controller=controller, val=val, test=test, noise=noise)
+
+
+def _weighted(train: host.Split, trusted: host.Split) -> tuple[host.Split, host.Split]:
+    """Both splits with weights of mean 1, those of train as they are to each other and those of
+    trusted rows alike, if the rows of train have any.
+    """
+    if "weight" not in train:
+        return train, trusted
+    weight = np.asarray(train["weight"])
+    if not weight.any():
+        raise UserError("--config.data.weight: every row of train has the weight 0")
+    alike = np.ones(len(trusted["y"]), np.float32)
+    return {**train, "weight": weight / weight.mean()}, {**trusted, "weight": alike}
+
+
+def _unweighted(split: host.Split) -> host.Split:
+    """Rows that count alike: those that teach V, and those of figures."""
+    return {name: array for name, array in split.items() if name != "weight"}
 
 
 def _noise(

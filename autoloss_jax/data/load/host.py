@@ -19,7 +19,8 @@ from autoloss_jax.data.shards import Picked, Shards
 from autoloss_jax.data.split import first_part, fold
 from autoloss_jax.distributed import sharding
 
-# x int32[n, S], y int32[n]; v float32[n, S], seen int32[n, K] where they are needed
+# x int32[n, S], y int32[n]; v float32[n, S], seen int32[n, K], cell int32[n], weight float32[n]
+# where they are needed
 Split = dict[str, np.ndarray]
 Batch = dict[str, np.ndarray]
 

@@ -9,7 +9,7 @@ import numpy as np
 from autoloss_jax import config
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import chunk
-from autoloss_jax.data.read import sources
+from autoloss_jax.data.read import formats
 from autoloss_jax.data.split import first_part, moments
 
 DRAWN = "drawn.npy"  # int8[n], beside the rows of a chunk
@@ -73,7 +73,7 @@ def _draws(parts: list[Part], data: config.Data) -> Iterator[np.ndarray]:
                 f"--config.data.time={data.time}: splits one file by time; {data.path} is a "
                 "folder with its own splits"
             )
-        times = np.concatenate([part.column(sources.TIME) for part in parts])
+        times = np.concatenate([part.column(formats.TIME) for part in parts])
         if not (times >= 0).any():
             raise UserError(f"--config.data.time={data.time}: no row of {data.path} has a time")
         edges = moments(times[times >= 0], data.split)
@@ -84,5 +84,5 @@ def _draws(parts: list[Part], data: config.Data) -> Iterator[np.ndarray]:
         if part.facts.split != ALL:
             yield np.full(part.facts.rows, list(OF).index(part.facts.split), np.int8)
             continue
-        place = part.column(sources.TIME) if data.time else random.random(part.facts.rows)
+        place = part.column(formats.TIME) if data.time else random.random(part.facts.rows)
         yield np.where(place < 0, OUT, np.searchsorted(edges, place, side="right")).astype(np.int8)

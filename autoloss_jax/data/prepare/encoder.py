@@ -13,6 +13,7 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.hashing import mix
 from autoloss_jax.data.prepare.chunk import Chunk
 from autoloss_jax.data.prepare.scaling import warped
+from autoloss_jax.data.read import formats
 from autoloss_jax.data.schema import Schema
 
 NUMBER = "number"  # the one word of a field whose numbers are fed as values
@@ -37,7 +38,7 @@ class Encoder:
 
     def encode(self, chunk: Chunk) -> dict[str, np.ndarray]:
         """{"x": int32[n, S], "y": int32[n] if the rows are labelled, "v": float32[n, S] if the
-        schema is weighted}.
+        schema is weighted, "weight": float32[n] if the rows have such}.
 
         An id is a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus
         the offset. UserError for a number that cannot be scaled.
@@ -75,6 +76,8 @@ class Encoder:
                 found[:taken] = ids[places[begin : begin + taken]]
             x[begin : begin + taken, slots] = strip[:, :taken].T
         found = {"x": x} | ({"y": rows["label"].to_numpy()} if "label" in rows.columns else {})
+        if schema.row_weights and formats.WEIGHT in rows.columns:
+            found["weight"] = rows[formats.WEIGHT].to_numpy().astype(np.float32)
         return found | ({"v": v} if v is not None else {})
 
     def _ids(self, name: str, words: pl.Series, offset: int) -> np.ndarray:

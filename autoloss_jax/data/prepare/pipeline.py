@@ -169,7 +169,7 @@ def _build(
                 f"{', '.join(known)}{nearest(name, known)}"
             )
     for name, count in rows.items():
-        if not count:
+        if not count and (name != "test" or data.split[2]):
             raise UserError(
                 f"--config.data.path={data.path}: no rows for {name}; give more rows, or another "
                 "--config.data.split"
@@ -241,7 +241,11 @@ def _encode(
     if len(classes) < 2:
         path = next(iter(files.values()))[0]
         raise UserError(f"{path}: every training label is the same; nothing can be learnt")
-    rates = {name: (unknown[name] / count).tolist() for name, count in schema.num_examples.items()}
+    none = np.zeros(schema.num_fields)
+    rates = {
+        name: ((unknown[name] + none) / max(count, 1)).tolist()
+        for name, count in schema.num_examples.items()
+    }
     (job.store / store.SCHEMA).write_text(dataclasses.replace(schema, oov_rate=rates).to_json())
     sums |= {name: store.sum_of(job.store / name) for name in (store.SCHEMA, store.VOCABULARY)}
     (job.store / store.SUMS).write_text(json.dumps(dict(sorted(sums.items())), indent=2) + "\n")
@@ -261,6 +265,8 @@ def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
         settings["controller_share"] = data.trusted_share
     if context := formats.context_only(data):
         settings["context"] = context
+    if data.weight:
+        settings["weight"] = data.weight
     if data.trusted:
         settings["trusted"] = store.sum_of(_trusted_file(data))
     settings["parquet"] = next(iter(files.values()))[0].suffix

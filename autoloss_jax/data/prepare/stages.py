@@ -22,10 +22,11 @@ from autoloss_jax.data import store
 from autoloss_jax.data.prepare import chunk, division
 from autoloss_jax.data.prepare.division import Part
 from autoloss_jax.data.prepare.encoder import Encoder
-from autoloss_jax.data.read import sources, text
+from autoloss_jax.data.read import formats, sources, text
 
 STRETCH = 1 << 27  # bytes of text
 LOADING = threading.Lock()  # of an encoder: once, and not once in each thread
+EXTRA = ("label", formats.TIME, formats.WEIGHT)  # columns that are no fields
 COUNTS, ENCODED = "counts.parquet", "encoded.json"
 
 
@@ -80,14 +81,13 @@ def read(job: Job, stretch: Stretch) -> Iterator[float]:
     first, told = stretch.number or 0, 0.0
     while stretch.chunk(job, first).exists():
         first += 1
-    timed = bool(job.data.time)
     for number, blocks in sources.stretches(
-        stretch.path, job.data, timed=timed, length=job.length, first=first, size=job.size
+        stretch.path, job.data, own=True, length=job.length, first=first, size=job.size
     ):
         facts = chunk.Facts(str(stretch.path), stretch.split)
         made = chunk.of(_watched(blocks, job.data, facts), job.data.bag_size)
         facts.rows = made.rows.height
-        facts.fields = [name for name in made.rows.columns if name not in ("label", sources.TIME)]
+        facts.fields = [name for name in made.rows.columns if name not in EXTRA]
         chunk.write(made, stretch.chunk(job, number), facts)
         if stretch.number is not None:
             yield stretch.num_bytes

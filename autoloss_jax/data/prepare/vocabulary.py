@@ -54,6 +54,7 @@ def learn(
         slots=tuple(data.bag_size if name in data.bags else 1 for name in names),
         scales=scales,
         hashed=hashed,
+        row_weights=bool(data.weight),
         context=formats.context_only(data),
     )
     columns = [

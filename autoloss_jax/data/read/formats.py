@@ -21,6 +21,7 @@ AVAZU = (
     "device_id", "device_ip", "device_model", "device_type", "device_conn_type",
     "C14", "C15", "C16", "C17", "C18", "C19", "C20", "C21",
 )  # fmt: skip
+TIME, WEIGHT = "data.time", "data.weight"  # what frames call what the config names so
 LIBSVM = r"^(\d+):1(?:\.0*)?$"
 
 
@@ -44,14 +45,22 @@ class Format:
     )  # what a word of a field stands for
 
 
-def time(data: config.Data, layout: Layout) -> pl.Expr:
+def extra(data: config.Data, names: tuple[str, ...]) -> dict[str, str]:
+    """Columns that a row of the training's own files has beside its label and fields: TIME and
+    WEIGHT, where they are wanted -> the name in the file. UserError where it has no such column.
+    """
+    wanted = {name: getattr(data, name.removeprefix("data.")) for name in (TIME, WEIGHT)}
+    for name, column in wanted.items():
+        if column and column not in names:
+            raise UserError(
+                f"--config.{name}={column!r}: not a column of the file, which has "
+                f"{', '.join(names)}{settings.nearest(column, list(names))}"
+            )
+    return {name: column for name, column in wanted.items() if column}
+
+
+def time(data: config.Data) -> pl.Expr:
     """When a row was, as a number; negative where that is not known."""
-    if data.time not in layout.columns:
-        known = list(layout.columns)
-        raise UserError(
-            f"--config.data.time={data.time!r}: not a column of the file, which has "
-            f"{', '.join(known)}{settings.nearest(data.time, known)}"
-        )
     return (
         pl.col(data.time)
         .str.strip_chars()
@@ -59,6 +68,12 @@ def time(data: config.Data, layout: Layout) -> pl.Expr:
         .fill_nan(None)
         .fill_null(-1.0)
     )
+
+
+def weight(data: config.Data) -> tuple[pl.Expr, pl.Expr]:
+    """(How much a row counts, whether that is no finite number from 0 on)."""
+    value = pl.col(data.weight).str.strip_chars().cast(pl.Float64, strict=False)
+    return value, ~((value >= 0) & value.is_finite()).fill_null(False)
 
 
 def label(data: config.Data, column: str) -> tuple[pl.Expr, pl.Expr]:
@@ -148,7 +163,8 @@ def _libsvm_checks(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
     return {c: ~pl.col(c).str.contains(LIBSVM) for c in layout.columns if c != "label"}
 
 
-def _tabular_layout(first: str, data: config.Data, labelled: bool) -> Layout:
+def header(first: str, data: config.Data) -> tuple[tuple[str, ...], str]:
+    """(The columns, what parts them) of a table by the first line of its file."""
     separator = data.delimiter.replace("\\t", "\t") or (
         "\t" if "\t" in first and "," not in first else ","
     )
@@ -156,6 +172,11 @@ def _tabular_layout(first: str, data: config.Data, labelled: bool) -> Layout:
         names = tuple(text.cells(first.encode(), Layout((), separator, quoted=True)))
     except ValueError as error:
         raise UserError(f"the header: {error}") from error
+    return names, separator
+
+
+def _tabular_layout(first: str, data: config.Data, labelled: bool) -> Layout:
+    names, separator = header(first, data)
     tabular_columns(names, data, labelled)
     return Layout(names, separator, header=True, quoted=True)
 

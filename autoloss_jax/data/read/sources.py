@@ -16,7 +16,6 @@ from autoloss_jax.data.read.formats import FORMATS, Format
 from autoloss_jax.data.read.text import Layout, Problem
 
 PARQUET_ROWS = 1 << 18
-TIME = "data.time"
 # cells of rows, how they were cut, lines that are none, the share of the file that is read
 Table = tuple[pl.DataFrame, Layout, list[Problem], float]
 
@@ -25,7 +24,8 @@ Table = tuple[pl.DataFrame, Layout, list[Problem], float]
 class Block:
     """Rows of a file, in its order: `label` int32 (if labelled), fields as String ("" is a
     value: blank), or, in `tabular`, as Float64 with nulls for numbers and as List(String), never
-    empty, for bags; `data.time` Float64, if asked for; and how many rows were left out.
+    empty, for bags; of the training's `own` files `data.time` and `data.weight` Float64, where
+    the config names such columns; and how many rows were left out.
 
     Words are as the file has them: what they stand for is told by `meanings`, so that each is
     asked but once.
@@ -44,13 +44,13 @@ def read(
     data: config.Data,
     *,
     labelled: bool = True,
-    timed: bool = False,
+    own: bool = False,
     size: int = text.BLOCK_BYTES,
 ) -> Iterator[Block]:
     """Blocks of a file. A bad row is a UserError `file:line: what`, or is skipped and counted
     (data.on_bad_row).
     """
-    for _, blocks in stretches(path, data, labelled=labelled, timed=timed, length=None, size=size):
+    for _, blocks in stretches(path, data, labelled=labelled, own=own, length=None, size=size):
         yield from blocks
 
 
@@ -59,7 +59,7 @@ def stretches(
     data: config.Data,
     *,
     labelled: bool = True,
-    timed: bool = False,
+    own: bool = False,
     length: int | None,
     first: int = 0,
     size: int = text.BLOCK_BYTES,
@@ -70,11 +70,11 @@ def stretches(
     """
     kind = FORMATS[data.format]
     if is_parquet(path, data):
-        found = _parquet(path, data, labelled, timed, first, length)
+        found = _parquet(path, data, labelled, own, first, length)
     else:
         found = _text(path, data, kind, labelled, first, length, size)
     for number, tables in found:
-        yield number, _blocks(path, data, kind, tables, labelled, timed, number * (length or 0))
+        yield number, _blocks(path, data, kind, tables, labelled, own, number * (length or 0))
 
 
 def is_parquet(path: Path, data: config.Data) -> bool:
@@ -88,7 +88,7 @@ def _blocks(
     kind: Format,
     tables: Iterator[Table],
     labelled: bool,
-    timed: bool,
+    own: bool,
     begin: int,
 ) -> Iterator[Block]:
     """Cells of a stretch, which has its first line after byte `begin`, as what they mean; bad
@@ -99,8 +99,11 @@ def _blocks(
         if labelled:
             name = kind.label or data.label
             columns["label"], checks[name] = formats.label(data, name)
-        if timed:
-            columns[TIME] = formats.time(data, layout)
+        extra = formats.extra(data, layout.columns) if own else {}
+        if formats.TIME in extra:
+            columns[formats.TIME] = formats.time(data)
+        if formats.WEIGHT in extra:
+            columns[formats.WEIGHT], checks[data.weight] = formats.weight(data)
         bad = (
             frame.select(pl.any_horizontal(*checks.values())).to_series()
             if checks
@@ -120,7 +123,7 @@ def _blocks(
             )
         names = (
             *(("label",) if labelled else ()),
-            *((TIME,) if timed else ()),
+            *extra,
             *kind.fields(layout, data),
         )
         yield Block(
@@ -188,16 +191,17 @@ def _tables(lines: text.Lines, layout: Layout, end: int | None, size: int) -> It
 
 
 def _parquet(
-    path: Path, data: config.Data, labelled: bool, timed: bool, first: int, length: int | None
+    path: Path, data: config.Data, labelled: bool, own: bool, first: int, length: int | None
 ) -> Iterator[tuple[int, Iterator[Table]]]:
     try:
         scan = pl.scan_parquet(path)
         names = tuple(scan.collect_schema().names())
         rows = scan.select(pl.len()).collect().item()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise _not_parquet(path, error) from error
+        raise not_parquet(path, error) from error
     wanted = formats.tabular_columns(names, data, labelled)
-    wanted = tuple(dict.fromkeys((*wanted, *((data.time,) if timed else ()))))
+    extra = formats.extra(data, names).values() if own else ()
+    wanted = tuple(dict.fromkeys((*wanted, *extra)))
     begins = range(0, max(rows, 1), PARQUET_ROWS)
     tables = (_cells(path, scan, wanted, data, begin, rows) for begin in begins)
     if length is None:
@@ -224,7 +228,7 @@ def _cells(
         }
         frame = frame.select(cells.get(c, pl.col(c).cast(pl.String)).fill_null("") for c in wanted)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise _not_parquet(path, error) from error
+        raise not_parquet(path, error) from error
     line = pl.int_range(begin + 1, begin + 1 + frame.height, dtype=pl.Int64, eager=True)
     yield (
         frame.with_columns(line=line),
@@ -234,5 +238,6 @@ def _cells(
     )
 
 
-def _not_parquet(path: Path, error: Exception) -> UserError:
+def not_parquet(path: Path, error: Exception) -> UserError:
+    """What is said of a file that is none."""
     return UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})")

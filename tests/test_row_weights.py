@@ -1,0 +1,121 @@
+"""Rows that count more than others, and data without test rows."""
+
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+import autoloss_jax
+from autoloss_jax import Config, UserError
+from autoloss_jax.algorithm import losses as candidates
+from autoloss_jax.algorithm.networks import CandidateLosses, Output
+
+
+@pytest.fixture(scope="module")
+def log():
+    random = np.random.default_rng(0)
+    site, device = random.integers(0, 8, 300), random.integers(0, 3, 300)
+    click = random.random(300) < 1 / (1 + np.exp(-np.sin(site) - (device == 1)))
+    weight = random.integers(0, 4, 300)
+    return pl.DataFrame(
+        {"click": click.astype(int), "site": site, "device": device, "weight": weight}
+    )
+
+
+def written(folder, train, valid):
+    folder.mkdir()
+    train.write_csv(folder / "train.csv")
+    valid.write_csv(folder / "valid.csv")
+    return Config().replace(
+        {
+            "data.path": str(folder),
+            "data.label": "click",
+            "data.categorical": ("site", "device"),
+            "data.split": (0.8, 0.2, 0.0),
+            "data.cache": str(folder / "cache"),
+            "model.name": "lr",
+            "model.embed_init_std": 0.0,
+            "optimizer.learning_rate": 0.05,
+            "method.name": "ce",
+            "train.epochs": 4,
+            "train.batch_size": train.height,
+        }
+    )
+
+
+def test_a_row_of_weight_three_teaches_as_three_rows_do(log, tmp_path):
+    """In a batch of all rows, from zero: ids go by how often a value is seen."""
+    train, valid = log[:240], log[240:]
+    known = train.filter(pl.col("weight") > 0)
+    again = known.select(pl.all().repeat_by("weight").explode())
+    weighted = written(tmp_path / "weighted", known, valid).replace({"data.weight": "weight"})
+    repeated = written(tmp_path / "repeated", again, valid)
+    runs = [
+        autoloss_jax.train(cfg, tmp_path / f"run{number}", progress=False)
+        for number, cfg in enumerate((weighted, repeated))
+    ]
+    frame = valid.select("site", "device")
+    a, b = (run.predict(frame) for run in runs)
+    alike = autoloss_jax.train(
+        weighted.replace({"data.weight": ""}), tmp_path / "alike", progress=False
+    )
+    assert np.abs(a - b).max() < 0.2 * np.abs(alike.predict(frame) - a).max()
+    losses = CandidateLosses((candidates.ce, candidates.focal))
+    y, z = np.array([0, 1, 1, 1]), jnp.array([[0.3], [-1.0], [2.0], [2.0]])
+    counted = losses(Output(z[:3]), {"y": y[:3], "weight": jnp.array([1.0, 1.0, 2.0])}, {})
+    assert np.allclose(counted.sum(0), losses(Output(z), {"y": y}, {}).sum(0), rtol=1e-6)
+
+
+def test_trusted_rows_have_no_weight_of_their_own(log, tmp_path):
+    cfg = written(tmp_path / "log", log[:240], log[240:]).replace(
+        {"data.weight": "weight", "method.name": "autoloss", "method.every": 1}
+    )
+    run = autoloss_jax.train(cfg, tmp_path / "run", progress=False)
+    assert run.result["num_examples"]["train"] == 240
+    log[:60].drop("weight").write_csv(tmp_path / "trusted.csv")
+    more = {"data.trusted": str(tmp_path / "trusted.csv"), "data.train_on_trusted": True}
+    run = autoloss_jax.train(
+        cfg.replace(more | {"method.name": "ce"}), tmp_path / "both", progress=False
+    )
+    assert run.result["num_examples"]["train"] == 300
+
+
+@pytest.mark.parametrize("bad", ["-1", "", "heavy", "inf"])
+def test_a_bad_weight_is_told_by_its_line(log, tmp_path, bad):
+    cells = [*map(str, log["weight"][:240])]
+    cells[7] = bad
+    cfg = written(tmp_path / "log", log[:240].with_columns(weight=pl.Series(cells)), log[240:])
+    with pytest.raises(UserError, match=r"train.csv:9: column weight: .* is not what belongs"):
+        autoloss_jax.train(cfg.replace({"data.weight": "weight"}), tmp_path / "run", progress=False)
+
+
+def test_weights_that_say_nothing_are_one_line(log, tmp_path):
+    nothing = log[:240].with_columns(weight=pl.lit(0))
+    cfg = written(tmp_path / "log", nothing, log[240:])
+    for weight, said in (("weight", "every row of train has the weight 0"), ("wait", "weight'?")):
+        with pytest.raises(UserError, match=said):
+            autoloss_jax.train(
+                cfg.replace({"data.weight": weight}), tmp_path / weight, progress=False
+            )
+
+
+def test_without_test_rows_the_figures_are_those_of_validation(log, tmp_path):
+    cfg = written(tmp_path / "log", log[:240], log[240:])
+    run = autoloss_jax.train(cfg, tmp_path / "run", progress=False)
+    assert run.result["test"] == {
+        "auc": None,
+        "logloss": None,
+        "logloss_calibrated": None,
+        "auc_undefined": "no test rows",
+    }
+    assert run.result["num_examples"] == {"train": 240, "val": 60, "test": 0}
+    figures = run.evaluate()
+    assert figures["split"] == "val" and figures["num_examples"] == 60
+    log.write_csv(tmp_path / "one.csv")
+    one = cfg.replace({"data.path": str(tmp_path / "one.csv"), "train.batch_size": 100})
+    found = autoloss_jax.train(one, tmp_path / "one", progress=False)
+    assert found.result["num_examples"]["test"] == 0
+    with pytest.raises(UserError, match=r"no file test\.\*"):
+        autoloss_jax.train(
+            cfg.replace({"data.split": (0.8, 0.1, 0.1)}), tmp_path / "wants", progress=False
+        )
