@@ -26,16 +26,19 @@ if TYPE_CHECKING:
     from autoloss_jax.api import TrainedRun, evaluate, load, predict, train
     from autoloss_jax.config import Config
     from autoloss_jax.config.errors import UserError
+    from autoloss_jax.estimators import Classifier, Regressor
     from autoloss_jax.models import interactions
     from autoloss_jax.training import callbacks, metrics
 
 _HOMES = {  # name -> the module that holds it; a name that is its own module's has no other
     "AutoLoss": "algorithm.autoloss",
     "CandidateLosses": "algorithm.networks",
+    "Classifier": "estimators",
     "Config": "config",
     "Controller": "algorithm.controller",
     "ControllerFn": "algorithm.networks",
     "RecommenderFn": "algorithm.networks",
+    "Regressor": "estimators",
     "TrainState": "algorithm.state",
     "TrainedRun": "api",
     "UserError": "config.errors",
@@ -59,10 +62,12 @@ _HOMES = {  # name -> the module that holds it; a name that is its own module's 
 __all__ = [
     "AutoLoss",
     "CandidateLosses",
+    "Classifier",
     "Config",
     "Controller",
     "ControllerFn",
     "RecommenderFn",
+    "Regressor",
     "TrainState",
     "TrainedRun",
     "UserError",

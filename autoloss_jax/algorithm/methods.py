@@ -150,6 +150,23 @@ def contenders(cfg: config.Config) -> dict[str, dict[str, Any]]:
     return found | {name: {"method.name": name} for name in others}
 
 
+def recommended(num_classes: int, trusted: bool) -> dict[str, Any]:
+    """Config keys of the method for whoever names none: one that corrects for label noise where
+    there are trusted rows, else cross-entropy.
+    """
+    if not trusted:
+        return {"method.name": "ce"}
+    if num_classes == 2:
+        return {"method.name": "corrected", "method.rates": "model"}
+    return {"method.name": "glc"}
+
+
+def wants_trusted_rows(method: config.Method) -> bool:
+    """Whether trusted rows teach a method something, beside the recommender."""
+    found = row(method)
+    return bool(found.searches or found.frozen or found.search or found.trains or found.noise)
+
+
 def trainings(method: config.Method) -> int:
     """The fewest trainings that a method takes."""
     searched = row(method).searched_as if must_search(method) else method.name

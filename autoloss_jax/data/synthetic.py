@@ -1,10 +1,11 @@
-"""A made-up file in Criteo's format, with something to learn: for the quickstart, tests and
-benchmarks.
+"""Made-up files with something to learn: a click log for the quickstart, and one in Criteo's
+format for tests and benchmarks.
 """
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -42,6 +43,7 @@ VOCAB_SIZES = (
     1600,
 )
 LATENT = 4
+CLICKS = {"platform": 12, "site": 100, "ad": 100, "device": 4, "country": 20, "hour": 24}
 
 
 def generated(cfg: config.Config, folder: Path, say: Callable[[str], None]) -> config.Config:
@@ -50,10 +52,11 @@ def generated(cfg: config.Config, folder: Path, say: Callable[[str], None]) -> c
     """
     if not cfg.data.generate:
         return cfg
-    path = Path(cfg.data.path or folder / "raw" / "criteo.txt")
+    name, write = WRITERS[cfg.data.format]
+    path = Path(cfg.data.path or folder / "raw" / name)
     if not path.exists():
         say(f"writing {cfg.data.generate:,} made-up rows to {path}")
-        write_criteo(path, cfg.data.generate, cfg.data.split_seed)
+        write(path, cfg.data.generate, cfg.data.split_seed)
     return settings.with_keys(cfg, {"data.path": str(path)})
 
 
@@ -107,10 +110,36 @@ def write_criteo(path: Path, rows: int, seed: int) -> None:
     score -= np.quantile(score, 0.78)
     label = (random.random(rows) < 1 / (1 + np.exp(-score))).astype(np.int32)
     frame = pl.DataFrame({"label": label, **columns})
+    _write(frame, path, separator="\t", include_header=False, quote_style="never")
+
+
+def write_clicks(path: Path, rows: int, seed: int) -> None:
+    """Write `rows` lines of a click log with a header: who bought (`bought`, about a third), and
+    on which platform, site, ad, device, in which country and at which hour.
+
+    Each value has an effect, and each pair of a site and an ad one of its own. The same seed gives
+    the same bytes. The file appears whole or not at all.
+    """
+    random = np.random.Generator(np.random.Philox(seed))
+    columns, places = {}, {}
+    score = np.full(rows, -1.0)
+    for name, size in CLICKS.items():
+        weights = 1.0 / np.arange(2, size + 2) ** 0.7
+        place = np.searchsorted(np.cumsum(weights) / weights.sum(), random.random(rows))
+        score += (0.5 * random.standard_normal(size))[place]
+        columns[name] = [f"{name}-{number}" for number in place.tolist()]
+        places[name] = place
+    site, ad = (random.standard_normal((CLICKS[name], LATENT)) for name in ("site", "ad"))
+    score += 0.6 * (site[places["site"]] * ad[places["ad"]]).sum(axis=1)
+    bought = (random.random(rows) < 1 / (1 + np.exp(-score))).astype(np.int32)
+    _write(pl.DataFrame({"bought": bought, **columns}), path)
+
+
+def _write(frame: pl.DataFrame, path: Path, **how: Any) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_csv(temporary, separator="\t", include_header=False, quote_style="never")
+        frame.write_csv(temporary, **how)
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -125,3 +154,6 @@ def _interact(
     `interactions.fm`.
     """
     return total + factors, squares + np.square(factors).sum(axis=1)
+
+
+WRITERS = {"criteo": ("criteo.txt", write_criteo), "tabular": ("clicks.csv", write_clicks)}

@@ -55,6 +55,11 @@ class Trainer:
         for known in (splits.noise or {}).values():
             for line in label_noise.lines(known, run.sees, _words(run, data)):
                 say(line)
+        if cfg.data.trusted and not Path(cfg.data.path).is_dir():
+            say(
+                "the rows that decide early stopping, and those of test, are of the log, and their "
+                "labels as wrong as train's; a folder with valid.* and test.* may hold right ones"
+            )
         _check_batch_sizes(run, splits, mesh)
         bounds = data.schema.bounds[:, : data.schema.num_input_slots]
         feed = _feed(run, bounds, splits, mesh)

@@ -18,6 +18,7 @@ SAMPLE_ROWS = 100_000
 FEW = 10  # whole numbers of so few values are categories
 ROWS_A_VALUE = 5  # so are those of which each is in so many rows, as the ids of users
 UNIQUE = 0.9  # of a column's cells, so many values: each row has its own
+ENOUGH = 100  # values from which on that is said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ def taken_for(cells: pl.Series) -> Column:
     whole = not known.dtype.is_float() or bool((known == known.floor()).all())
     if known.dtype.is_numeric() and not whole:
         return Column(name, "numeric", f"numbers from {known.min():.4g} to {known.max():.4g}")
-    if values > max(UNIQUE * len(known), FEW):
+    if values > max(UNIQUE * len(known), ENOUGH):
         return Column(name, "", f"{values:,} values in {len(known):,} rows; nearly one for each")
     if known.dtype.is_numeric() and values > max(FEW, len(known) / ROWS_A_VALUE):
         return Column(name, "numeric", f"{values:,} whole numbers up to {known.max():.0f}")
