@@ -238,7 +238,8 @@ class _Recommender(BaseEstimator):
         return Path(self.workdir)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
+        kept: Any = super().__getstate__()
+        state = {**kept}
         if state.pop("_folder", None):
             state["_packed"] = _packed(state.pop("run_").workdir)
         return state
@@ -398,6 +399,11 @@ class Regressor(RegressorMixin, _Recommender):
             raise ValueError("y has one value; nothing can be learned")
         codes = self._encoded(y)
         return self._fit(rows, codes, len(self.levels_), trusted, eval_set, sample_weight, context)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.regressor_tags.poor_score = True  # 200 rows are few for 32 levels
+        return tags
 
     def predict(self, X: Any) -> np.ndarray:
         """The mean of y for each row, float[n]."""

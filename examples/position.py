@@ -3,10 +3,10 @@
     .venv/bin/python -m examples.position [SEEDS]
 
 makes up a log in which an older ranking, partly wrong, put some items on top. A person clicks on
-what is relevant and examined, and what is further down is examined less. Trusted rows have random items
-and true relevance. The position is context: the loss sees it, and the recommender does not, as
-nobody knows it when an item is scored. Test is relevance, of random items. The example prints test
-AUC and calibrated logloss of each method, the mean and deviation over seeds.
+what is relevant and examined, and what is further down is examined less. Trusted rows have random
+items and true relevance. The position is context: the loss sees it, and the recommender does not,
+as nobody knows it when an item is scored. Test is relevance, of random items. The example prints
+test AUC and calibrated logloss of each method, the mean and deviation over seeds.
 """
 
 import statistics

@@ -47,7 +47,14 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = autoloss_jax.trian
 
 
-MODULES = ("api", "config.schema", "config.errors", "algorithm.gumbel", "algorithm.controller")
+MODULES = (
+    "api",
+    "estimators",
+    "config.schema",
+    "config.errors",
+    "algorithm.gumbel",
+    "algorithm.controller",
+)
 
 
 @pytest.mark.parametrize("name", [*MODULES, "algorithm.networks"])

@@ -325,7 +325,8 @@ def test_the_hypergradient_of_a_sum_over_fields_matches_central_differences(kind
         noise = (None, networks.AdditiveRates(kind, start), None)
         candidates = dataclasses.replace(al.candidates, noise=noise)
         al = dataclasses.replace(al, candidates=candidates, prior=candidates.prior)
-        V = state.controller.params | {"rates": {kind: jax.tree.map(lambda a: a + 0.1, start)}}
+        moved = {kind: jax.tree.map(lambda a: a + 0.1, start)}
+        V = state.controller.params | {"rates": moved, "prior": {kind: start}}
         state = state.replace(controller=state.controller.replace(params=V))
         train = train | {"cell": jnp.minimum(train["cell"], 1)}
         gradient = jax.jit(lambda s: proof.hypergradient(al, s, train, val))(state)

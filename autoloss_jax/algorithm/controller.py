@@ -84,25 +84,25 @@ def with_context_rows(V: Any, rows: Mapping[int, np.ndarray]) -> Any:
         for k, here in rows.items()
         if _table(k) in V
     }
-    if "rates" in V:
-        moved["rates"] = {kind: _moved_rates(V, part, rows) for kind, part in V["rates"].items()}
+    for name in V.keys() & {"rates", "prior"}:
+        moved[name] = {kind: _moved_rates(V, part, rows) for kind, part in V[name].items()}
     return V | moved
 
 
-def _moved_rates(V: Any, logits: Any, rows: Mapping[int, np.ndarray]) -> Any:
+def _moved_rates(V: Any, rates: Any, rows: Mapping[int, np.ndarray]) -> Any:
     """Those of label noise, over other vocabularies: of each combination of values, or parts of a
     sum over fields.
     """
-    if isinstance(logits, Mapping):
+    if isinstance(rates, Mapping) and "all" in rates:
         places = {str(k): here for k, here in rows.items()}
-        return {
-            name: part[places[name]] if name in places else part for name, part in logits.items()
-        }
+        return {n: part[places[n]] if n in places else part for n, part in rates.items()}
+    if isinstance(rates, Mapping):
+        return {name: _moved_rates(V, part, rows) for name, part in rates.items()}
     sizes = []
     while _table(len(sizes)) in V:
         sizes.append(V[_table(len(sizes))]["embedding"].shape[0])
     cells = np.ix_(*(rows.get(k, np.arange(size)) for k, size in enumerate(sizes)))
-    return logits.reshape(sizes)[cells].ravel()
+    return rates.reshape(sizes)[cells].ravel()
 
 
 def _table(k: int) -> str:

@@ -166,9 +166,17 @@ class Rates:
         transition = losses.transition(self.kind, rate)
         return lambda logits, labels: losses.forward_ce(logits, labels, transition)
 
+    def prior(self) -> dict[str, jax.Array]:
+        """Mean and deviation of the rates before anything is learned, each [M]."""
+        return {
+            "mean": jnp.asarray(self.start, jnp.float32),
+            "deviation": jnp.asarray(self.error, jnp.float32),
+        }
+
     def surprise(self, V: Params) -> jax.Array:
-        """-log of a normal prior about the start, without its constant, summed over cells. []."""
-        return 0.5 * jnp.sum(jnp.square((self.at(V) - self.start) / self.error))
+        """-log of a normal prior, without its constant, summed over cells. []."""
+        prior = jax.lax.stop_gradient(V["prior"][self.kind])
+        return 0.5 * jnp.sum(jnp.square((self.at(V) - prior["mean"]) / prior["deviation"]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,9 +208,14 @@ class AdditiveRates:
         transition = losses.transition(self.kind, rate)
         return lambda logits, labels: losses.forward_ce(logits, labels, transition)
 
+    def prior(self) -> dict[str, jax.Array]:
+        """The means of the logits, which are where they begin."""
+        return self.parameters()
+
     def surprise(self, V: Params) -> jax.Array:
-        """-log of a normal prior of deviation 1 about the start, summed. []."""
-        moved = jax.tree.map(jnp.subtract, V["rates"][self.kind], self.start)
+        """-log of a normal prior of deviation 1, without its constant, summed. []."""
+        mean = jax.lax.stop_gradient(V["prior"][self.kind])
+        moved = jax.tree.map(jnp.subtract, V["rates"][self.kind], mean)
         squares = [jnp.sum(jnp.square(part)) for part in jax.tree.leaves(moved)]
         return 0.5 * sum(squares, jnp.zeros(()))
 
@@ -234,9 +247,16 @@ class CorrectedLosses(CandidateLosses):
         return {noise.kind: noise for noise in self.noise if isinstance(noise, learned)}
 
     def parameters(self) -> dict[str, Any]:
-        """{"rates": {kind: logits}}, or nothing."""
-        found = {kind: rates.parameters() for kind, rates in self.rates.items()}
-        return {"rates": found} if found else {}
+        """{"rates": {kind: logits}, "prior": {kind: what is known of them}}, or nothing.
+
+        The prior never moves. It is in V, as an array is, so that one compiled program serves runs
+        with other rates.
+        """
+        found, rates = {}, self.rates
+        if rates:
+            found["rates"] = {kind: of.parameters() for kind, of in rates.items()}
+            found["prior"] = {kind: of.prior() for kind, of in rates.items()}
+        return found
 
     def prior(self, V: Params) -> jax.Array:
         """What pulls the rates to where they began, by their standard errors. V -> []."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from autoloss_jax.algorithm.autoloss import AutoLoss
-from autoloss_jax.algorithm.state import Metrics, Network, TrainState, stream
+from autoloss_jax.algorithm.state import Metrics, Network, Params, TrainState, stream
 from autoloss_jax.distributed import sharding
 
 
@@ -19,12 +19,15 @@ def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainSta
     """
     table = al.optimizer.table
     made = functools.partial(_make, al, embed_init_std=embed_init_std)
-    return jax.jit(lambda root: table.place("state", made(root)))(jax.random.key(seed))
+    known = al.candidates.parameters()  # given, not built in: the program serves other rates too
+    return jax.jit(lambda *given: table.place("state", made(*given)))(jax.random.key(seed), known)
 
 
 def abstract(al: AutoLoss, mesh: jax.sharding.Mesh) -> TrainState:
     """The shapes, types and places of `fresh`, of which nothing is compiled or computed."""
-    shapes = jax.eval_shape(functools.partial(_make, al), jax.random.key(0))
+    shapes = jax.eval_shape(
+        functools.partial(_make, al), jax.random.key(0), al.candidates.parameters()
+    )
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,
@@ -32,10 +35,11 @@ def abstract(al: AutoLoss, mesh: jax.sharding.Mesh) -> TrainState:
     )
 
 
-def _make(al: AutoLoss, root: jax.Array, embed_init_std: float = 0.01) -> TrainState:
+def _make(al: AutoLoss, root: jax.Array, known: Params, embed_init_std: float = 0.01) -> TrainState:
     key = functools.partial(stream, root, 0)
     W, drs_stats = _recommender(al, key, embed_init_std)
     V, stats = _controller(al, key)
+    V = {**V, **known}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=root,
@@ -64,8 +68,7 @@ def _controller(al: AutoLoss, key: Any) -> tuple[Any, Any]:
     inputs = [jnp.zeros(2, jnp.int32), y_hat]
     inputs += [jnp.zeros((2, len(context)), jnp.int32)] if context else []
     controller = al.controller.module.init(key("controller"), *inputs, train=False)
-    V = {**controller.get("params", {}), **al.candidates.parameters()}
-    return V, controller.get("batch_stats", {})
+    return controller.get("params", {}), controller.get("batch_stats", {})
 
 
 def num_params(state: TrainState) -> dict[str, int]:
@@ -78,5 +81,5 @@ def num_params(state: TrainState) -> dict[str, int]:
     return {
         "embedding": count(W["rows"]),
         "dense": count(W["dense"]),
-        "controller": count(state.controller.params),
+        "controller": count({n: p for n, p in state.controller.params.items() if n != "prior"}),
     }

@@ -120,11 +120,14 @@ def relative(a, b):
 
 
 def central_differences(f, V, count=12, h=1e-6):
-    """Derivatives of f at V along random directions, and those directions."""
+    """Derivatives of f at V along random directions, and those directions; V's prior stays."""
     leaves, tree = jax.tree.flatten(V)
     rng, f = np.random.default_rng(1), jax.jit(f)
     for _ in range(count):
         d = [rng.standard_normal(leaf.shape) for leaf in leaves]
+        if "prior" in V:
+            zeros = jax.tree.map(jnp.zeros_like, V["prior"])
+            d = jax.tree.leaves({**tree.unflatten(d), "prior": zeros})
         ends = [
             tree.unflatten([leaf + s * h * e for leaf, e in zip(leaves, d, strict=True)])
             for s in (1, -1)
