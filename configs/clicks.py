@@ -2,7 +2,7 @@
 
     python -m autoloss_jax.main --config=configs/clicks.py --config.method.name=ce
 
-Data: none needed; a CSV file is made up. `configs/studies/quickstart.py` loses some of its
+Data: none needed; a CSV file is made up. `configs/studies/lost_conversions.py` loses some of its
 conversions and gets them back.
 """
 

@@ -35,6 +35,7 @@ TABLE = {
     "download": Command("cli.download", "a public dataset"),
     "prepare": Command("cli.prepare", "raw files to a prepared dataset"),
     "inspect": Command("cli.inspect", "what a prepared dataset, or that of a run, holds"),
+    "flags": Command("cli.flags", "every config key, with its default and meaning"),
     "study": Command("studies.run", "a grid of trainings, and its tables"),
 }
 NAMED = re.compile(rf"\bautoloss ({'|'.join(TABLE)})(?![\w-])")

@@ -21,7 +21,7 @@ def get_config(variant: str = "") -> Study:
     """No variants."""
     return settings.variant(
         Study(
-            name="quickstart",
+            name="lost_conversions",
             datasets=(f"clicks {LOST}",),
             models=("deepfm",),
             methods=(
