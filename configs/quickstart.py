@@ -1,6 +1,6 @@
 """AutoLoss in three minutes, with no download.
 
-    autoloss train --config=quickstart          (in the repository: bash launch/run.sh)
+    autoloss train --config=quickstart
 
 Data: none needed. A Criteo-format text file is made up (13 integers with blanks, 26 hashed
 categories, a planted teacher, label noise) and goes through the same prepare step as the real

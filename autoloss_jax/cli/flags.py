@@ -1,5 +1,5 @@
-"""autoloss flags: every config key with its default and meaning, as a page in Markdown; docs/flags.md
-is that page.
+"""autoloss flags: every config key with its default and meaning, in Markdown, as docs/flags.md has
+it.
 """
 
 from autoloss_jax.cli import app

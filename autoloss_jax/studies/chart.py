@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autoloss_jax.studies.table import Row, short
+from autoloss_jax.studies.table import Row, called, short
 
 FIGURES = {
     "test AUC": lambda row: (row.auc_mean, row.auc_std),
@@ -40,7 +40,7 @@ def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
         for axis, (name, figures) in zip(axes, FIGURES.items(), strict=True):
             _panel(axis, rows, name, figures, ours)
             axis.set_yticks(range(len(rows)), [])
-        names = [textwrap.fill(short(row.method), NAME, break_long_words=False) for row in rows]
+        names = [textwrap.fill(called(row), NAME, break_long_words=False) for row in rows]
         axes[0].set_yticks(range(len(rows)), names)
     return figure
 

@@ -1,7 +1,7 @@
 """A study from its grid to its files: trainings, tables, pictures and a page."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -32,8 +32,28 @@ def run(study: Study, workdir: Path, command: str, say: Callable[[str], None]) -
     html_report.write_pictures(
         workdir, study.name, rows, study.ours, command, _learned(study, workdir)
     )
-    print(table.to_markdown(rows))
+    print(table.to_markdown(rows) if not study.titles else _for_people(rows))
     say(f"{workdir / study.name}.csv, -runs.csv, .md and .png; {workdir / 'report.html'}")
+
+
+def _for_people(rows: Sequence[table.Row]) -> str:
+    """A table of what a newcomer asks first, and what came out in words."""
+    heads = ("", "test AUC", "calibrated logloss", "recovered")
+    cells = [
+        (
+            table.called(row),
+            f"{row.auc_mean:.4f}",
+            f"{row.logloss_calibrated_mean:.4f}",
+            "" if row.gap_auc is None else f"{round(100 * row.gap_auc)} %",
+        )
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    lines = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in (heads, *cells)
+    ]
+    return "\n".join([*lines, "", table.outcome(rows)])
 
 
 def _learned(study: Study, workdir: Path) -> dict[str, Figure]:

@@ -31,6 +31,9 @@ class Study:
         "two methods: each row says what share of the gap between the first and the second it "
         "recovers, in AUC and in calibrated logloss",
     )
+    titles: tuple[str, ...] = field(
+        (), "what the methods are called for people, in their order; empty: as they are spelled"
+    )
     seeds: int = field(10, "seeds 0, 1, ... of every row", low=1)
     train_on_trusted: bool = field(
         False, "methods that do not search train on the controller's share of val too"

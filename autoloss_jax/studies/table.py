@@ -45,6 +45,7 @@ class Row:
     gap_auc: float | None = None
     gap_calibrated: float | None = None
     oracle: bool = False  # it knows what nobody knows
+    title: str = ""  # what the method is called for people
 
 
 Results = Mapping[tuple[str, str, str], Sequence[dict[str, Any]]]
@@ -52,7 +53,9 @@ Results = Mapping[tuple[str, str, str], Sequence[dict[str, Any]]]
 
 def of_study(results: Results, study: Study) -> list[Row]:
     """The rows of a study's table, from results seed by seed."""
-    return with_gap(rows(results, study.ours, study.oracles), study.gap)
+    titles = dict(zip(study.methods, study.titles, strict=False))
+    found = with_gap(rows(results, study.ours, study.oracles), study.gap)
+    return [dataclasses.replace(row, title=titles.get(row.method, "")) for row in found]
 
 
 def with_gap(table: Sequence[Row], gap: Sequence[str]) -> list[Row]:
@@ -192,7 +195,7 @@ def to_text(table: Sequence[Row]) -> list[tuple[str, ...]]:
             (
                 short(row.dataset),
                 row.model,
-                f"*{short(row.method)}*" if row.oracle else short(row.method),
+                f"*{called(row)}*" if row.oracle else called(row),
                 str(row.seeds),
                 _cell(row.auc_mean, row.auc_std, 5, best_auc) + stars * "*",
                 _cell(row.logloss_mean, row.logloss_std, 4, min(r.logloss_mean for r in rivals)),
@@ -221,6 +224,22 @@ def to_markdown(table: Sequence[Row]) -> str:
     head, *cells = to_text(table)
     lines = [head, ("---",) * len(head), *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def outcome(table: Sequence[Row]) -> str:
+    """In words: what share of the gap each row recovers, but for the two ends of it."""
+    shares = [
+        f"{called(row)} {round(100 * row.gap_auc)} %"
+        for row in table
+        if row.gap_auc is not None and row.gap_auc not in (0, 1)
+    ]
+    ends = [called(row) for row in table if row.gap_auc in (0, 1)]
+    return f"Of the AUC between {' and '.join(ends)}, this much is recovered: {', '.join(shares)}."
+
+
+def called(row: Row) -> str:
+    """The method's name for people."""
+    return row.title or short(row.method)
 
 
 def short(spec: str) -> str:
