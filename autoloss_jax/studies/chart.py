@@ -36,7 +36,8 @@ def draw(table: Sequence[Row], ours: Sequence[str]) -> Figure:
         middle = axes[
             len(axes) // 2
         ]  # over an outer panel a long title would push the panels apart
-        middle.set_title(f"{short(pair[0])}, {pair[1]}", fontsize=10, fontweight="bold")
+        name = pair[0].split()[0] if rows[0].title else short(pair[0])
+        middle.set_title(f"{name}, {pair[1]}", fontsize=10, fontweight="bold")
         for axis, (name, figures) in zip(axes, FIGURES.items(), strict=True):
             _panel(axis, rows, name, figures, ours)
             axis.set_yticks(range(len(rows)), [])
