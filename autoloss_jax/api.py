@@ -9,11 +9,10 @@ run.predict(frame)                                # probabilities, float32[n]
 """
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -24,8 +23,11 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import source
 from autoloss_jax.distributed import processes
 from autoloss_jax.search import train as search
-from autoloss_jax.training import prediction
+from autoloss_jax.training import prediction, workdirs
 from autoloss_jax.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from autoloss_jax.analysis.explanation import Explanation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +95,27 @@ class TrainedRun:
             prediction.predict(loaded, self.workdir, scores, calibration)
             found = pl.read_parquet(scores).to_numpy()
         return found[:, 0] if found.shape[1] == 1 else found
+
+    def explain(self, *others: "TrainedRun", progress: bool = False) -> "Explanation":
+        """How good the run is, and what it learned, as numbers: all that is in its report.
+
+        Args:
+            others: runs of the same config with other seeds; the spread over seeds is shown.
+            progress: tell on stderr what takes long.
+
+        Returns:
+            An `Explanation`: figures beside those of two yardsticks, label rates by value of the
+            context, learning curves, calibration, permutation importance, and what the controller
+            learned, as polars DataFrames; its docstring lists them. What could not be made is
+            empty, and its `missing` says why.
+
+        Raises:
+            UserError: if the configs differ in more than the seed.
+        """
+        from autoloss_jax.analysis import explanation  # SciPy's second, for this alone
+
+        folders = [run.workdir for run in (self, *others)]
+        return explanation.of(folders, processes.say if progress else _quiet)
 
     def _written(self, frame: Any, folder: Path) -> Path:
         """A DataFrame as a file that the run reads."""
@@ -170,13 +193,7 @@ def load(workdir: str | Path) -> TrainedRun:
         ...
         autoloss_jax.config.errors.UserError: runs/nothing: no finished run here (no result.json)
     """
-    path = Path(workdir) / "result.json"
-    if not path.is_file():
-        raise UserError(f"{workdir}: no finished run here (no result.json)")
-    try:
-        return TrainedRun(Path(workdir), json.loads(path.read_text()))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); train the run again") from error
+    return TrainedRun(Path(workdir), workdirs.read_result(Path(workdir)))
 
 
 def evaluate(workdir: str | Path, path: str | Path | None = None, **options: Any) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def test_it_finds_where_labels_are_lost(searched):
     _, workdir, _ = searched
     negatives, positives = pictures.of(workdir)["weights-channel"].axes
     words = [tick.get_text() for tick in positives.get_xticklabels()]
-    ce = dict(zip(words, (bar.get_height() for bar in negatives.containers[0]), strict=True))
+    ce = dict(zip(words, negatives.get_lines()[0].get_ydata(), strict=True))
     assert ce["app"] < 0.2 < 0.5 < ce["web"]
     assert ce["app"] < ce["unknown"] < ce["web"]
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from autoloss_jax.analysis import significance
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.studies import chart, grid, html_report, raw, record, significance, table
+from autoloss_jax.studies import chart, grid, html_report, raw, record, table
 from autoloss_jax.training import workdirs
 from tests.support import commands
 
@@ -382,7 +383,7 @@ def test_every_study_has_a_quick_one_that_ends_with_a_page(tmp_path, path):
     assert quick.name == path.stem and {row.method for row in rows} & set(quick.ours)
     html_report.write_pictures(tmp_path, quick.name, rows, quick.ours, "python <it>", {})
     text = (tmp_path / "report.html").read_text()
-    assert "<script" not in text and "http" not in text and "python &lt;it&gt;" in text
+    assert "<script" not in text and "://" not in text and "python &lt;it&gt;" in text
     assert text.count("<tr>") == 1 + len(rows)
     for tag in re.findall(r'src="([^"]*)"', text):
         png = base64.b64decode(tag.removeprefix("data:image/png;base64,"))

@@ -23,6 +23,7 @@ from autoloss_jax.config.errors import UserError, nearest
 class Method:
     """One row of the table of methods (docs/architecture.md has it in words)."""
 
+    loss: str  # what the recommender learns from, as a phrase
     weights: Callable = gumbel.alpha_weights  # p from log alpha
     controller: type[nn.Module] = Uniform  # whose alpha
     taught_by: str = "never"  # the batch that teaches V: "val", "train" (as W), or "never"
@@ -62,16 +63,48 @@ class Method:
 
 
 METHODS = {
-    "al1": Method(),
-    "al2": Method(controller=Controller, taught_by="val"),
-    "darts": Method(controller=SharedVector, taught_by="val"),
-    "slf": Method(gumbel.gumbel_softmax, Controller, taught_by="train"),
-    "autoloss": Method(gumbel.gumbel_softmax, Controller, taught_by="val"),
-    "static": Method(controller=Static),
-    "corrected": Method(pool=("ce",), noise="rates"),
-    "glc": Method(pool=("ce",), noise="matrix"),
-    "noise_layer": Method(pool=("ce",), noise="learned", taught_by="train"),
+    "al1": Method("the even mixture of the candidate losses"),
+    "al2": Method(
+        "candidate losses, weighed for each example by a controller that trusted rows teach",
+        controller=Controller,
+        taught_by="val",
+    ),
+    "darts": Method(
+        "candidate losses under one vector of weights that trusted rows teach",
+        controller=SharedVector,
+        taught_by="val",
+    ),
+    "slf": Method(
+        "candidate losses, weighed for each example by a controller that learns on train itself",
+        gumbel.gumbel_softmax,
+        Controller,
+        taught_by="train",
+    ),
+    "autoloss": Method(
+        "candidate losses, weighed for each example by a controller that trusted rows teach",
+        gumbel.gumbel_softmax,
+        Controller,
+        taught_by="val",
+    ),
+    "static": Method("candidate losses under weights that the config gives", controller=Static),
+    "corrected": Method(
+        "cross-entropy, corrected for wrong labels by rates that trusted rows tell",
+        pool=("ce",),
+        noise="rates",
+    ),
+    "glc": Method(
+        "cross-entropy, corrected for wrong labels by matrices that trusted rows tell",
+        pool=("ce",),
+        noise="matrix",
+    ),
+    "noise_layer": Method(
+        "cross-entropy, corrected for wrong labels by rates that are learned with it",
+        pool=("ce",),
+        noise="learned",
+        taught_by="train",
+    ),
     "bohb": Method(
+        "candidate losses under weights that trials of whole trainings found",
         controller=Static,
         search="autoloss_jax.search.bohb:weights",
         searched_as="static",
@@ -81,6 +114,7 @@ METHODS = {
         more_trials=True,
     ),
     "melu": Method(  # the row of its search
+        "candidate losses under one vector of weights that a search found",
         controller=SharedVector,
         taught_by="val",
         step=melu.train_step,
@@ -89,8 +123,14 @@ METHODS = {
         given="static",
         trainings=lambda method: 2,
     ),
-    "transfer": Method(gumbel.gumbel_softmax, Controller, frozen=True),
+    "transfer": Method(
+        "candidate losses, weighed for each example by the frozen controller of another run",
+        gumbel.gumbel_softmax,
+        Controller,
+        frozen=True,
+    ),
     "retrain": Method(
+        "candidate losses, weighed for each example by a controller that was searched first",
         gumbel.gumbel_softmax,
         Controller,
         frozen=True,
@@ -101,10 +141,12 @@ METHODS = {
         trainings=lambda method: 1 + method.folds,
     ),
     "auto": Method(
-        trains="autoloss_jax.search.auto:train", contenders=("ce", "al1", "retrain", "bohb")
+        "whichever loss was best on validation",
+        trains="autoloss_jax.search.auto:train",
+        contenders=("ce", "al1", "retrain", "bohb"),
     ),
 }
-ONE_LOSS = METHODS["al1"]  # the row of a loss's name: a pool of one, whose weight is 1
+ONE_LOSS = dataclasses.replace(METHODS["al1"], loss="one loss")  # a pool of one, of weight 1
 
 
 def row(method: config.Method) -> Method:
@@ -192,25 +234,80 @@ def wants_rates(method: config.Method) -> bool:
 
 def label(cfg: config.Config) -> str:
     """The name of a config's method, with whatever that matters to it differs from the defaults."""
-    method, defaults = cfg.method, config.Method()
+    method = cfg.method
     if method.name not in METHODS:  # one loss: nothing else is chosen
         return method.name
-    found, ignored = METHODS[method.name], {"name", "implementation", "first_model"}
-    if not found.searches:
-        ignored |= {"every", "xi", "virtual_step", "val_objective"}
-    if not found.noise:
-        ignored.add("noise")
-    if found.search:  # found by the run itself, for each seed anew
-        ignored |= {"static", "transfer_from"}
-    changed = [
-        f"{field.name}={getattr(method, field.name)}"
-        for field in dataclasses.fields(method)
-        if field.name not in ignored
-        and getattr(method, field.name) != getattr(defaults, field.name)
-    ]
-    if cfg.data.context and (found.noise or found.sees_context):
+    found = METHODS[method.name]
+    ignored = set() if found.noise else {"noise"}
+    changed = [f"{name}={value}" for name, value in _changed(method, found, ignored).items()]
+    if _looks_at_context(cfg, found):
         changed.append(f"context={cfg.data.context}")
     return " ".join([method.name, *changed])
+
+
+def _changed(method: config.Method, found: Method, ignored: set[str]) -> dict[str, Any]:
+    """The keys that matter to a row and differ from the defaults, with their values."""
+    ignored = ignored | {"name", "implementation", "first_model"}
+    if not found.searches:
+        ignored |= {"every", "xi", "virtual_step", "val_objective"}
+    if found.search:  # found by the run itself, for each seed anew
+        ignored |= {"static", "transfer_from"}
+    values = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    defaults = config.Method()
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in ignored and value != getattr(defaults, name)
+    }
+
+
+def _looks_at_context(cfg: config.Config, found: Method) -> bool:
+    return bool(cfg.data.context) and bool(found.noise or found.sees_context)
+
+
+DETAILS: dict[
+    str, Callable[[Any], str]
+] = {  # key of `config.Method` -> what its value means, as a phrase
+    "pool": lambda names: f"the candidates are {', '.join(names)}",
+    "start": lambda share: f"its search begins with a weight of {share:g} on the first of them",
+    "epochs": lambda epochs: f"its controller stops after {epochs} epochs",
+    "min_agreement": lambda least: (
+        f"its controller stops by its signal, an agreement below {least:g}"
+    ),
+    "folds": lambda count: f"{count} searches, each on another part of the rows",
+    "policy": {
+        "sample": "it samples from the controller",
+        "mean": "it takes the controller's mean policy",
+        "replay": "it replays the controller's history",
+    }.__getitem__,
+    "rates": {
+        "model": "a first model tells the rates too",
+        "known": "the rates are those that the study made",
+    }.__getitem__,
+}
+
+
+def description(cfg: config.Config) -> str:
+    """The loss that a config trains with, for people: its phrase, then whatever that matters to it
+    differs from the defaults.
+    """
+    method, found = cfg.method, row(cfg.method)
+    if method.name not in METHODS:
+        return f"{found.loss}, {method.name}"
+    noise = {"missing": "some positives are missing", "flipped": "some labels are flipped"}
+    parts = [found.loss]
+    if found.noise in ("rates", "learned"):
+        parts.append(noise[method.noise])
+    if _looks_at_context(cfg, found):
+        parts.append(f"by {' and '.join(cfg.data.context)}")
+    if not found.pool and not found.trains:
+        parts.append(DETAILS["pool"](method.pool))
+    changed = _changed(method, found, ignored={"pool", "noise", "hidden", "dropout"})
+    parts += [
+        DETAILS[name](value) if name in DETAILS else f"{name} {value}"
+        for name, value in changed.items()
+    ]
+    return "; ".join(parts)
 
 
 def check(method: config.Method) -> None:

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
-from autoloss_jax.algorithm import autoloss
-from autoloss_jax.algorithm.autoloss import Loss
+from autoloss_jax.algorithm import autoloss, losses, networks
+from autoloss_jax.algorithm.autoloss import AutoLoss, Loss
+from autoloss_jax.algorithm.state import Params
 
 
 class Path(NamedTuple):
@@ -37,13 +38,13 @@ class Mixture(NamedTuple):
     gradient: Any  # [K, C], sum_i alpha_i dl_i/dz
 
 
-def mixture(losses: Sequence[Loss], alpha: Any, logits: Any, labels: Any) -> Mixture:
+def mixture(pool: Sequence[Loss], alpha: Any, logits: Any, labels: Any) -> Mixture:
     """The mixture of losses at weights alpha [K, N]; its gradient is not that of its value,
     where alpha moves with z.
     """
     alpha, logits, labels = (jnp.asarray(a) for a in (alpha, logits, labels))
     candidates, pull = jax.vjp(
-        lambda z: jnp.stack([loss(z, labels) for loss in losses], axis=-1), logits
+        lambda z: jnp.stack([loss(z, labels) for loss in pool], axis=-1), logits
     )
     alpha = alpha.astype(candidates.dtype)
     return Mixture(alpha, autoloss.mixed_loss(alpha, candidates), pull(alpha)[0])
@@ -63,3 +64,42 @@ def paths(num_classes: int, num_points: int = 401, reach: float = 6.0) -> tuple[
         Path(label, above, expit(z), above[:, None] * (np.arange(num_classes) == label))
         for label in (0, (num_classes - 1) // 2, num_classes - 1)
     )
+
+
+def of_controller(al: AutoLoss, V: Params, stats: Params, path: Path) -> Mixture:
+    """What a controller makes of a path. Fields that it sees have a value that it does not know,
+    and rates of label noise are those of such a row.
+    """
+    labels = np.full(len(path.z), path.label)
+    batch = unknown(al, labels)
+    alpha = networks.mean_policy(al, V, stats, jnp.asarray(path.logits), batch)
+    return mixture(al.candidates.of(batch, V), alpha, path.logits, labels)
+
+
+def cross_entropy(path: Path) -> Mixture:
+    """The same of cross-entropy."""
+    labels = np.full(len(path.z), path.label)
+    return mixture([losses.ce], np.ones((len(labels), 1)), path.logits, labels)
+
+
+def by_value(al: AutoLoss, V: Params, stats: Params, path: Path, field: int) -> np.ndarray:
+    """Weights [values, N] at the middle of a path, by the value of a field that the controller
+    sees; the others are unknown.
+    """
+    size = al.controller.context[field]
+    batch = unknown(al, np.full(size, path.label))
+    batch["seen"][:, field] = np.arange(size)
+    middle = jnp.asarray(path.logits[[len(path.z) // 2] * size])
+    return np.asarray(networks.mean_policy(al, V, stats, middle, batch))
+
+
+def unknown(al: AutoLoss, labels: np.ndarray) -> dict[str, Any]:
+    """A batch for a controller and candidates: these labels, in a context that is not known."""
+    seen = np.zeros((len(labels), len(al.controller.context)), np.int32)
+    return {"y": labels, "seen": seen, "cell": np.zeros(len(labels), np.int32)}
+
+
+def ranks(al: AutoLoss) -> bool:
+    """Whether some candidate looks at a whole batch: then no loss is a function of a prediction."""
+    outputs = al.recommender.module.num_outputs
+    return any(losses.ranks(loss, outputs) for loss in al.candidates.losses)

@@ -2,16 +2,13 @@
 its signal.
 """
 
-import functools
+import textwrap
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from autoloss_jax.algorithm import losses, networks
-from autoloss_jax.algorithm.autoloss import AutoLoss
+from autoloss_jax.algorithm import methods
 from autoloss_jax.algorithm.state import Params
 from autoloss_jax.analysis import curves, plots
 from autoloss_jax.analysis.plots import Curves
@@ -71,7 +68,8 @@ def _frozen(loaded: Loaded) -> dict[int, Snapshot]:
 
 
 def _name(loaded: Loaded) -> str:
-    return f"{loaded.cfg.method.name}, {loaded.cfg.model.name}, {loaded.schema.name}"
+    said = textwrap.fill(methods.description(loaded.cfg), 90)
+    return f"{said}\n{loaded.cfg.model.name}, {loaded.schema.name}"
 
 
 def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figure]:
@@ -82,16 +80,12 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
     prediction. Fields that the controller sees have a value that it does not know.
     """
     al, classes = loaded.al, loaded.schema.num_classes
-    weigh, mix = (
-        jax.jit(functools.partial(f, a))
-        for f, a in ((networks.mean_policy, al), (curves.mixture, al.candidates.losses))
-    )
     binary, weights, values, gradients = classes == 2, [], [], []
     for path in curves.paths(classes):
-        labels, mixtures = np.full(len(path.z), path.label), {}
-        for step, (V, stats) in controllers.items():
-            alpha = weigh(V, stats, path.logits, _batch(al, labels))
-            mixtures[f"step {step}"] = mix(alpha, path.logits, labels)
+        mixtures = {
+            f"step {step}": curves.of_controller(al, V, stats, path)
+            for step, (V, stats) in controllers.items()
+        }
         weights.append(
             [
                 Curves(
@@ -102,9 +96,7 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
                 for at, m in mixtures.items()
             ]
         )
-        mixtures["cross-entropy"] = curves.mixture(
-            [losses.ce], np.ones((len(labels), 1)), path.logits, labels
-        )
+        mixtures["cross-entropy"] = curves.cross_entropy(path)
         column = 0 if binary else path.label
         title = f"y = {path.label}"
         values.append(Curves(title, path.z, {at: m.value for at, m in mixtures.items()}))
@@ -127,9 +119,7 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
             weights,
         )
     }
-    if not any(
-        losses.ranks(loss, al.recommender.module.num_outputs) for loss in al.candidates.losses
-    ):
+    if not curves.ranks(al):
         figures["loss"] = plots.losses(
             f"{_name(loaded)}: the loss that the weights make, and its gradient with the weights "
             f"held fixed{rest}",
@@ -150,17 +140,9 @@ def _by_value(loaded: Loaded, workdir: Path, V: Params, stats: Params) -> dict[s
     ):
         panels = []
         for path in curves.paths(loaded.schema.num_classes):
-            batch = _batch(al, np.full(size, path.label))
-            batch["seen"][:, k] = np.arange(size)
-            middle = jax.numpy.asarray(path.logits[[len(path.z) // 2] * size])
-            alpha = np.asarray(networks.mean_policy(al, V, stats, middle, batch))
-            panels.append(
-                Curves(
-                    f"y = {path.label}",
-                    np.arange(size),
-                    dict(zip(loaded.pool, alpha.T, strict=True)),
-                )
-            )
+            alpha = curves.by_value(al, V, stats, path, k)
+            of_losses = dict(zip(loaded.pool, alpha.T, strict=True))
+            panels.append(Curves(f"y = {path.label}", np.arange(size), of_losses))
         what = "y_hat" if loaded.schema.num_classes == 2 else "p_y"
         figures[f"weights-{name}"] = plots.by_value(
             f"{_name(loaded)}: weights of the candidates at {what} = 0.5, by {name}",
@@ -174,13 +156,3 @@ def _by_value(loaded: Loaded, workdir: Path, V: Params, stats: Params) -> dict[s
 def _words(workdir: Path, field: str, size: int) -> list[str]:
     """What the values of a field are called; of a hashed one, their numbers."""
     return ["unknown", *store.value_names(workdir, field, size)]
-
-
-def _batch(al: AutoLoss, labels: np.ndarray) -> dict[str, Any]:
-    """What a controller is asked about: these labels, and values that it does not know."""
-    seen = (
-        {"seen": np.zeros((len(labels), len(al.controller.context)), np.int32)}
-        if al.controller.context
-        else {}
-    )
-    return {"y": labels} | seen

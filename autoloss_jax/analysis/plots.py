@@ -52,7 +52,7 @@ def weights(title: str, xlabel: str, panels: Sequence[Sequence[Curves]]) -> Figu
         for ax, panel in zip(row, across, strict=True):
             for name, y in panel.y.items():
                 ax.plot(panel.x, y, label=name, linewidth=1.6)
-            ax.set(title=panel.title, xlim=(0, 1), ylim=(-0.02, 1.02))
+            ax.set(title=panel.title, xlim=(0, 1))
             ax.title.set_fontsize(10)
             ax.grid(alpha=0.25)
         row[0].set_ylabel("weight alpha")
@@ -66,16 +66,15 @@ MOST_WORDS = 40  # below an axis
 
 
 def by_value(title: str, field: str, words: Sequence[str], panels: Sequence[Curves]) -> Figure:
-    """Weights of the candidates for each value of a field, stacked to 1: a row a label."""
+    """Weights of the candidates for each value of a field: a row a label."""
     figure, axes = _figure(title, len(panels), 1, sharex=True)
-    figure.set_figwidth(min(3 + 0.5 * len(words), 14))
+    figure.set_figwidth(min(4 + 0.5 * len(words), 14))
     for ax, panel in zip(axes[:, 0], panels, strict=True):
-        below = np.zeros(len(words))
         for name, y in panel.y.items():
-            ax.bar(panel.x, y, bottom=below, label=name, width=0.9)
-            below = below + y
-        ax.set(ylim=(0, 1), xlim=(-0.5, len(words) - 0.5), ylabel="weight alpha")
+            ax.plot(panel.x, y, "o", label=name, markersize=5)
+        ax.set(xlim=(-0.5, len(words) - 0.5), ylabel="weight alpha")
         ax.set_title(panel.title, fontsize=10)
+        ax.grid(alpha=0.25)
     if len(words) <= MOST_WORDS:
         axes[-1, 0].set_xticks(range(len(words)), words, rotation=45, ha="right", fontsize=8)
     axes[-1, 0].set_xlabel(field)
@@ -108,13 +107,13 @@ def losses(
 
 def movement(title: str, panels: Sequence[Curves]) -> Figure:
     """Shares of the candidates over steps, a panel a quantity."""
-    figure, axes = _figure(title, 1, len(panels), sharey=True)
+    figure, axes = _figure(title, 1, len(panels))
     for ax, panel in zip(axes[0], panels, strict=True):
         for name, y in panel.y.items():
             ax.plot(
                 panel.x, y, label=name, linewidth=1.6, marker="." if len(panel.x) < 30 else None
             )
-        ax.set(xlabel="step of the recommender", ylim=(-0.02, 1.02))
+        ax.set(xlabel="step of the recommender")
         ax.set_title(panel.title, fontsize=10)
         ax.grid(alpha=0.25)
     axes[0, 0].set_ylabel("share of 1")
@@ -129,7 +128,7 @@ def gradient_agreement(title: str, step: np.ndarray, cosine: np.ndarray) -> Figu
     ax = axes[0, 0]
     ax.axhline(0, color="gray", linewidth=0.8)
     ax.plot(step, cosine, "o-", markersize=4)
-    ax.set(xlabel="step of the recommender", ylabel="mean cosine", ylim=(-1.05, 1.05))
+    ax.set(xlabel="step of the recommender", ylabel="mean cosine")
     ax.grid(alpha=0.25)
     return figure
 

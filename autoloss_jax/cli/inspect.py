@@ -16,8 +16,6 @@ if TYPE_CHECKING:  # Rich and Polars are imported where they are used, after the
     from rich.table import Table
     from rich.text import Text
 
-LONGEST = 24  # characters of a value in the table
-
 
 def tables(found: dict[str, Any]) -> list[Table]:
     """What `describe` found, as a table of splits and one of fields."""
@@ -88,11 +86,11 @@ def _notes(field: dict[str, Any]) -> str:
 
 
 def _shown(value: str) -> Text:
-    """A value in one short word of printable characters."""
     from rich.text import Text
 
-    text = value if value.isprintable() else ascii(value)[1:-1]
-    return Text(text[: LONGEST - 1] + "…" if len(text) > LONGEST else text or "(blank)")
+    from autoloss_jax.data import inspection
+
+    return Text(inspection.printable(value))
 
 
 def _percent(share: float) -> str:

@@ -19,6 +19,7 @@ from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.store import SPLITS, Store
 
 BLOCK = 1 << 18  # rows in memory at a time
+LONGEST = 24  # characters of a name as it is shown
 
 
 @dataclasses.dataclass
@@ -94,13 +95,16 @@ def asked(folder: Path) -> config.Data | None:
         raise UserError(f"{path}: cannot be read ({error})") from error
 
 
-def label_rates(data: Store, asked: config.Data) -> list[dict[str, Any]]:
+def label_rates(
+    data: Store, asked: config.Data, labels: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """Of each context field, how many labels are above 0, in train and among the trusted rows.
 
     The first thing to look at where labels may be wrong: values at which train and trusted rows
-    differ. Values are in the order of their rows in train; those in neither are left out.
+    differ. Values are in the order of their rows in train; those in neither are left out. `labels`
+    of train, int[n], are those of a study that made noise in them.
     """
-    train = data.split("train")
+    train = data.split("train") | ({} if labels is None else {"y": labels})
     if asked.trusted:
         trusted = pipeline.trusted_rows(asked, data)
     else:
@@ -212,3 +216,9 @@ def _labels(data: Store, split: str) -> list[float]:
             )
         counts += np.bincount(block, minlength=classes)
     return (counts / max(counts.sum(), 1)).tolist()
+
+
+def printable(name: str) -> str:
+    """A value or a field's name in one short word of printable characters."""
+    text = name if name.isprintable() else ascii(name)[1:-1]
+    return text[: LONGEST - 1] + "…" if len(text) > LONGEST else text or "(blank)"

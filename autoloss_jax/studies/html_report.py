@@ -2,15 +2,15 @@
 network.
 """
 
-import base64
-import html
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from autoloss_jax.analysis import plots
+from autoloss_jax.analysis import page, plots
+from autoloss_jax.analysis.page import Chart, Page, Section, Table, image
 from autoloss_jax.distributed import atomic
 from autoloss_jax.studies import chart, table
 from autoloss_jax.studies.table import Row
@@ -54,41 +54,16 @@ def write_pictures(
 
 def _page(name: str, rows: Sequence[Row], command: str, pictures: Mapping[str, bytes]) -> str:
     head, *cells = table.to_text(rows)
-    lines = [_line("th", head), *(_line("td", of_row) for of_row in cells)]
-    figures = "\n".join(
-        f'<h2>{html.escape(title)}</h2>\n<img alt="{html.escape(title)}" '
-        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        for title, png in pictures.items()
-    )
-    return PAGE.format(
-        name=html.escape(name),
-        command=html.escape(command),
-        note=html.escape(NOTE),
-        lines="\n".join(lines),
-        figures=figures,
-    )
+    caption = "Mean ± standard deviation over seeds, on test"
+    shown = Table(caption, [*map(_bold, head)], [[*map(_bold, line)] for line in cells])
+    drawn = [Chart(title, image(png, title)) for title, png in pictures.items()]
+    sections = [
+        Section("Results", tables=[shown], notes=[f"{NOTE}."], code=[("The command:", command)]),
+        Section("Pictures", charts=drawn, wide=True),
+    ]
+    return page.render(Page(name, f"{len(rows)} rows of a study.", sections))
 
 
-def _line(tag: str, cells: Sequence[str]) -> str:
-    shown = (re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(cell)) for cell in cells)
-    return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in shown)}</tr>"
-
-
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{name}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
-td, th {{ border-bottom: 1px solid #ddd; padding: .25em .8em; text-align: left }}
-img {{ max-width: 100% }}
-code {{ background: #f4f4f4; padding: .2em .4em }}
-</style>
-<h1>{name}</h1>
-<p><code>{command}</code></p>
-<table>
-{lines}
-</table>
-<p>{note}.</p>
-{figures}
-</html>
-"""
+def _bold(cell: str) -> Markup:
+    """A cell whose text between ** is bold, as Markdown has it."""
+    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", str(escape(cell))))

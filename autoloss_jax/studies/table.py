@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoloss_jax.studies import significance
+from autoloss_jax.analysis import significance
 from autoloss_jax.studies.study import Study
 
 ALPHA = 0.05

@@ -25,6 +25,7 @@ from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.distributed import processes, sharding
 from autoloss_jax.training import checkpoint, evaluation, metrics, scored_rows, workdirs
+from autoloss_jax.training.checkpoint import Loaded
 from autoloss_jax.training.metrics import Calibration
 from autoloss_jax.training.scored_rows import Restored, ScoredRows
 
@@ -196,8 +197,14 @@ def predict(
     return rows
 
 
+def logits_of(loaded: Loaded) -> Callable[[host.Split], np.ndarray]:
+    """Rows -> logits float64[n, 1] or [n, C] of a checkpoint."""
+    forward = functools.partial(evaluation.predictions, *_forward(loaded))
+    return lambda rows: forward(rows, loaded.cfg.train.eval_batch_size)[0]
+
+
 def _forward(
-    loaded: Restored,
+    loaded: Loaded,
 ) -> tuple[evaluation.Evaluate, jax.sharding.Mesh, TrainState]:
     sharding.check_batch_size(
         loaded.mesh, loaded.cfg.train.eval_batch_size, "train.eval_batch_size"

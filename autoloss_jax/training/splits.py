@@ -28,42 +28,73 @@ class Splits:
 
 def divide(run: Run, data: store.Store) -> Splits:
     """The rows that teach W, those that teach V, and those that decide; test is nobody's."""
-    asked = run.cfg.data
-    clean, val, test = (
-        run.with_context(data.schema, data.split(name)) for name in ("train", "val", "test")
-    )
-    if asked.trusted:
-        taught = run.with_context(data.schema, pipeline.trusted_rows(asked, data))
-    else:
-        taught, val = host.halve(val, asked.trusted_share, asked.split_seed)
-    clean, taught = _weighted(clean, taught)
-    val, test = (_unweighted(split) for split in (val, test))
-    if asked.trusted_of:
-        taught = _some(run, data.schema, data.split("train"), taught)
-    train = clean
-    if asked.missing or asked.flipped:
-        train = {**clean, "y": _noisy(run, data.schema, data.split("train"))}
+    train, taught = _weighted(train_rows(run, data), trusted_rows(run, data))
+    val = _unweighted(val_rows(run, data))
+    test = _unweighted(run.with_context(data.schema, data.split("test")))
     noise = None
     if any(run.noise_kinds):
         if not run.method.frozen:  # else the rates are the source's
-            noise = _noise(run, data.schema, train, taught, clean["y"])
+            noise = _noise(run, data.schema, train, taught, data.split("train")["y"])
         train, taught = _with_cells(run, data.schema, train, taught)
+    parts, controller = teachers(run, train, taught)
+    return Splits(parts, controller, val, test, noise)
+
+
+def train_rows(run: Run, data: store.Store) -> host.Split:
+    """All rows of train, with the labels that W learns from."""
+    train = run.with_context(data.schema, data.split("train"))
+    if run.cfg.data.missing or run.cfg.data.flipped:
+        return {**train, "y": _noisy(run, data.schema, data.split("train"))}
+    return train
+
+
+def trusted_rows(run: Run, data: store.Store) -> host.Split:
+    """The rows of `data.trusted`, or a share of val."""
+    asked = run.cfg.data
+    if asked.trusted:
+        trusted = run.with_context(data.schema, pipeline.trusted_rows(asked, data))
+    else:
+        trusted, _ = _halves_of_val(run, data)
+    return _some(run, data.schema, data.split("train"), trusted) if asked.trusted_of else trusted
+
+
+def val_rows(run: Run, data: store.Store) -> host.Split:
+    """The rows that decide early stopping and calibrate."""
+    if run.cfg.data.trusted:
+        return run.with_context(data.schema, data.split("val"))
+    return _halves_of_val(run, data)[1]
+
+
+def _halves_of_val(run: Run, data: store.Store) -> tuple[host.Split, host.Split]:
+    val = run.with_context(data.schema, data.split("val"))
+    return host.halve(val, run.cfg.data.trusted_share, run.cfg.data.split_seed)
+
+
+def teachers(
+    run: Run, train: host.Split, trusted: host.Split
+) -> tuple[tuple[host.Split, ...], tuple[host.Split, ...]]:
+    """(The rows that teach W, those that teach V), in parts; UserError for a search without any
+    of the latter.
+    """
+    asked = run.cfg.data
     if asked.train_share < 1:
         train, _ = host.halve(train, asked.train_share, asked.split_seed)
     repeats = asked.trusted_repeats if run.data.train_on_trusted else 0
-    parts = tuple(part for part in (train, *repeats * [taught]) if len(part["y"]))
-    controller: tuple[host.Split, ...] = (taught,) if run.method.searches else ()
-    if run.method.searches and asked.trusted_fold:
+    parts = tuple(part for part in (train, *repeats * [trusted]) if len(part["y"]))
+    if not run.method.searches:
+        return parts, ()
+    controller: tuple[host.Split, ...] = (trusted,)
+    if asked.trusted_fold:
         number, count = asked.trusted_fold
         held_out = [host.hold_out(part, number, count, asked.split_seed) for part in parts]
         controller, parts = zip(*held_out, strict=True)
     controller = tuple(_unweighted(part) for part in controller)
-    if run.method.searches and not host.num_rows(controller):
+    if not host.num_rows(controller):
         raise UserError(
             "--config.data.trusted_share=0: a method that searches needs rows of val for its "
             "controller, or a part of train, as --config.data.trusted_fold=0,5"
         )
-    return Splits(train=parts, controller=controller, val=val, test=test, noise=noise)
+    return parts, controller
 
 
 def _weighted(train: host.Split, trusted: host.Split) -> tuple[host.Split, host.Split]:

@@ -40,6 +40,20 @@ class Busy(UserError):
     """Another process holds the workdir."""
 
 
+def read_result(workdir: Path) -> dict[str, Any]:
+    """The content of a finished run's result.json; UserError where there is none."""
+    path = workdir / "result.json"
+    if not path.is_file():
+        raise UserError(f"{workdir}: no finished run here (no result.json)")
+    try:
+        result = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not JSON ({error}); train the run again") from error
+    if not isinstance(result, dict) or "config" not in result:
+        raise UserError(f"{path}: not the result of a training; name the folder of a run")
+    return result
+
+
 def finished_result(cfg: Config, workdir: Path) -> dict[str, Any] | None:
     """The result.json of a complete run of the same config, or None; UserError if the workdir
     holds another run.

@@ -1,4 +1,4 @@
-"""Whether a difference over seeds is more than chance."""
+"""Whether a difference over seeds is more than chance, and how far chance goes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -26,3 +26,12 @@ def holm(p_values: Mapping[T, float]) -> dict[T, float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
         corrected[name] = largest
     return {name: corrected[name] for name in p_values}
+
+
+def share_interval(counts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % interval of each share counts / rows (Wilson, 1927); of no row it is 0 to 1."""
+    z, n = scipy.stats.norm.ppf(0.975), np.maximum(rows, 1e-9)
+    share = counts / n
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.clip(middle - reach, 0, 1), np.clip(middle + reach, 0, 1)
