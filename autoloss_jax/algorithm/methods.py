@@ -272,7 +272,7 @@ DETAILS: dict[
     "start": lambda share: f"its search begins with a weight of {share:g} on the first of them",
     "epochs": lambda epochs: f"its controller stops after {epochs} epochs",
     "min_agreement": lambda least: (
-        f"its controller stops by its signal, an agreement below {least:g}"
+        f"its controller stops by its signal (an agreement below {least:g})"
     ),
     "folds": lambda count: f"{count} searches, each on another part of the rows",
     "policy": {

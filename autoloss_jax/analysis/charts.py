@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from autoloss_jax.analysis import controllers
 from autoloss_jax.data import inspection
 
 SIZE = (4.6, 3.2)  # inches
@@ -232,11 +233,13 @@ def loss(frame: pl.DataFrame, label: int, column: str, xlabel: str, ylabel: str)
     """The learned loss, or its gradient, over the logit for one label, beside cross-entropy's."""
     figure, axes = _panel()
     part = frame.filter(pl.col("label") == label)
-    reference = pl.col("draw") == "cross-entropy"
+    reference = pl.col("draw") == controllers.REFERENCE
     over = _over_draws(part.filter(~reference), "logit", column)
     _band(axes, over, "logit", column, SERIES[0], "learned")
     alone = part.filter(reference)
-    axes.plot(alone["logit"], alone[column], "--", color=INK, linewidth=1.3, label="cross-entropy")
+    axes.plot(
+        alone["logit"], alone[column], "--", color=INK, linewidth=1.3, label=controllers.REFERENCE
+    )
     axes.set(xlabel=xlabel, ylabel=ylabel)
     return _finish(figure, axes)
 

@@ -7,6 +7,7 @@ draws, n rows, N candidate losses.
 
 import dataclasses
 import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from autoloss_jax.data.load import host
 from autoloss_jax.training.checkpoint import Loaded
 
 LEVEL = 0.05  # of p
+REFERENCE = "cross-entropy"
 DIGITS = 4  # of a mean weight: a smaller difference is rounding
 
 
@@ -30,63 +32,59 @@ class Draw(NamedTuple):
     """One controller."""
 
     name: str
-    al: AutoLoss
     V: Params
     stats: Params
 
 
 def draws(loaded: Loaded, name: str) -> list[Draw]:
     """The controller of a run, or, of one that has the mean of several, each of them."""
-    al, controller = loaded.al, loaded.state.controller
+    module, controller = loaded.al.controller.module, loaded.state.controller
+    if not isinstance(module, Ensemble):
+        return [Draw(name, controller.params, controller.stats)]
+    members = [tree.get("member", {}) for tree in (controller.params, controller.stats)]
+    return [
+        Draw(f"{name}, search {k + 1}", *jax.tree.map(lambda leaf, k=k: leaf[k], members))
+        for k in range(module.size)
+    ]
+
+
+def alone(al: AutoLoss) -> AutoLoss:
+    """What one of these draws belongs to."""
     module = al.controller.module
     if not isinstance(module, Ensemble):
-        return [Draw(name, al, controller.params, controller.stats)]
-    alone = dataclasses.replace(al, controller=ControllerFn(module.member, al.controller.context))
-    found = []
-    for k in range(module.size):
-        trees = (
-            jax.tree.map(lambda leaf, k=k: leaf[k], tree.get("member", {}))
-            for tree in (controller.params, controller.stats)
-        )
-        found.append(Draw(f"{name}, search {k + 1}", alone, *trees))
-    return found
+        return al
+    return dataclasses.replace(al, controller=ControllerFn(module.member, al.controller.context))
 
 
-def over_predictions(drawn: list[Draw], pool: tuple[str, ...], classes: int) -> pl.DataFrame:
-    """Columns "draw", "label", "prediction", "loss" and its "weight"."""
-    frames = []
-    for draw, path in itertools.product(drawn, curves.paths(classes, num_points=101)):
-        weights = np.asarray(curves.of_controller(*draw[1:], path).weights)
-        for name, of_loss in zip(pool, weights.T, strict=True):
-            where = {"draw": draw.name, "label": path.label, "loss": name}
-            columns = {"prediction": path.probability, "weight": of_loss.astype(np.float64)}
-            frames.append(pl.DataFrame(columns).with_columns(**_constants(where)))
-    return pl.concat(frames)
+def over_paths(
+    al: AutoLoss, drawn: Sequence[Draw], pool: Sequence[str], classes: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(Columns "draw", "label", "prediction", "loss" and its "weight"; columns "draw",
+    cross-entropy among them, "label", "logit", and "value" and "gradient" of the loss there).
 
-
-def losses_over_logits(drawn: list[Draw], classes: int) -> pl.DataFrame:
-    """Columns "draw", cross-entropy last, "label", "logit", and the "value" and the "gradient" of
-    the loss there. Nothing where a candidate looks at a whole batch.
+    The second is empty where a candidate looks at a whole batch.
     """
-    if any(curves.ranks(draw.al) for draw in drawn):
-        return pl.DataFrame()
-    frames = []
+    made, weights, losses = curves.program(al), [], []
     for path in curves.paths(classes, num_points=101):
+        mixtures = {draw.name: made(draw.V, draw.stats, path) for draw in drawn}
+        for name, mixture in mixtures.items():
+            for loss, of_loss in zip(pool, np.asarray(mixture.weights).T, strict=True):
+                columns = {"prediction": path.probability, "weight": of_loss}
+                weights.append(_frame(columns, draw=name, label=path.label, loss=loss))
         column = 0 if classes == 2 else path.label
-        made = {draw.name: curves.of_controller(*draw[1:], path) for draw in drawn}
-        for name, mixture in (made | {"cross-entropy": curves.cross_entropy(path)}).items():
-            columns = {
-                "logit": path.z,
-                "value": np.asarray(mixture.value, np.float64),
-                "gradient": np.asarray(mixture.gradient[:, column], np.float64),
-            }
-            where = {"draw": name, "label": path.label}
-            frames.append(pl.DataFrame(columns).with_columns(**_constants(where)))
-    return pl.concat(frames)
+        for name, mixture in (mixtures | {REFERENCE: curves.cross_entropy(path)}).items():
+            gradient = np.asarray(mixture.gradient)[:, column]
+            columns = {"logit": path.z, "value": mixture.value, "gradient": gradient}
+            losses.append(_frame(columns, draw=name, label=path.label))
+    return pl.concat(weights), pl.DataFrame() if curves.ranks(al) else pl.concat(losses)
 
 
 def by_value(
-    drawn: list[Draw], pool: tuple[str, ...], classes: int, words: dict[str, list[str]]
+    al: AutoLoss,
+    drawn: Sequence[Draw],
+    pool: Sequence[str],
+    classes: int,
+    words: Mapping[str, Sequence[str]],
 ) -> dict[str, pl.DataFrame]:
     """Field that the controllers see -> columns "draw", "label", "value", "loss", "weight", at a
     prediction of one half. `words` are what the values of each field are called.
@@ -95,26 +93,27 @@ def by_value(
     for k, (field, called) in enumerate(words.items()):
         frames = []
         for draw, path in itertools.product(drawn, curves.paths(classes)):
-            weights = curves.by_value(*draw[1:], path, k).astype(np.float64)
-            for name, of_loss in zip(pool, weights.T, strict=True):
-                where = {"draw": draw.name, "label": path.label, "loss": name}
-                columns = {"value": called, "weight": of_loss}
-                frames.append(pl.DataFrame(columns).with_columns(**_constants(where)))
+            weights = curves.by_value(al, draw.V, draw.stats, path, k)
+            for loss, of_loss in zip(pool, weights.T, strict=True):
+                columns = {"value": list(called), "weight": of_loss}
+                frames.append(_frame(columns, draw=draw.name, label=path.label, loss=loss))
         found[field] = pl.concat(frames)
     return found
 
 
-def means(drawn: list[Draw], pool: tuple[str, ...], logits: np.ndarray, rows: host.Split) -> Any:
+def means(
+    al: AutoLoss, drawn: Sequence[Draw], pool: Sequence[str], logits: np.ndarray, rows: host.Split
+) -> pl.DataFrame:
     """Columns "draw", "label", "loss" and its mean "weight" over the rows of a label, at these
     logits of them, [n, 1] or [n, C].
     """
     lines, labels = [], np.asarray(rows["y"])
     batch = {name: jax.numpy.asarray(rows[name]) for name in ("y", "seen") if name in rows}
+    z = jax.numpy.asarray(logits, jax.numpy.float32)
     for draw in drawn:
-        z = jax.numpy.asarray(logits, jax.numpy.float32)
-        alpha = np.asarray(networks.mean_policy(draw.al, draw.V, draw.stats, z, batch), np.float64)
+        alpha = networks.mean_policy(al, draw.V, draw.stats, z, batch)
         for label in np.unique(labels).tolist():
-            of_label = alpha[labels == label].mean(axis=0)
+            of_label = np.asarray(alpha, np.float64)[labels == label].mean(axis=0)
             lines += [(draw.name, label, *pair) for pair in zip(pool, of_label, strict=True)]
     return pl.DataFrame(lines, schema=["draw", "label", "loss", "weight"], orient="row")
 
@@ -181,5 +180,9 @@ def verdict(found: pl.DataFrame, number: int, even: bool) -> str:
     )
 
 
-def _constants(values: dict[str, Any]) -> dict[str, pl.Expr]:
-    return {name: pl.lit(value) for name, value in values.items()}
+def _frame(columns: Mapping[str, Any], **same: str | int) -> pl.DataFrame:
+    """Columns of numbers or words, and what is the same in all rows."""
+    arrays = {
+        name: a if isinstance(a, list) else np.asarray(a, float) for name, a in columns.items()
+    }
+    return pl.DataFrame(arrays).with_columns(**{name: pl.lit(a) for name, a in same.items()})

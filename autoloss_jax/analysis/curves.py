@@ -4,7 +4,7 @@ prediction.
 Shapes: K points, C logits, N candidate losses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -66,20 +66,30 @@ def paths(num_classes: int, num_points: int = 401, reach: float = 6.0) -> tuple[
     )
 
 
-def of_controller(al: AutoLoss, V: Params, stats: Params, path: Path) -> Mixture:
-    """What a controller makes of a path. Fields that it sees have a value that it does not know,
-    and rates of label noise are those of such a row.
+def program(al: AutoLoss) -> Callable[[Params, Params, Path], Mixture]:
+    """(V, its statistics, a path) -> what the controller makes of the path, compiled once.
+
+    Fields that it sees have a value that it does not know, and rates of label noise are those of
+    such a row.
     """
-    labels = np.full(len(path.z), path.label)
-    batch = unknown(al, labels)
-    alpha = networks.mean_policy(al, V, stats, jnp.asarray(path.logits), batch)
-    return mixture(al.candidates.of(batch, V), alpha, path.logits, labels)
+
+    @jax.jit
+    def compiled(V, stats, logits, labels):
+        batch = unknown(al, labels)
+        alpha = networks.mean_policy(al, V, stats, logits, batch)
+        return mixture(al.candidates.of(batch, V), alpha, logits, labels)
+
+    return lambda V, stats, path: compiled(V, stats, path.logits, _labels(path))
 
 
 def cross_entropy(path: Path) -> Mixture:
     """The same of cross-entropy."""
-    labels = np.full(len(path.z), path.label)
+    labels = _labels(path)
     return mixture([losses.ce], np.ones((len(labels), 1)), path.logits, labels)
+
+
+def _labels(path: Path) -> np.ndarray:
+    return np.full(len(path.z), path.label)
 
 
 def by_value(al: AutoLoss, V: Params, stats: Params, path: Path, field: int) -> np.ndarray:
@@ -93,7 +103,7 @@ def by_value(al: AutoLoss, V: Params, stats: Params, path: Path, field: int) -> 
     return np.asarray(networks.mean_policy(al, V, stats, middle, batch))
 
 
-def unknown(al: AutoLoss, labels: np.ndarray) -> dict[str, Any]:
+def unknown(al: AutoLoss, labels: Any) -> dict[str, Any]:
     """A batch for a controller and candidates: these labels, in a context that is not known."""
     seen = np.zeros((len(labels), len(al.controller.context)), np.int32)
     return {"y": labels, "seen": seen, "cell": np.zeros(len(labels), np.int32)}

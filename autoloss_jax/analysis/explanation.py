@@ -12,7 +12,14 @@ import polars as pl
 
 from autoloss_jax import config
 from autoloss_jax.algorithm import methods
-from autoloss_jax.analysis import baselines, contexts, controllers, importance, reliability
+from autoloss_jax.analysis import (
+    baselines,
+    contexts,
+    controllers,
+    importance,
+    reliability,
+    significance,
+)
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import inspection, store
@@ -48,6 +55,8 @@ class Explanation:
             "python" (code that trains it again).
         outcome: "what" (each run, then the yardsticks), "auc", "logloss", "logloss_calibrated",
             on test.
+        auc_error: the standard error of the first run's AUC, from how many rows test has; None for
+            several classes, or where test is gone.
         learning: "run", "step", "epoch", "loss", "auc", "logloss"; the last two are validation's,
             null where it was not evaluated.
         seconds: "run", "part", "seconds".
@@ -58,8 +67,8 @@ class Explanation:
         reliability: "before", "after" calibration -> a calibration curve (`reliability.curve`).
         scores: "label", "low", "high", "share" (`reliability.histogram`).
         importance: "field", "drop", "deviation", of AUC (`importance.by_field`).
-        weights: of the candidates over predictions (`controllers.over_predictions`).
-        losses: learned, over the logit (`controllers.losses_over_logits`).
+        weights: of the candidates over predictions (`controllers.over_paths`).
+        losses: learned, over the logit (`controllers.over_paths`).
         weights_by_value: field -> the same by its value (`controllers.by_value`).
         spread: of the mean weights over draws of the controller (`controllers.spread`).
         verdict: whether the learned loss differs from the mixture that it began with.
@@ -75,6 +84,7 @@ class Explanation:
     seconds: pl.DataFrame
     settings: pl.DataFrame
     versions: Mapping[str, str]
+    auc_error: float | None = None
     beliefs: Mapping[str, pl.DataFrame] = dataclasses.field(default_factory=dict)
     rates: Mapping[str, pl.DataFrame] = dataclasses.field(default_factory=dict)
     reliability: Mapping[str, pl.DataFrame] = dataclasses.field(default_factory=dict)
@@ -209,9 +219,14 @@ def _dataset(run: _Run, loaded: Loaded, say: Say) -> Store:
     try:
         same = pipeline.fingerprint(loaded.run.data) == loaded.schema.fingerprint
     except UserError as error:
-        raise UserError(f"{gone}, and its raw data are gone: {error}") from error
+        raise UserError(
+            f"{run.workdir}: its prepared dataset is gone, and so are its raw data ({error})"
+        ) from gone
     if not same:
-        raise UserError(f"{gone}, but {loaded.cfg.data.path} has changed since")
+        raise UserError(
+            f"{run.workdir}: its prepared dataset is gone, and {loaded.cfg.data.path} has changed "
+            "since"
+        )
     return pipeline.prepare(loaded.run.data, say)
 
 
@@ -328,6 +343,7 @@ def _of_rows(run: _Run, loaded: Loaded, rows: _Rows, parts: _Parts) -> dict[str,
         yardsticks.append(("logistic regression", of_regression[0]))
         found["rows"]["logistic regression"] = of_regression[1]
     found["yardsticks"] = _outcome(yardsticks)
+    found["auc_error"] = _auc_error(run, rows, classes)
     if rows.trusted is not None and (asked.trusted or asked.context):
         labels = (rows.labels, rows.trusted["y"])
         found["rates"] = parts("rates", lambda: contexts.rates(rows.data, asked, *labels), {})
@@ -343,6 +359,13 @@ def _of_rows(run: _Run, loaded: Loaded, rows: _Rows, parts: _Parts) -> dict[str,
     )
     found["rows"]["importance"] = len(sample["y"])
     return found
+
+
+def _auc_error(run: _Run, rows: _Rows, classes: int) -> float | None:
+    positives, auc = int(np.sum(rows.by_use.test["y"])), run.result["test"]["auc"]
+    if classes > 2 or auc is None:
+        return None
+    return significance.auc_error(auc, positives, len(rows.by_use.test["y"]) - positives)
 
 
 def _calibration(
@@ -361,24 +384,21 @@ def _of_controllers(
     first = loaded[0]
     if not first.run.method.has_controller:
         return {}
-    pool, classes = first.pool, first.schema.num_classes
+    pool, classes, al = first.pool, first.schema.num_classes, controllers.alone(first.al)
     drawn = [controllers.draws(one, run.name) for run, one in zip(runs, loaded, strict=True)]
     every = [draw for of_run in drawn for draw in of_run]
-    context = first.run.sees if first.al.controller.context else ()
     words = {
         name: ["(unknown)", *store.value_names(runs[0].workdir, name, size)]
-        for name, size in zip(context, first.al.controller.context, strict=True)
+        for name, size in zip(first.run.sees, al.controller.context, strict=False)
     }
-    found = {
-        "weights": controllers.over_predictions(every, pool, classes),
-        "losses": controllers.losses_over_logits(every, classes),
-        "weights_by_value": controllers.by_value(every, pool, classes, words),
-    }
+    weights, losses = controllers.over_paths(al, every, pool, classes)
+    by_value = controllers.by_value(al, every, pool, classes, words)
+    found = {"weights": weights, "losses": losses, "weights_by_value": by_value}
     if rows is None or len(pool) < 2:
         return found
     sample, start = rows.sample(importance.MOST), first.cfg.method.start
     means = pl.concat(
-        controllers.means(of_run, pool, prediction.logits_of(one)(sample), sample)
+        controllers.means(al, of_run, pool, prediction.logits_of(one)(sample), sample)
         for of_run, one in zip(drawn, loaded, strict=True)
     )
     spread = controllers.spread(means, start)

@@ -40,6 +40,7 @@ class Section:
     missing: Sequence[str] = ()  # what is not here, and why
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
+    below: Sequence[Table] = ()  # the charts
     wide: bool = False  # a chart takes the page's width
     folded: Sequence[Table] = ()
     code: Sequence[tuple[str, str]] = ()  # what it is, and the code

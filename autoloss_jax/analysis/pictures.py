@@ -80,11 +80,11 @@ def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figur
     prediction. Fields that the controller sees have a value that it does not know.
     """
     al, classes = loaded.al, loaded.schema.num_classes
-    binary, weights, values, gradients = classes == 2, [], [], []
+    made, binary = curves.program(al), classes == 2
+    weights, values, gradients = [], [], []
     for path in curves.paths(classes):
         mixtures = {
-            f"step {step}": curves.of_controller(al, V, stats, path)
-            for step, (V, stats) in controllers.items()
+            f"step {step}": made(V, stats, path) for step, (V, stats) in controllers.items()
         }
         weights.append(
             [

@@ -63,7 +63,7 @@ def _outcome(found: Explanation) -> Section:
     ]
     pairs = "one class and a row of another" if classes > 2 else "label 1 and a row of label 0"
     text = [
-        *_compared(frame, len(runs)),
+        *_compared(found, len(runs)),
         f"AUC is how often, of a row of {pairs}, the model ranks the two rightly: .5 is guessing, "
         "1 is perfect. Logloss is the mean surprise at the labels, in nats: lower is better. "
         "Calibrated logloss is logloss after the scores have been corrected by what the validation "
@@ -87,18 +87,24 @@ def _outcome(found: Explanation) -> Section:
     )
 
 
-def _compared(frame: pl.DataFrame, number: int) -> list[str]:
+def _compared(found: Explanation, number: int) -> list[str]:
     """A sentence on the run and the regression, if both have an AUC."""
+    frame = found.outcome
     ours, other = frame.head(number)["auc"].mean(), frame.filter(what="logistic regression")["auc"]
-    if ours is None or not other.len() or other[0] is None:
+    if not isinstance(ours, float) or not other.len() or other[0] is None:
         return []
-    gain = ours - other[0]
-    if gain <= 0:
-        return [
-            f"It ranks no better than a logistic regression ({gain:+.4f} AUC): before trying "
-            "another loss, tune the model (--mode=tune), or look for columns that tell more."
-        ]
-    return [f"It ranks better than a logistic regression on the same columns, by {gain:.4f} AUC."]
+    gain, known = ours - other[0], 1.96 * (found.auc_error or 0)
+    worse = "worse than" if gain < 0 else "better than"
+    how = "about as well as" if abs(gain) <= known else worse
+    text = [f"It ranks {how} a logistic regression on the same columns ({gain:+.4f} AUC)."]
+    if gain <= known:
+        text.append(
+            "Before another loss, tune the model (--mode=tune), or look for columns that tell more."
+        )
+    if known:
+        rows = found.about["num_examples"]["test"]
+        text.append(f"{rows:,} test rows tell an AUC to within ± {known:.4f}.")
+    return [" ".join(text)]
 
 
 def _called(what: str, runs: int) -> str:
@@ -112,13 +118,13 @@ def _labels(found: Explanation, draw: _Charts) -> Section | None:
     if not (found.rates or found.beliefs or (wanted and (missing or found.missing))):
         return None
     several = found.about["classes"] > 2
-    label = "labels above 0" if several else "label 1"
+    label = "a label above 0" if several else "label 1"
     text, tables, shown = [], [], []
     for field, frame in found.rates.items():
         text.append(_apart(field, frame, label))
         tables.append(_rates_table(field, frame, label))
         percent = f"% of rows with {label}"
-        title = f"{label.capitalize()} by {inspection.printable(field)}"
+        title = f"Rows with {label} by {inspection.printable(field)}"
         shown.append(draw(charts.rates(frame, field, percent), title, "Bars are 95 % intervals."))
     name = ", ".join(found.about["context"]) or "all rows"
     kinds = {
@@ -137,15 +143,15 @@ def _labels(found: Explanation, draw: _Charts) -> Section | None:
             f"The controller sees {name}, too: what it makes of each value is under Learned loss."
         )
     text.append(
-        "Trusted rows are those whose labels are right. Where train has fewer or more labels of 1 "
-        "than they have, its labels may be wrong there."
+        f"Trusted rows are those whose labels are right. Where {label} is rarer or more common in "
+        "train than among them, train's labels may be wrong."
     )
     return Section(
         f"Labels by {name}" if found.about["context"] else "Labels",
         text=text,
         missing=[*_missing(found, "model", NO_DATA), *missing],
-        tables=tables,
         charts=shown,
+        below=tables,
     )
 
 
@@ -189,20 +195,26 @@ def _rates_table(field: str, frame: pl.DataFrame, label: str) -> Table:
 
 
 def _beliefs_table(frame: pl.DataFrame, name: str, what: str) -> Table:
-    several = frame["label"].n_unique() > 1
+    """A row a value, with a column for each label if they differ."""
+    labels = frame["label"].unique(maintain_order=True).to_list()
     learned = frame["learned"].null_count() < frame.height
     rows = []
-    for line in frame.head(MOST_LINES).iter_rows(named=True):
-        error = "" if line["error"] is None else f" ± {100 * line['error']:.1f}"
-        cells = [inspection.printable(line["value"])]
-        cells += [line["label"]] if several else []
-        cells += [f"{100 * line['rate']:.1f} %{error}"]
-        cells += [_share(line["learned"])] if learned else []
-        rows.append((*cells, f"{line['rows']:,}", f"{line['trusted']:,}"))
-    head = [inspection.printable(name), *(["label"] if several else []), what]
-    head += ["after training"] if learned else []
-    caption = f"What the run believes: {what} (± is one standard error)"
-    return Table(_cut(caption, frame.height), [*head, "rows of train", "trusted rows"], rows)
+    for (value,), part in frame.group_by("value", maintain_order=True):
+        first = part.row(0, named=True)
+        cells = [_belief(rate, error) for rate, error in part.select("rate", "error").iter_rows()]
+        cells += [_share(first["learned"])] if learned else []
+        counts = (f"{first['rows']:,}", f"{first['trusted']:,}")
+        rows.append((inspection.printable(str(value)), *cells, *counts))
+    heads = [f"label {label}" for label in labels] if len(labels) > 1 else [what]
+    heads += ["after training"] if learned else []
+    head = [inspection.printable(name), *heads, "rows of train", "trusted rows"]
+    estimated = " (± is one standard error)" if frame["error"].null_count() < frame.height else ""
+    caption = f"What the run believes: {what}{estimated}"
+    return Table(_cut(caption, len(rows)), head, rows[:MOST_LINES])
+
+
+def _belief(rate: float, error: float | None) -> str:
+    return f"{100 * rate:.1f} %" + ("" if error is None else f" ± {100 * error:.1f}")
 
 
 def _cut(caption: str, height: int) -> str:
@@ -230,7 +242,7 @@ def _learning(found: Explanation, draw: _Charts) -> Section:
         for part, *of_runs in seconds.iter_rows()
     ]
     table = Table("Seconds", ["", *seconds.columns[1:]], rows)
-    return Section("Learning", text=text, tables=[table], charts=shown)
+    return Section("Learning", text=text, charts=shown, below=[table])
 
 
 def _still_learning(found: Explanation) -> list[str]:

@@ -1,5 +1,6 @@
 """Whether a difference over seeds is more than chance, and how far chance goes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -35,3 +36,11 @@ def share_interval(counts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return np.clip(middle - reach, 0, 1), np.clip(middle + reach, 0, 1)
+
+
+def auc_error(auc: float, positives: int, negatives: int) -> float:
+    """The standard error of an AUC (Hanley and McNeil, Radiology 1982)."""
+    of_positives = auc / (2 - auc) - auc**2
+    of_negatives = 2 * auc**2 / (1 + auc) - auc**2
+    more = (positives - 1) * of_positives + (negatives - 1) * of_negatives
+    return math.sqrt(max(auc * (1 - auc) + more, 0) / (positives * negatives))
