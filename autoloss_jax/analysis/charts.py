@@ -32,6 +32,7 @@ COLOURS = {INK: "currentColor", RULE: "var(--rule)"} | {
 }
 MOST_VALUES = 12  # of a field in a chart; tables have more
 MOST_FIELDS = 25
+SPAN = 0.1  # of an axis of weights, at least
 
 
 @contextlib.contextmanager
@@ -102,8 +103,10 @@ def _finish(figure: Figure, axes: Axes, columns: int = 2) -> Figure:
     return figure
 
 
-def _words(values: Sequence[str]) -> list[str]:
-    return [inspection.printable(value) for value in values]
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Names from top to bottom, at 0, 1, ..."""
+    axes.set_yticks(range(len(names)), [inspection.printable(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def rates(frame: pl.DataFrame, name: str, percent: str) -> Figure:
@@ -122,8 +125,7 @@ def rates(frame: pl.DataFrame, name: str, percent: str) -> Figure:
             fmt="os"[k],
             label=label,
         )
-    axes.set_yticks(places, _words(frame["value"].to_list()))
-    axes.invert_yaxis()
+    _name_rows(axes, frame["value"].to_list())
     axes.set(xlabel=percent, ylabel=inspection.printable(name))
     axes.set_xlim(left=min(0, axes.get_xlim()[0]) if axes.get_xlim()[0] < 5 else None)
     return _finish(figure, axes)
@@ -148,8 +150,7 @@ def beliefs(frame: pl.DataFrame, name: str, percent: str) -> Figure:
         axes.errorbar(100 * rate, places, xerr=100 * np.abs(apart), fmt="o", label=called)
         if part["learned"].null_count() < part.height:
             axes.plot(100 * part["learned"].to_numpy(), places + 0.2, "D", label="after training")
-    axes.set_yticks(range(len(shown)), _words(shown))
-    axes.invert_yaxis()
+    _name_rows(axes, shown)
     axes.set(xlabel=percent, ylabel=inspection.printable(name))
     return _finish(figure, axes)
 
@@ -211,8 +212,7 @@ def importance(frame: pl.DataFrame) -> Figure:
     figure, axes = _panel((SIZE[0], 1.0 + 0.3 * frame.height))
     places = range(frame.height)
     axes.barh(places, frame["drop"], xerr=frame["deviation"], ecolor=INK, color=SERIES[0])
-    axes.set_yticks(places, _words(frame["field"].to_list()))
-    axes.invert_yaxis()
+    _name_rows(axes, frame["field"].to_list())
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("AUC lost when its values are shuffled")
     return figure
@@ -225,8 +225,14 @@ def weights(frame: pl.DataFrame, label: int, xlabel: str) -> Figure:
     for k, name in enumerate(part["loss"].unique(maintain_order=True)):
         over = _over_draws(part.filter(pl.col("loss") == name), "prediction", "weight")
         _band(axes, over, "prediction", "weight", SERIES[k % len(SERIES)], name)
-    axes.set(xlabel=xlabel, ylabel="weight of the loss")
+    axes.set(xlabel=xlabel, ylabel="weight of the loss", ylim=_at_least(SPAN, axes.get_ylim()))
     return _finish(figure, axes)
+
+
+def _at_least(span: float, ends: tuple[float, float]) -> tuple[float, float]:
+    """The ends of an axis, apart enough that nothing looks large which is not."""
+    more = max(span - (ends[1] - ends[0]), 0) / 2
+    return ends[0] - more, ends[1] + more
 
 
 def loss(frame: pl.DataFrame, label: int, column: str, xlabel: str, ylabel: str) -> Figure:
@@ -257,8 +263,8 @@ def by_value(frame: pl.DataFrame, label: int, field: str) -> Figure:
         mean = over["weight"].to_numpy()
         apart = np.stack([mean - over["low"].to_numpy(), over["high"].to_numpy() - mean])
         axes.errorbar(mean, places, xerr=np.maximum(apart, 0), fmt="o", label=name)
-    axes.set_yticks(range(len(shown)), _words(shown))
-    axes.invert_yaxis()
+    _name_rows(axes, shown)
+    axes.set_xlim(_at_least(SPAN, axes.get_xlim()))
     axes.set(xlabel="weight of the loss", ylabel=inspection.printable(field))
     return _finish(figure, axes)
 

@@ -50,8 +50,8 @@ class Explanation:
 
     Attributes:
         about: what the run is: "sentence", "dataset", "model", "method", "loss" (in words),
-            "classes", "context" and "trusted" of the config, "weights_see" (whether the weights
-            depend on the context), "runs" (folders), "seeds", "num_examples", "best_steps",
+            "classes", "context", "trusted" and "folds" of the config, "weights_see" (whether the
+            weights depend on the context), "runs" (folders), "seeds", "num_examples", "best_steps",
             "python" (code that trains it again).
         outcome: "what" (each run, then the yardsticks), "auc", "logloss", "logloss_calibrated",
             on test.
@@ -115,7 +115,7 @@ def of(folders: Sequence[Path], say: Say = lambda text: None) -> Explanation:
     loaded = parts("model", lambda: [_load(run) for run in runs], [])
     if loaded:
         rows = parts("data", lambda: _Rows.open(runs[0], loaded[0], parts), None)
-        found |= _of_controllers(runs, loaded, rows)
+        found |= parts("model", lambda: _of_controllers(runs, loaded, rows), {})
         if rows:
             found |= _of_rows(runs[0], loaded[0], rows, parts)
             found["outcome"] = pl.concat([found["outcome"], found.pop("yardsticks")])
@@ -232,15 +232,19 @@ def _dataset(run: _Run, loaded: Loaded, say: Say) -> Store:
 
 def _of_files(runs: Sequence[_Run]) -> dict[str, Any]:
     """What result.json and metrics.jsonl tell."""
-    first = runs[0]
-    return {
-        "about": _about(runs),
-        "outcome": _outcome([(run.name, run.result["test"]) for run in runs]),
-        "learning": pl.concat([_learning(run) for run in runs]),
-        "seconds": pl.concat([_seconds(run) for run in runs]),
-        "settings": _settings(first.cfg),
-        "versions": first.result["versions"],
-    }
+    try:
+        return {
+            "about": _about(runs),
+            "outcome": _outcome([(run.name, run.result["test"]) for run in runs]),
+            "learning": pl.concat([_learning(run) for run in runs]),
+            "seconds": pl.concat([_seconds(run) for run in runs]),
+            "settings": _settings(runs[0].cfg),
+            "versions": runs[0].result["versions"],
+        }
+    except KeyError as error:
+        raise UserError(
+            f"{runs[0].workdir}: result.json or metrics.jsonl lacks {error}; train the run again"
+        ) from error
 
 
 LABELS = {"ratings": "the rating", "tabular": "{}"}  # by the format of the data, else the click
@@ -263,6 +267,7 @@ def _about(runs: Sequence[_Run]) -> dict[str, Any]:
         "classes": schema.num_classes,
         "context": cfg.data.context,
         "trusted": cfg.data.trusted,
+        "folds": cfg.method.folds,
         "weights_see": bool(cfg.data.context) and methods.row(cfg.method).sees_context,
         "runs": [str(run.workdir) for run in runs],
         "seeds": seeds,
@@ -349,9 +354,11 @@ def _of_rows(run: _Run, loaded: Loaded, rows: _Rows, parts: _Parts) -> dict[str,
         found["rates"] = parts("rates", lambda: contexts.rates(rows.data, asked, *labels), {})
     forward = prediction.logits_of(loaded)
     parts.say("calibration")
-    sample = rows.sample(MOST_ROWS)
-    found["rows"]["calibration"] = len(sample["y"])
-    found |= _calibration(Calibration(**run.result["calibration"]), forward, sample)
+    known = parts("calibration", lambda: prediction.calibration(run.workdir), None)
+    if known:
+        sample = rows.sample(MOST_ROWS)
+        found["rows"]["calibration"] = len(sample["y"])
+        found |= _calibration(known, forward, sample)
     parts.say(f"importance of {loaded.schema.num_inputs} columns")
     sample = rows.sample(importance.sample_size(loaded.schema.num_inputs))
     found["importance"] = parts(

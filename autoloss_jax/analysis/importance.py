@@ -15,7 +15,7 @@ from autoloss_jax.data.schema import Schema
 from autoloss_jax.training import evaluation
 
 REPEATS = 5
-BUDGET = 4_000_000  # rows forwarded, over all fields and repeats
+BUDGET = 2_000_000  # rows forwarded, over all fields and repeats
 FEWEST, MOST = 2_000, 20_000  # rows of the sample
 
 Forward = Callable[[host.Split], np.ndarray]  # rows -> logits [n, 1] or [n, C]

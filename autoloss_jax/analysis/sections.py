@@ -182,15 +182,16 @@ def _rates_table(field: str, frame: pl.DataFrame, label: str) -> Table:
     for line in frame.head(MOST_LINES).iter_rows(named=True):
         ours, theirs = line["positive"], line["trusted_positive"]
         ratio = f"{ours / theirs:.2f}" if ours is not None and theirs else "-"
-        shares = (
+        cells = (
             f"{line['rows']:,}",
             _share(ours),
             f"{line['trusted_rows']:,}",
             _share(theirs, line["trusted_low"], line["trusted_high"]),
             ratio,
         )
-        rows.append((inspection.printable(line["value"]), *shares))
-    head = [inspection.printable(field), "rows of train", label, "trusted rows", label, "ratio"]
+        rows.append((inspection.printable(line["value"]), *cells))
+    shares = (f"with {label}", "trusted rows", f"with {label} (95 % interval)", "ratio")
+    head = [inspection.printable(field), "rows of train", *shares]
     return Table(_cut(f"How many rows have {label}", frame.height), head, rows)
 
 
@@ -233,9 +234,10 @@ def _learning(found: Explanation, draw: _Charts) -> Section:
         for column, (title, ylabel) in panels.items()
         if frame[column].null_count() < frame.height
     ]
-    text = ["The model that is kept is that of the best step on validation."]
-    if frame.height:
-        text += _still_learning(found)
+    text = [
+        "The model that is kept is that of the best step on validation.",
+        *_still_learning(found),
+    ]
     seconds = found.seconds.pivot("run", index="part", values="seconds")
     rows = [
         (part, *("-" if s is None else f"{s:,.1f}" for s in of_runs))
@@ -261,7 +263,7 @@ def _still_learning(found: Explanation) -> list[str]:
 def _calibration(found: Explanation, draw: _Charts) -> Section:
     title = "Do the probabilities mean what they say?"
     if not found.reliability:
-        return Section(title, missing=_missing(found, "model", NO_DATA))
+        return Section(title, missing=_missing(found, "model", NO_DATA, "calibration"))
     several = found.about["classes"] > 2
     what = "probability of the predicted class" if several else "predicted probability of label 1"
     seen = "share that is right" if several else "observed share of label 1"
@@ -360,13 +362,13 @@ def _of_label(found: Explanation, label: int, draw: _Charts) -> Iterator[Chart]:
 
 
 def _reading(found: Explanation, number: int) -> list[str]:
-    context = found.about["context"] if found.weights_by_value else ()
+    context, folds = found.about["context"] if found.weights_by_value else (), found.about["folds"]
     unknown = f" The rows are such whose {' and '.join(context)} is not known." if context else ""
-    lines = (
-        f"Lines are means over {number} controllers, shades go from the least to the greatest. "
-        if number > 1
-        else ""
-    )
+    several = [
+        "Searches of one run share rows: other seeds would differ more." if folds > 1 else "",
+        f"Lines are means over {number} controllers, shades go from the least to the greatest.",
+    ]
+    lines = " ".join([*filter(None, several), ""]) if number > 1 else ""
     return [
         f"{lines}A weight says how much a candidate loss counts at a prediction. The gradient, "
         "with the weights held fixed, is what moves the model: a gradient nearer to 0 than "
