@@ -282,6 +282,8 @@ def test_the_page_has_its_parts_in_order_and_no_code_of_the_datas(pages, compare
         assert "://" not in text and "nan" not in re.findall(r"<t[dh].*?>(.*?)<", text)
         assert len(set(re.findall(r' id="([^"]+)"', text))) == text.count(' id="')
     assert "&lt;script&gt;alert(1)" in pages[0]
+    told = f"By {FIELD}: train has label 1 less often than the trusted rows at {EVIL[0][:23]}….<"
+    assert told in html.unescape(pages[0])
     assert compared.verdict in html.unescape(pages[1])
 
 

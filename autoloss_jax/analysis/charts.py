@@ -126,7 +126,7 @@ def rates(frame: pl.DataFrame, name: str, percent: str) -> Figure:
             label=label,
         )
     _name_rows(axes, frame["value"].to_list())
-    axes.set(xlabel=percent, ylabel=inspection.printable(name))
+    axes.set(xlabel=percent, ylabel=name)
     axes.set_xlim(left=min(0, axes.get_xlim()[0]) if axes.get_xlim()[0] < 5 else None)
     return _finish(figure, axes)
 
@@ -151,7 +151,7 @@ def beliefs(frame: pl.DataFrame, name: str, percent: str) -> Figure:
         if part["learned"].null_count() < part.height:
             axes.plot(100 * part["learned"].to_numpy(), places + 0.2, "D", label="after training")
     _name_rows(axes, shown)
-    axes.set(xlabel=percent, ylabel=inspection.printable(name))
+    axes.set(xlabel=percent, ylabel=name)
     return _finish(figure, axes)
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from autoloss_jax.analysis import charts, importance, reliability
+from autoloss_jax.analysis import charts, contexts, importance, reliability
 from autoloss_jax.analysis.explanation import Explanation
 from autoloss_jax.analysis.page import Chart, Page, Section, Table
 from autoloss_jax.data import inspection
@@ -124,9 +124,11 @@ def _labels(found: Explanation, draw: _Charts) -> Section | None:
         text.append(_apart(field, frame, label))
         tables.append(_rates_table(field, frame, label))
         percent = f"% of rows with {label}"
-        title = f"Rows with {label} by {inspection.printable(field)}"
-        shown.append(draw(charts.rates(frame, field, percent), title, "Bars are 95 % intervals."))
-    name = ", ".join(found.about["context"]) or "all rows"
+        by = f" by {_column(field)}" if _column(field) else ""
+        title = f"Rows with {label}{by}"
+        caption = f"Bars are 95 % intervals.{_first(frame.height)}"
+        shown.append(draw(charts.rates(frame, _column(field), percent), title, caption))
+    name = ", ".join(_column(field) for field in found.about["context"])
     kinds = {
         "missing": ("positives that are missing", "% of positives that read 0"),
         "flipped": ("labels that are flipped", "% of labels that read the other"),
@@ -137,6 +139,7 @@ def _labels(found: Explanation, draw: _Charts) -> Section | None:
         tables.append(_beliefs_table(frame, name, what))
         title = f"What the run believes: {what}"
         caption = "" if kind == "any" else "Bars are 95 % intervals of the estimates."
+        caption += _first(frame["value"].n_unique())
         shown.append(draw(charts.beliefs(frame, name, percent), title, caption))
     if found.about["weights_see"]:
         text.append(
@@ -155,21 +158,31 @@ def _labels(found: Explanation, draw: _Charts) -> Section | None:
     )
 
 
+def _first(number: int) -> str:
+    """What is to be said of a chart of that many values."""
+    most = charts.MOST_VALUES
+    return f" The first {most} of {number:,} values." if number > most else ""
+
+
 def _apart(field: str, frame: pl.DataFrame, label: str) -> str:
     """At which values the two intervals do not meet."""
     lower = frame.filter(pl.col("high") < pl.col("trusted_low"))["value"].to_list()
     higher = frame.filter(pl.col("low") > pl.col("trusted_high"))["value"].to_list()
+    column = _column(field)
     told = [
-        f"{way} often than the trusted rows at {_listed(values)}"
+        f"{way} often than the trusted rows" + (f" at {_listed(values)}" if column else "")
         for way, values in (("less", lower), ("more", higher))
         if values
     ]
-    if not told:
-        return (
-            f"By {inspection.printable(field)}, train's labels do not differ from those of the "
-            "trusted rows by more than chance explains."
-        )
-    return f"Train has {label} {' and '.join(told)} ({inspection.printable(field)})."
+    where = f"By {column}: train" if column else "Train"
+    if told:
+        return f"{where} has {label} {' and '.join(told)}."
+    return f"{where} and the trusted rows have {label} as often, as far as their numbers tell."
+
+
+def _column(field: str) -> str:
+    """What a field is called; nothing where there is none."""
+    return "" if field == contexts.ALL else inspection.printable(field)
 
 
 def _listed(values: Sequence[str]) -> str:
@@ -191,7 +204,7 @@ def _rates_table(field: str, frame: pl.DataFrame, label: str) -> Table:
         )
         rows.append((inspection.printable(line["value"]), *cells))
     shares = (f"with {label}", "trusted rows", f"with {label} (95 % interval)", "ratio")
-    head = [inspection.printable(field), "rows of train", *shares]
+    head = [_column(field), "rows of train", *shares]
     return Table(_cut(f"How many rows have {label}", frame.height), head, rows)
 
 
@@ -208,7 +221,7 @@ def _beliefs_table(frame: pl.DataFrame, name: str, what: str) -> Table:
         rows.append((inspection.printable(str(value)), *cells, *counts))
     heads = [f"label {label}" for label in labels] if len(labels) > 1 else [what]
     heads += ["after training"] if learned else []
-    head = [inspection.printable(name), *heads, "rows of train", "trusted rows"]
+    head = [name, *heads, "rows of train", "trusted rows"]
     estimated = " (± is one standard error)" if frame["error"].null_count() < frame.height else ""
     caption = f"What the run believes: {what}{estimated}"
     return Table(_cut(caption, len(rows)), head, rows[:MOST_LINES])
