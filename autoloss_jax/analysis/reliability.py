@@ -66,11 +66,11 @@ def histogram(labels: np.ndarray, p: np.ndarray) -> pl.DataFrame:
     """Of each "label" the "share" of its rows whose score is from "low" to "high".
 
     int[n], p [n, C]. Of two classes the score is the probability of label 1. Of several it is
-    that of the row's own label, and of more than five the lowest, middle and highest are shown.
+    that of the row's own label, and of more than three the lowest, middle and highest are shown.
     """
     classes = p.shape[1]
     scores = p[:, 1] if classes == 2 else p[np.arange(len(labels)), labels]
-    shown = range(classes) if classes <= 5 else (0, (classes - 1) // 2, classes - 1)
+    shown = range(classes) if classes <= 3 else (0, (classes - 1) // 2, classes - 1)
     least, most = np.quantile(scores, (0.001, 0.999))
     edges = np.linspace(least, most, BARS + 1)
     edges = edges if edges[-1] > edges[0] else np.linspace(0, 1, BARS + 1)

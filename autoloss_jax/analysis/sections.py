@@ -9,7 +9,7 @@ import polars as pl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from autoloss_jax.analysis import charts, contexts, importance, reliability
+from autoloss_jax.analysis import baselines, charts, contexts, importance, reliability
 from autoloss_jax.analysis.explanation import Explanation
 from autoloss_jax.analysis.page import Chart, Page, Section, Table
 from autoloss_jax.data import inspection
@@ -69,9 +69,10 @@ def _outcome(found: Explanation) -> Section:
         "Calibrated logloss is logloss after the scores have been corrected by what the validation "
         "rows say; it is the one to compare where labels of train may be wrong.",
     ]
-    notes = ["One probability for all: the share of the labels among the rows of train."]
+    constant = "One probability for all: the share of the labels among the rows of train."
+    notes = [constant] if frame.height > len(runs) else []
     if learned := found.rows.get("logistic regression"):
-        part = "a random sample of " if learned == 200_000 else ""
+        part = "a random sample of " if learned == baselines.MOST_ROWS else ""
         notes.append(
             f"Logistic regression: scikit-learn's, on the same columns as one-hot ids, from {part}"
             f"{learned:,} rows that the run learned from, with their labels as they are."
