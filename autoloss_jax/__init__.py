@@ -23,39 +23,39 @@ if TYPE_CHECKING:
     from autoloss_jax.algorithm.gumbel import annealed_temperature, gumbel_softmax
     from autoloss_jax.algorithm.networks import CandidateLosses, ControllerFn, RecommenderFn
     from autoloss_jax.algorithm.state import TrainState
-    from autoloss_jax.api import TrainedRun, evaluate, load, predict, train
+    from autoloss_jax.api.estimators import Classifier, Regressor
+    from autoloss_jax.api.runs import TrainedRun, evaluate, load, predict, train
     from autoloss_jax.config import Config
     from autoloss_jax.config.errors import UserError
-    from autoloss_jax.estimators import Classifier, Regressor
     from autoloss_jax.models import interactions
     from autoloss_jax.training import callbacks, metrics
 
 _HOMES = {  # name -> the module that holds it; a name that is its own module's has no other
     "AutoLoss": "algorithm.autoloss",
     "CandidateLosses": "algorithm.networks",
-    "Classifier": "estimators",
+    "Classifier": "api.estimators",
     "Config": "config",
     "Controller": "algorithm.controller",
     "ControllerFn": "algorithm.networks",
     "RecommenderFn": "algorithm.networks",
-    "Regressor": "estimators",
+    "Regressor": "api.estimators",
     "TrainState": "algorithm.state",
-    "TrainedRun": "api",
+    "TrainedRun": "api.runs",
     "UserError": "config.errors",
     "annealed_temperature": "algorithm.gumbel",
     "callbacks": "training.callbacks",
     "config": "config",
     "controller_step": "algorithm.autoloss",
-    "evaluate": "api",
+    "evaluate": "api.runs",
     "gumbel_softmax": "algorithm.gumbel",
     "interactions": "models.interactions",
-    "load": "api",
+    "load": "api.runs",
     "losses": "algorithm.losses",
     "metrics": "training.metrics",
     "models": "models",
     "outer_loss": "algorithm.autoloss",
-    "predict": "api",
-    "train": "api",
+    "predict": "api.runs",
+    "train": "api.runs",
     "train_step": "algorithm.autoloss",
     "virtual_step": "algorithm.autoloss",
 }

@@ -1,6 +1,6 @@
-"""python -m autoloss_jax.report RUN [RUN ...] [--output=FILE]: what a finished run learned, and
-how good it is, as one HTML page that opens without a network. Several runs are one config with
-other seeds: then the page shows how far they differ.
+"""autoloss report RUN [RUN ...] [--output=FILE]: what a finished run learned, and how good it is,
+as one HTML page that opens without a network. Several runs are one config with other seeds: then
+the page shows how far they differ.
 """
 
 import shlex
@@ -8,32 +8,28 @@ from pathlib import Path
 
 from autoloss_jax.cli import app
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.distributed import atomic
 from autoloss_jax.training import workdirs
 
 
 def main() -> None:
     """Write the report of the runs on the command line."""
-    parser = app.Parser("autoloss_jax.report", __doc__)
+    parser = app.Parser(__doc__)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of finished runs")
     parser.add_argument("--output", type=Path, help="the file to write (RUN/report.html)")
     asked = parser.parse_args()
     if not asked.runs:
-        raise UserError("name the folder of a finished run: python -m autoloss_jax.report RUN")
+        raise UserError("name the folder of a finished run: autoloss report RUN")
     output = asked.output or asked.runs[0] / "report.html"
     for run in asked.runs:
         workdirs.read_result(run)
     if not output.parent.is_dir():
         raise UserError(f"--output={output}: no folder {output.parent}")
     app.start()
-    from autoloss_jax.analysis import explanation, page, sections  # JAX and Matplotlib
+    from autoloss_jax.analysis import explanation, sections  # JAX and Matplotlib
 
-    command = shlex.join(["python", "-m", "autoloss_jax.report", *map(str, asked.runs)])
+    command = shlex.join(["autoloss", "report", *map(str, asked.runs)])
     found = explanation.of(asked.runs, app.say)
-    try:
-        atomic.write_text(output, page.render(sections.page(found, command)))
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror or error})") from error
+    sections.write(found, output, command)
     app.say(str(output))
 
 

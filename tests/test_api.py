@@ -48,8 +48,8 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 MODULES = (
-    "api",
-    "estimators",
+    "api.runs",
+    "api.estimators",
     "config.schema",
     "config.errors",
     "algorithm.gumbel",

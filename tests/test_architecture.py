@@ -51,7 +51,7 @@ def imports(path):
 
 def test_the_map_names_every_package_and_no_other():
     packages = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists()}
-    assert set(floors()) == packages | {"main", "api", "report", "autoloss_jax"}
+    assert set(floors()) == packages | {"main", "report", "autoloss_jax"}
 
 
 def test_the_front_door_is_a_page():

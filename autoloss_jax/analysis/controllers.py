@@ -160,7 +160,7 @@ def verdict(found: pl.DataFrame, number: int, even: bool) -> str:
             f"One run cannot tell whether its learned loss differs from {mixture} by more than "
             "chance: with another seed the controller may prefer other losses. Train the same "
             "config with other seeds (--config.run.seed=1, 2, ...), and name all of the runs: "
-            "python -m autoloss_jax.report RUN1 RUN2 RUN3."
+            "autoloss report RUN1 RUN2 RUN3."
         )
     surprising = found.filter(pl.col("p") < LEVEL).sort("p")
     if surprising.is_empty():

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -11,11 +12,21 @@ from matplotlib.figure import Figure
 
 from autoloss_jax.analysis import baselines, charts, contexts, importance, reliability
 from autoloss_jax.analysis.explanation import Explanation
-from autoloss_jax.analysis.page import Chart, Page, Section, Table
+from autoloss_jax.analysis.page import Chart, Page, Section, Table, render
+from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import inspection
+from autoloss_jax.distributed import atomic
 
 MOST_LINES = 20  # of a table of values
 NO_DATA = "data"  # the part without which nothing of rows is known
+
+
+def write(found: Explanation, output: Path, command: str) -> None:
+    """The report that `command` makes, as an HTML file; UserError if it cannot be written."""
+    try:
+        atomic.write_text(output, render(page(found, command)))
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror or error})") from error
 
 
 def page(found: Explanation, command: str) -> Page:

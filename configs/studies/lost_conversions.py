@@ -3,8 +3,8 @@ they cost?
 
     bash launch/run.sh          (this file is its default)
 
-Data: none needed. A click log is made up. Conversions are lost, by platform, and labels are flipped,
-by device (`:wrong` of `configs/clicks.py` says how many). 1,600 rows are trusted.
+Data: none needed. A click log is made up. Conversions are lost, by platform, and labels are
+flipped, by device (`:wrong` of `configs/clicks.py` says how many). 1,600 rows are trusted.
 
 AutoLoss begins at the rates of lost conversions, and searches a mixture of three losses: one
 corrected for lost conversions, one for flipped labels, and cross-entropy. Its controller sees the

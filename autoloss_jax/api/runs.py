@@ -9,6 +9,7 @@ run.predict(frame)                                # probabilities, float32[n]
 """
 
 import dataclasses
+import shlex
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -116,6 +117,21 @@ class TrainedRun:
 
         folders = [run.workdir for run in (self, *others)]
         return explanation.of(folders, processes.say if progress else _quiet)
+
+    def report(self, output: str | Path, *others: "TrainedRun") -> None:
+        """Write what `explain` gives as one HTML page that opens without a network.
+
+        Args:
+            output: the file.
+            others: runs of the same config with other seeds.
+
+        Raises:
+            UserError: if the configs differ in more than the seed, or the file cannot be written.
+        """
+        from autoloss_jax.analysis import sections
+
+        command = shlex.join(["autoloss", "report", *(str(r.workdir) for r in (self, *others))])
+        sections.write(self.explain(*others), Path(output), command)
 
     def _written(self, frame: Any, folder: Path) -> Path:
         """A DataFrame as a file that the run reads."""

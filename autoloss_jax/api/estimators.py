@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
@@ -25,13 +25,16 @@ from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from autoloss_jax import api
 from autoloss_jax.algorithm import methods
+from autoloss_jax.api import runs
 from autoloss_jax.config import Config, Method
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import frames
 from autoloss_jax.data.read import columns
 from autoloss_jax.training import evaluation
+
+if TYPE_CHECKING:
+    from autoloss_jax.analysis.explanation import Explanation
 
 DECIDE = 0.1  # of the rows: they decide early stopping where no others are given
 CALIBRATED = 100  # rows that decide, from which on they correct probabilities too
@@ -45,7 +48,7 @@ LEFT = ("data", "cache", "checkpoints", "search", "tensorboard")  # what a saved
 class _Recommender(BaseEstimator):
     """What both estimators share: from frames to a run, and from a run to probabilities."""
 
-    run_: api.TrainedRun
+    run_: runs.TrainedRun
     n_features_in_: int
 
     def __init__(
@@ -79,6 +82,16 @@ class _Recommender(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    def explain(self) -> "Explanation":
+        """How good the model is, and what it learned, as numbers: `TrainedRun.explain`."""
+        check_is_fitted(self)
+        return self.run_.explain()
+
+    def report(self, output: str | Path) -> None:
+        """Write the same as one HTML page that opens without a network."""
+        check_is_fitted(self)
+        self.run_.report(output)
+
     def save(self, folder: str | Path) -> None:
         """Write the run, with what the estimator knows beside it, into a new folder.
 
@@ -107,7 +120,7 @@ class _Recommender(BaseEstimator):
             found._restore(record["fitted"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: no saved {cls.__name__} ({error})") from error
-        found.run_ = api.load(folder)
+        found.run_ = runs.load(folder)
         return found
 
     def _fit(
@@ -152,7 +165,7 @@ class _Recommender(BaseEstimator):
         if right is not None:
             keys["data.trusted"] = str(folder / "data" / "trusted.parquet")
         try:
-            self.run_ = api.train(Config().replace(keys), folder, progress=self.verbose)
+            self.run_ = runs.train(Config().replace(keys), folder, progress=self.verbose)
         except UserError as error:
             raise ValueError(str(error)) from error
         record = {
@@ -250,7 +263,7 @@ class _Recommender(BaseEstimator):
             self._folder = tempfile.TemporaryDirectory(prefix="autoloss_jax-")
             with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
                 archive.extractall(self._folder.name, filter="data")
-            state["run_"] = api.load(self._folder.name)
+            state["run_"] = runs.load(self._folder.name)
         super().__setstate__(state)
 
     def __sklearn_tags__(self):
