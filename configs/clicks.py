@@ -5,7 +5,9 @@
 Data: none needed; a CSV file is made up. In `:wrong` two things go wrong with train's labels.
 Conversions are lost: 40 % of them, from none on one platform to 80 % on another. Labels are flipped
 by accident: 20 % of them, from none on one device to 40 % on another. 1,600 rows of validation are
-trusted. `configs/studies/lost_conversions.py` compares what can be done. `:quick` is smaller, in
+trusted. `configs/studies/lost_conversions.py` compares what can be done.
+
+Result: test AUC about .76 with right labels, .60 with `:wrong` ones. `:quick` is smaller, in
 seconds.
 """
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from autoloss_jax.cli import commands, flags
@@ -93,7 +94,8 @@ def test_links_lead_somewhere():
 def test_every_command_can_be_typed(tmp_path):
     """Each of its flags is one, and each value fits."""
     all_typed = [(page, *found) for page in PAGES for found in typed(page)]
-    with_config = ("autoloss_jax.main", "autoloss_jax.studies.run", "autoloss_jax.cli.prepare")
+    by_absl = ("main", "studies.run", "cli.prepare", "cli.plot", "cli.export_loss")
+    with_config = [f"autoloss_jax.{name}" for name in by_absl]
     asked = [(module, words) for _, module, words in all_typed if module in with_config]
     assert len(asked) > 15
     (tmp_path / "asked.json").write_text(json.dumps(asked))
@@ -122,6 +124,7 @@ def newcomer(tmp_path, monkeypatch):
     head, rows = lines[0], lines[1:]
     for name, part in (("clicks", rows[:4500]), ("audited", rows[4500:5500]), ("new", rows[5500:])):
         (tmp_path / f"{name}.csv").write_text(head + "".join(part))
+    pl.read_csv(tmp_path / "new.csv").drop("bought").write_csv(tmp_path / "new.csv")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
@@ -142,5 +145,6 @@ def test_readmes_commands_run(newcomer):
     asked = [(module, words) for module, words in typed("README.md") if "clicks" in str(words)]
     assert [module for module, _ in asked] == ["autoloss_jax.main", "autoloss_jax.report"]
     for module, words in asked:
-        call(module, *words)
+        done = call(module, *words, cwd=newcomer)
+        assert done.returncode == 0, done.stderr
     assert "platform" in (newcomer / "runs" / "clicks" / "report.html").read_text()

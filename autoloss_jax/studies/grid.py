@@ -7,6 +7,7 @@ on one study at the same time.
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
 import re
@@ -39,12 +40,15 @@ class Cell:
 
     @property
     def folder(self) -> str:
-        """Its name among the runs."""
-        return re.sub(
-            r"[^A-Za-z0-9_.=-]+", "_", f"{self.dataset}-{self.model}-{self.method}-{self.seed}"
-        )
+        """Its name among the runs; of a long one the beginning, and a sum of all of it."""
+        name = f"{self.dataset}-{self.model}-{self.method}-{self.seed}"
+        plain = re.sub(r"[^A-Za-z0-9_.=-]+", "_", name)
+        if len(plain) <= LONGEST:
+            return plain
+        return f"{plain[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+LONGEST = 200  # characters of a folder's name; file systems allow 255, with what is added to it
 Results = list[tuple[Cell, dict[str, Any]]]
 Say = Callable[[str], None]
 
