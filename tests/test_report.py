@@ -104,7 +104,7 @@ def compared(seeds):
 
 
 def written(explanation):
-    return page.render(sections.page(explanation, "python -m autoloss_jax.report RUN"))
+    return page.render(sections.page(explanation, "autoloss report RUN"))
 
 
 @pytest.fixture(scope="module")

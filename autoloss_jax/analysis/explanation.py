@@ -52,9 +52,10 @@ class Explanation:
         about: what the run is: "sentence", "dataset", "model", "method", "loss" (in words),
             "classes", "context", "trusted" and "folds" of the config, "weights_see" (whether the
             weights depend on the context), "runs" (folders), "seeds", "num_examples", "best_steps",
-            "python" (code that trains it again).
+            "python" (code that trains it again), "judged_on" ("test", or "validation" where there
+            are no test rows).
         outcome: "what" (each run, then the yardsticks), "auc", "logloss", "logloss_calibrated",
-            on test.
+            on the rows that it is judged on; so is all that follows.
         auc_error: the standard error of the first run's AUC, from how many rows test has; None for
             several classes, or where test is gone.
         learning: "run", "step", "epoch", "loss", "auc", "logloss"; the last two are validation's,
@@ -137,6 +138,11 @@ class _Run(NamedTuple):
         return f"seed {self.cfg.run.seed}"
 
     @property
+    def judged_on(self) -> str:
+        """The rows of its figures: test, or, where there are none, those that decided."""
+        return "test" if self.result["num_examples"]["test"] else "val"
+
+    @property
     def source(self) -> str:
         """The run whose controller it has, or nothing."""
         return self.cfg.method.transfer_from
@@ -175,8 +181,10 @@ class _Rows:
         train = splits.train_rows(loaded.run, data)
         trusted = parts("trusted rows", lambda: splits.trusted_rows(loaded.run, data), None)
         learned = (train,) if trusted is None else splits.teachers(loaded.run, train, trusted)[0]
-        test = loaded.run.with_context(data.schema, data.split("test"))
-        by_use = baselines.Rows(learned, splits.val_rows(loaded.run, data), test)
+        test = val = splits.val_rows(loaded.run, data)
+        if run.judged_on == "test":
+            test = loaded.run.with_context(data.schema, data.split("test"))
+        by_use = baselines.Rows(learned, val, test)
         return cls(data, train["y"], trusted, by_use)
 
     def sample(self, size: int) -> host.Split:
@@ -235,7 +243,7 @@ def _of_files(runs: Sequence[_Run]) -> dict[str, Any]:
     try:
         return {
             "about": _about(runs),
-            "outcome": _outcome([(run.name, run.result["test"]) for run in runs]),
+            "outcome": _outcome([(run.name, run.result[run.judged_on]) for run in runs]),
             "learning": pl.concat([_learning(run) for run in runs]),
             "seconds": pl.concat([_seconds(run) for run in runs]),
             "settings": _settings(runs[0].cfg),
@@ -259,7 +267,9 @@ def _about(runs: Sequence[_Run]) -> dict[str, Any]:
     several = f" {len(runs)} runs, of seeds {', '.join(map(str, seeds))}." if len(runs) > 1 else ""
     return {
         "sentence": f"A {cfg.model.name} that predicts {label} from {inputs} columns, trained on "
-        f"{rows['train']:,} rows and tested on {rows['test']:,}. Its loss: {loss}.{several}",
+        f"{rows['train']:,} rows and tested on {rows[runs[0].judged_on]:,}. Its loss: "
+        f"{loss}.{several}",
+        "judged_on": {"val": "validation"}.get(runs[0].judged_on, runs[0].judged_on),
         "dataset": result["dataset"],
         "model": cfg.model.name,
         "method": cfg.method.name,
@@ -369,7 +379,7 @@ def _of_rows(run: _Run, loaded: Loaded, rows: _Rows, parts: _Parts) -> dict[str,
 
 
 def _auc_error(run: _Run, rows: _Rows, classes: int) -> float | None:
-    positives, auc = int(np.sum(rows.by_use.test["y"])), run.result["test"]["auc"]
+    positives, auc = int(np.sum(rows.by_use.test["y"])), run.result[run.judged_on]["auc"]
     if classes > 2 or auc is None:
         return None
     return significance.auc_error(auc, positives, len(rows.by_use.test["y"]) - positives)

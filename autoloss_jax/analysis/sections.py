@@ -66,7 +66,12 @@ def _missing(found: Explanation, *parts: str) -> list[str]:
 def _outcome(found: Explanation) -> Section:
     frame, classes = found.outcome, found.about["classes"]
     runs = frame.head(len(found.about["runs"]))
-    names = {"auc": "test AUC", "logloss": "logloss", "logloss_calibrated": "logloss, calibrated"}
+    judged_on = found.about["judged_on"]
+    names = {
+        "auc": f"{judged_on} AUC",
+        "logloss": "logloss",
+        "logloss_calibrated": "logloss, calibrated",
+    }
     tiles = [(called, _mean(runs[name])) for name, called in names.items()]
     rows = [
         (_called(what, len(runs)), *(_figure(value) for value in figures))
@@ -80,6 +85,12 @@ def _outcome(found: Explanation) -> Section:
         "Calibrated logloss is logloss after the scores have been corrected by what the validation "
         "rows say; it is the one to compare where labels of train may be wrong.",
     ]
+    if judged_on != "test":
+        text.insert(
+            0,
+            "There are no test rows. The figures are those of the rows that decided early "
+            "stopping; on new rows they may be worse.",
+        )
     constant = "One probability for all: the share of the labels among the rows of train."
     notes = [constant] if frame.height > len(runs) else []
     if learned := found.rows.get("logistic regression"):
@@ -88,7 +99,9 @@ def _outcome(found: Explanation) -> Section:
             f"Logistic regression: scikit-learn's, on the same columns as one-hot ids, from {part}"
             f"{learned:,} rows that the run learned from, with their labels as they are."
         )
-    table = Table("Figures on test rows, beside two yardsticks", ["", *names.values()], rows)
+    table = Table(
+        f"Figures on {judged_on} rows, beside two yardsticks", ["", *names.values()], rows
+    )
     return Section(
         "Outcome",
         tiles,
@@ -114,8 +127,9 @@ def _compared(found: Explanation, number: int) -> list[str]:
             "Before another loss, tune the model (--mode=tune), or look for columns that tell more."
         )
     if known:
-        rows = found.about["num_examples"]["test"]
-        text.append(f"{rows:,} test rows tell an AUC to within ± {known:.4f}.")
+        judged_on = found.about["judged_on"]
+        rows = found.about["num_examples"]["test" if judged_on == "test" else "val"]
+        text.append(f"{rows:,} {judged_on} rows tell an AUC to within ± {known:.4f}.")
     return [" ".join(text)]
 
 
@@ -310,7 +324,9 @@ def _calibration(found: Explanation, draw: _Charts) -> Section:
         ),
         draw(charts.scores(found.scores, score), "Scores by label", "Before calibration."),
     ]
-    notes = [f"On {found.rows['calibration']:,} rows of test{_of_first(found)}."]
+    notes = [
+        f"On {found.rows['calibration']:,} rows of {found.about['judged_on']}{_of_first(found)}."
+    ]
     return Section(title, text=text, charts=shown, notes=notes)
 
 
@@ -324,8 +340,8 @@ def _importance(found: Explanation, draw: _Charts) -> Section:
     if frame.is_empty():
         return Section(title, missing=_missing(found, "model", NO_DATA, "importance"))
     text = [
-        "How far test AUC falls once the values of one column are shuffled among the rows. A "
-        "column near 0 tells the model nothing that others do not tell too."
+        f"How far {found.about['judged_on']} AUC falls once the values of one column are shuffled "
+        "among the rows. A column near 0 tells the model nothing that others do not tell too."
     ]
     rows = [
         (inspection.printable(n), f"{drop:.4f} ± {std:.4f}") for n, drop, std in frame.iter_rows()
@@ -341,8 +357,8 @@ def _importance(found: Explanation, draw: _Charts) -> Section:
         )
     ]
     notes = [
-        f"On {found.rows['importance']:,} rows of test, {importance.REPEATS} shuffles of each "
-        f"column{_of_first(found)}."
+        f"On {found.rows['importance']:,} rows of {found.about['judged_on']}, "
+        f"{importance.REPEATS} shuffles of each column{_of_first(found)}."
     ]
     return Section(title, text=text, charts=shown, folded=[table], notes=notes)
 
@@ -414,7 +430,7 @@ def _spread_table(found: Explanation, number: int) -> Table:
         rows.append(cells)
     spread = ("least to greatest",) if number > 1 else ()
     head = ["label", "loss", "mean weight", *spread, "began with", *(("p",) if number > 1 else ())]
-    return Table("Mean weights on test rows, by label", head, rows)
+    return Table(f"Mean weights on {found.about['judged_on']} rows, by label", head, rows)
 
 
 def _config(found: Explanation, command: str) -> Section:

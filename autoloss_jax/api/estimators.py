@@ -40,7 +40,7 @@ DECIDE = 0.1  # of the rows: they decide early stopping where no others are give
 CALIBRATED = 100  # rows that decide, from which on they correct probabilities too
 LEVELS = 32  # the most classes that a regression is cut into
 KINDS = ("categorical", "numeric", "bags")
-LABEL, WEIGHT = "label of the row", "weight of the row"  # columns of its own
+LABEL, WEIGHT = "the label", "the weight"  # columns of its own
 RECORD = "estimator.json"
 LEFT = ("data", "cache", "checkpoints", "search", "tensorboard")  # what a saved one does without
 
@@ -409,7 +409,7 @@ class Regressor(RegressorMixin, _Recommender):
         rows, y = self._rows(X, reset=True), _labels(y).astype(np.float64)
         self.levels_ = _levels(y)
         if len(self.levels_) < 2:
-            raise ValueError("y has one value; nothing can be learned")
+            raise ValueError(f"y has one value in {len(y)} samples; nothing can be learned")
         codes = self._encoded(y)
         return self._fit(rows, codes, len(self.levels_), trusted, eval_set, sample_weight, context)
 
