@@ -134,6 +134,14 @@ def test_a_row_says_what_share_of_the_gap_it_recovers_and_oracles_are_no_rivals(
     head, _, *lines = table.to_markdown(rows).splitlines()
     assert head.endswith(f"| {table.GAP} |") and lines[1].endswith("| 30 %, 45 % |")
     assert "*ce missing=0.0*" in lines[3] and "**0.9" not in lines[3] and "**0.84" in lines[2]
+    titles = ("the log", "correcting", "searching", "right labels")
+    methods = ("ce", "corrected", "autoloss", "ce data.missing=0.0")
+    named = table.of_study(results, dataclasses.replace(study, methods=methods, titles=titles))
+    assert table.outcome(named[:4]) == (
+        "Between the log and right labels lie 0.100 of test AUC. Of this, by correcting 30 %, by "
+        "searching 40 % are recovered."
+    )
+    assert "*right labels*" in table.to_markdown(named) and not table.outcome(named[4:])
 
 
 def test_a_mean_far_worse_than_the_others_is_a_figure_at_the_edge_and_does_not_stretch_the_axis():

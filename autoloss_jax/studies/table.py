@@ -227,14 +227,21 @@ def to_markdown(table: Sequence[Row]) -> str:
 
 
 def outcome(table: Sequence[Row]) -> str:
-    """In words: what share of the gap each row recovers, but for the two ends of it."""
+    """In words: how far the two ends of the gap are apart, and what the other rows get back;
+    nothing of a table without a gap.
+    """
+    if not any(row.gap_auc == 1 for row in table):
+        return ""
+    low, high = (next(row for row in table if row.gap_auc == end) for end in (0, 1))
     shares = [
-        f"{called(row)} {round(100 * row.gap_auc)} %"
+        f"by {called(row)} {round(100 * row.gap_auc)} %"
         for row in table
-        if row.gap_auc is not None and row.gap_auc not in (0, 1)
+        if row.gap_auc is not None and row not in (low, high)
     ]
-    ends = [called(row) for row in table if row.gap_auc in (0, 1)]
-    return f"Of the AUC between {' and '.join(ends)}, this much is recovered: {', '.join(shares)}."
+    return (
+        f"Between {called(low)} and {called(high)} lie {high.auc_mean - low.auc_mean:.3f} of test "
+        f"AUC. Of this, {', '.join(shares)} are recovered."
+    )
 
 
 def called(row: Row) -> str:

@@ -53,8 +53,8 @@ def get_config(variant: str = "") -> Study:
             titles=(
                 "cross-entropy on the log",
                 "cross-entropy with the trusted rows",
-                "corrected for lost conversions",
-                "AutoLoss, begun from there",
+                "correcting for lost conversions",
+                "AutoLoss begun from there",
                 "cross-entropy on right labels",
             ),
             ours=(SEARCH,),
