@@ -9,6 +9,10 @@ import autoloss_jax
 from autoloss_jax import Config, UserError
 from autoloss_jax.algorithm import losses as candidates
 from autoloss_jax.algorithm.networks import CandidateLosses, Output
+from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.training import splits
+from autoloss_jax.training.run import Run
+from tests.support import runs
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +70,24 @@ def test_a_row_of_weight_three_teaches_as_three_rows_do(log, tmp_path):
     assert np.allclose(counted.sum(0), losses(Output(z), {"y": y}, {}).sum(0), rtol=1e-6)
 
 
-def test_trusted_rows_have_no_weight_of_their_own(log, tmp_path):
-    cfg = written(tmp_path / "log", log[:240], log[240:]).replace(
-        {"data.weight": "weight", "method.name": "autoloss", "method.every": 1}
-    )
-    run = autoloss_jax.train(cfg, tmp_path / "run", progress=False)
-    assert run.result["num_examples"]["train"] == 240
+def test_trusted_rows_count_as_the_mean_does(log, tmp_path):
+    """Those of val and those of a file, which needs no weights; and V's rows count alike."""
+    cfg = written(tmp_path / "log", log[:240], log[240:])
     log[:60].drop("weight").write_csv(tmp_path / "trusted.csv")
-    more = {"data.trusted": str(tmp_path / "trusted.csv"), "data.train_on_trusted": True}
-    run = autoloss_jax.train(
-        cfg.replace(more | {"method.name": "ce"}), tmp_path / "both", progress=False
-    )
-    assert run.result["num_examples"]["train"] == 300
+    file = {"data.trusted": str(tmp_path / "trusted.csv")}
+    for keys, number in (({}, 30), (file, 60)):
+        for method in ("ce", "autoloss"):
+            more = {"method.name": method, "data.weight": "weight", "data.train_on_trusted": True}
+            run = Run.of(cfg.replace(keys | more))
+            found = splits.divide(run, pipeline.prepare(run.data, runs.quiet))
+            weight = found.train[0]["weight"]
+            assert weight.mean() == pytest.approx(1) and len(np.unique(weight)) == 4
+            for part in (*found.controller, found.val, found.test):
+                assert "weight" not in part
+            if method == "ce":
+                assert found.train[1]["weight"].tolist() == [1.0] * number
+            else:
+                assert len(found.controller[0]["y"]) == number
 
 
 @pytest.mark.parametrize("bad", ["-1", "", "heavy", "inf"])

@@ -125,7 +125,7 @@ def central_differences(f, V, count=12, h=1e-6):
     rng, f = np.random.default_rng(1), jax.jit(f)
     for _ in range(count):
         d = [rng.standard_normal(leaf.shape) for leaf in leaves]
-        if "prior" in V:
+        if isinstance(V, dict) and "prior" in V:
             zeros = jax.tree.map(jnp.zeros_like, V["prior"])
             d = jax.tree.leaves({**tree.unflatten(d), "prior": zeros})
         ends = [
