@@ -42,7 +42,7 @@ def get_config(variant: str = "") -> config.Config:
             method=config.Method(every=4, hidden=(32, 32)),
             optimizer=config.Optimizer(learning_rate=5e-3, l2=0.05),
             temperature=config.Temperature(horizon=0),
-            train=config.Train(batch_size=500, epochs=8, patience=8, evaluate_every=100),
+            train=config.Train(batch_size=500, epochs=8, patience=8, evaluate_every=136),
         ),
         variant,
         VARIANTS,
