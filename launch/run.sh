@@ -16,5 +16,6 @@ if [ "$program" = autoloss_jax.studies.run ]; then set -- --config=lost_conversi
 
 # shellcheck disable=SC2119 # no file beyond what the program needs
 environment
+if [ "$program" = autoloss_jax.studies.run ] && ! nvidia_driver; then set -- "$@" --workers=2; fi
 export PYTHONPATH="$repo${PYTHONPATH:+:$PYTHONPATH}"
 exec "$python" -P -m "$program" "$@"

@@ -405,7 +405,7 @@ def test_the_command_writes_the_table(tmp_path):
         "--config=configs/studies/table3.py:quick",
         f"--workdir={tmp_path}", f"--config.cache={tmp_path / 'cache'}", "--config.seeds=1",
     ]  # fmt: skip
-    done = commands.call(*command)
+    done = commands.call(*command, "--workers=2")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "table3.md").read_text()
     assert text.endswith(done.stdout.rstrip("\n") + "\n")
