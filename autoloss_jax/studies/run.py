@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from absl import flags
 
@@ -33,14 +32,14 @@ def main() -> None:
     app.start(Data(cache=study.cache))
     from autoloss_jax.studies import experiment  # JAX, Matplotlib and what trains, after the flags
 
-    with _others(WORKERS.value - 1, workdir):
+    with _others(WORKERS.value - 1):
         experiment.run(study, workdir, command(), app.say)
 
 
 @contextlib.contextmanager
-def _others(count: int, workdir: Path) -> Iterator[None]:
+def _others(count: int) -> Iterator[None]:
     """So many further processes with the same flags, for as long as this one needs them."""
-    own = [*sys.argv[1:], f"--workdir={workdir}", "--workers=1"]  # of two flags the last one counts
+    own = [*sys.argv[1:], "--workers=1"]  # of two flags the last one counts
     start = [sys.executable, "-m", "autoloss_jax.studies.run", *own]
     quiet = subprocess.DEVNULL
     others = [subprocess.Popen(start, stdout=quiet, stderr=quiet) for _ in range(count)]
