@@ -2,6 +2,7 @@
 sense.
 """
 
+import importlib
 import re
 import runpy
 
@@ -56,3 +57,12 @@ def test_an_example_prints_the_weights_that_its_controller_found(capsys):
     assert list(weights) == ["ce", "focal", "examples.own_loss:soft_hinge(margin=2)"]
     assert sum(weights.values()) == pytest.approx(1, abs=0.002) and min(weights.values()) >= 0
     assert max(weights.values()) - min(weights.values()) > 0.05
+
+
+def test_a_correction_by_position_ranks_better_than_cross_entropy(monkeypatch, tmp_path):
+    """Though nobody knows the position of the rows that are ranked."""
+    position = importlib.import_module("examples.position")
+    kept = ("CE on both", "corrected by position")
+    monkeypatch.setattr(position, "METHODS", {name: position.METHODS[name] for name in kept})
+    found = position.figures(tmp_path, seed=0)
+    assert found[kept[1]]["auc"] > found[kept[0]]["auc"] + 0.01
