@@ -8,7 +8,7 @@ flipped, by device (`:wrong` of `configs/clicks.py` says how many). 1,600 rows a
 
 AutoLoss begins at the rates of lost conversions, and searches a mixture of three losses: one
 corrected for lost conversions, one for flipped labels, and cross-entropy. Its controller sees the
-platform and the device. Result: a table and a sentence; WORKDIR/lost_conversions.png,
+platform and the device. It is not told which correction fits better. Result: a table and a sentence; WORKDIR/lost_conversions.png,
 report.html. `:yardsticks` has what else a person would try. `:quick` is a grid of
 seconds.
 """
@@ -51,12 +51,20 @@ def get_config(variant: str = "") -> Study:
             name="lost_conversions",
             datasets=("clicks:wrong",),
             models=("deepfm",),
-            methods=(ALONE, "ce", "corrected method.rates=model", SEARCH, yardsticks.CLEAN),
+            methods=(
+                ALONE,
+                "ce",
+                "corrected method.rates=model",
+                SEARCH,
+                "corrected method.rates=model method.noise=flipped",
+                yardsticks.CLEAN,
+            ),
             titles=(
                 "cross-entropy on the log",
                 "cross-entropy with the trusted rows",
                 "correcting for lost conversions",
-                "AutoLoss begun from there",
+                "AutoLoss over both kinds",
+                "correcting for flipped labels",
                 "cross-entropy on right labels",
             ),
             ours=(SEARCH,),
