@@ -8,9 +8,10 @@ flipped, by device (`:wrong` of `configs/clicks.py` says how many). 1,600 rows a
 
 AutoLoss begins at the rates of lost conversions, and searches a mixture of three losses: one
 corrected for lost conversions, one for flipped labels, and cross-entropy. Its controller sees the
-platform and the device. It is not told which correction fits better. Result: a table and a sentence; WORKDIR/lost_conversions.png,
-report.html. `:yardsticks` has what else a person would try. `:quick` is a grid of
-seconds.
+platform and the device. It is not told which correction fits better.
+
+Result: a table and a sentence; WORKDIR/lost_conversions.png, report.html. `:yardsticks` has what
+else a person would try. `:quick` is a grid of seconds.
 """
 
 from autoloss_jax.config import settings
