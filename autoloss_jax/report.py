@@ -3,7 +3,6 @@ as one HTML page that opens without a network. Several runs are one config with 
 the page shows how far they differ.
 """
 
-import shlex
 from pathlib import Path
 
 from autoloss_jax.cli import app
@@ -27,9 +26,7 @@ def main() -> None:
     app.start()
     from autoloss_jax.analysis import explanation, sections  # JAX and Matplotlib
 
-    command = shlex.join(["autoloss", "report", *map(str, asked.runs)])
-    found = explanation.of(asked.runs, app.say)
-    sections.write(found, output, command)
+    sections.write(explanation.of(asked.runs, app.say), output)
     app.say(str(output))
 
 

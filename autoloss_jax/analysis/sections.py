@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ MOST_LINES = 20  # of a table of values
 NO_DATA = "data"  # the part without which nothing of rows is known
 
 
-def write(found: Explanation, output: Path, command: str) -> None:
-    """The report that `command` makes, as an HTML file; UserError if it cannot be written."""
+def write(found: Explanation, output: Path) -> None:
+    """The report as an HTML file; UserError if it cannot be written."""
+    command = shlex.join(["autoloss", "report", *found.about["runs"]])
     try:
         atomic.write_text(output, render(page(found, command)))
     except OSError as error:

@@ -8,9 +8,9 @@ A fitted estimator is a run in a folder, as the command line makes it: `workdir`
 goes when the estimator does.
 """
 
+import abc
 import io
 import json
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -39,13 +39,12 @@ if TYPE_CHECKING:
 DECIDE = 0.1  # of the rows: they decide early stopping where no others are given
 CALIBRATED = 100  # rows that decide, from which on they correct probabilities too
 LEVELS = 32  # the most classes that a regression is cut into
-KINDS = ("categorical", "numeric", "bags")
 LABEL, WEIGHT = "the label", "the weight"  # columns of its own
 RECORD = "estimator.json"
 LEFT = ("data", "cache", "checkpoints", "search", "tensorboard")  # what a saved one does without
 
 
-class _Recommender(BaseEstimator):
+class _Recommender(BaseEstimator, abc.ABC):
     """What both estimators share: from frames to a run, and from a run to probabilities."""
 
     run_: runs.TrainedRun
@@ -102,7 +101,7 @@ class _Recommender(BaseEstimator):
         folder = Path(folder)
         if folder.exists():
             raise ValueError(f"{folder}: it exists; name a new folder")
-        shutil.copytree(self.run_.workdir, folder, ignore=shutil.ignore_patterns(*LEFT))
+        _unpack(_packed(self.run_.workdir), folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -123,21 +122,36 @@ class _Recommender(BaseEstimator):
         found.run_ = runs.load(folder)
         return found
 
-    def _fit(
+    def fit(
         self,
-        rows: pl.DataFrame,
-        codes: np.ndarray,
-        num_classes: int,
-        trusted: Sequence[Any] | None,
-        eval_set: Sequence[Any] | None,
-        sample_weight: Any,
-        context: Any,
+        X: Any,
+        y: Any,
+        *,
+        trusted: Sequence[Any] | None = None,
+        eval_set: Sequence[Any] | None = None,
+        sample_weight: Any = None,
+        context: Any = None,
     ) -> Self:
-        named = context is None or isinstance(context, str | list | tuple)
-        names = (context,) if isinstance(context, str) else tuple(context or ()) if named else ()
-        log = _labelled(rows, codes, None if named else context, sample_weight)
-        if sample_weight is not None:
-            log = _counting(log)
+        """Train.
+
+        Args:
+            X: n rows: a polars or pandas DataFrame, or an array.
+            y: [n], their labels.
+            trusted: (X, y) of rows whose labels are right; (X, y, context) where `context` is a
+                frame. The recommender learns from them, and they say how wrong y is.
+            eval_set: (X, y) of rows that decide early stopping and correct the probabilities.
+                None: half of the trusted rows, or a tenth of X where there are none.
+            sample_weight: [n], how much each row of X counts.
+            context: on what the label noise depends. Names of columns of X; or a frame of n rows
+                that only the loss sees, as nobody knows them when a row is scored.
+
+        Raises:
+            ValueError: for rows or labels that nothing can be learned from.
+        """
+        rows, y = self._rows(X, reset=True), _labels(y)
+        num_classes = self._learn(y)
+        names, unseen = _context(context)
+        log = _labelled(rows, self._encoded(y), unseen, sample_weight)
         right = None if trusted is None else self._other(*trusted)
         deciding = None if eval_set is None else self._other(*eval_set)
         if deciding is None and right is not None:
@@ -146,22 +160,15 @@ class _Recommender(BaseEstimator):
             log, deciding = _divided(log, DECIDE, self.random_state)
         folder = self._open()
         _write(folder / "data", train=log, valid=deciding, trusted=right)
-        keys = self._declared(rows) | {
-            "data.path": str(folder / "data"),
-            "data.cache": str(folder / "cache"),
-            "data.label": LABEL,
+        monitor = "auc" if deciding[LABEL].n_unique() == num_classes else "logloss"
+        keys = self._declared(rows) | self._settings(folder, log.height, num_classes)
+        keys |= self._method(right is not None, num_classes)
+        keys |= {
             "data.weight": "" if sample_weight is None else WEIGHT,
-            "data.num_classes": num_classes,
-            "data.context": names if named else tuple(frames.table(context).columns),
-            "data.split": (1 - DECIDE, DECIDE, 0.0),
-            "model.name": self.model,
-            "optimizer.learning_rate": self.learning_rate,
-            "train.epochs": self.epochs,
-            "train.batch_size": self.batch_size or _batch_size(log.height),
-            "train.monitor": "auc" if deciding[LABEL].n_unique() == num_classes else "logloss",
-            "run.seed": self.random_state or 0,
+            "data.context": names,
+            "train.monitor": monitor,
         }
-        keys |= self._method(right is not None, num_classes) | {**(self.config or {})}
+        keys |= {**(self.config or {})}
         if right is not None:
             keys["data.trusted"] = str(folder / "data" / "trusted.parquet")
         try:
@@ -175,6 +182,29 @@ class _Recommender(BaseEstimator):
         }
         (folder / RECORD).write_text(json.dumps(record, default=str))
         return self
+
+    @abc.abstractmethod
+    def _learn(self, y: np.ndarray) -> int:
+        """How many classes the labels have, after keeping which; ValueError for less than two."""
+
+    @abc.abstractmethod
+    def _encoded(self, y: Any) -> np.ndarray:
+        """Labels as classes, 0..C-1."""
+
+    def _settings(self, folder: Path, rows: int, num_classes: int) -> dict[str, Any]:
+        """Config keys of the data, the model and the training."""
+        return {
+            "data.path": str(folder / "data"),
+            "data.cache": str(folder / "cache"),
+            "data.label": LABEL,
+            "data.num_classes": num_classes,
+            "data.split": (1 - DECIDE, DECIDE, 0.0),
+            "model.name": self.model,
+            "optimizer.learning_rate": self.learning_rate,
+            "train.epochs": self.epochs,
+            "train.batch_size": self.batch_size or _batch_size(rows),
+            "run.seed": self.random_state or 0,
+        }
 
     def _record(self) -> dict[str, Any]:
         """What `fit` found, as JSON has it."""
@@ -203,15 +233,14 @@ class _Recommender(BaseEstimator):
 
     def _declared(self, rows: pl.DataFrame) -> dict[str, tuple[str, ...]]:
         """Config keys of what each column is; of those that are not declared, as they look."""
-        kinds = {kind: [*getattr(self, kind)] for kind in KINDS}
-        declared = {name for names in kinds.values() for name in names}
-        for name in rows.columns:
-            if name not in declared:
-                found = columns.taken_for(rows[name].head(columns.SAMPLE_ROWS))
-                kinds.get(found.kind, []).append(name)
+        declared = {kind: tuple(getattr(self, kind)) for kind in columns.KINDS}
+        known = {name for names in declared.values() for name in names}
+        looked_at = [rows[n].head(columns.SAMPLE_ROWS) for n in rows.columns if n not in known]
+        found = columns.by_kind(map(columns.taken_for, looked_at))
+        kinds = {kind: names + found[kind] for kind, names in declared.items()}
         if not any(kinds.values()):
             raise ValueError("X: no column to learn from: each is constant, or a value a row")
-        return {f"data.{kind}": tuple(names) for kind, names in kinds.items()}
+        return {f"data.{kind}": names for kind, names in kinds.items()}
 
     def _rows(self, X: Any, *, reset: bool = False) -> pl.DataFrame:
         """X as a frame, with the columns that `fit` saw."""
@@ -227,10 +256,6 @@ class _Recommender(BaseEstimator):
     def _other(self, X: Any, y: Any, context: Any = None) -> pl.DataFrame:
         """Labelled rows beside those that are fitted."""
         return _labelled(self._rows(X), self._encoded(y), context)
-
-    def _encoded(self, y: Any) -> np.ndarray:
-        """Labels as classes, 0..C-1."""
-        raise NotImplementedError
 
     def _probabilities(self, X: Any) -> np.ndarray:
         """float[n, C]."""
@@ -261,8 +286,7 @@ class _Recommender(BaseEstimator):
         state = dict(state)
         if packed := state.pop("_packed", None):
             self._folder = tempfile.TemporaryDirectory(prefix="autoloss_jax-")
-            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-                archive.extractall(self._folder.name, filter="data")
+            _unpack(packed, Path(self._folder.name))
             state["run_"] = runs.load(self._folder.name)
         super().__setstate__(state)
 
@@ -311,40 +335,6 @@ class Classifier(ClassifierMixin, _Recommender):
 
     classes_: np.ndarray
 
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        trusted: Sequence[Any] | None = None,
-        eval_set: Sequence[Any] | None = None,
-        sample_weight: Any = None,
-        context: Any = None,
-    ) -> Self:
-        """Train.
-
-        Args:
-            X: n rows: a polars or pandas DataFrame, or an array.
-            y: [n], their classes.
-            trusted: (X, y) of rows whose labels are right; (X, y, context) where `context` is a
-                frame. The recommender learns from them, and they say how wrong y is.
-            eval_set: (X, y) of rows that decide early stopping and correct the probabilities.
-                None: half of the trusted rows, or a tenth of X where there are none.
-            sample_weight: [n], how much each row of X counts.
-            context: on what the label noise depends. Names of columns of X; or a frame of n rows
-                that only the loss sees, as nobody knows them when a row is scored.
-
-        Raises:
-            ValueError: for rows or labels that nothing can be learned from.
-        """
-        rows, y = self._rows(X, reset=True), _labels(y)
-        check_classification_targets(y)
-        self.classes_ = np.unique(y)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has one class, {self.classes_[0]!r}; nothing can be learned")
-        codes = self._encoded(y)
-        return self._fit(rows, codes, len(self.classes_), trusted, eval_set, sample_weight, context)
-
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probabilities of the classes, float[n, C]; calibrated if enough rows decided."""
         return self._probabilities(X)
@@ -360,6 +350,13 @@ class Classifier(ClassifierMixin, _Recommender):
         if logits.shape[1] == 2:
             logits = logits[:, 1:] - logits[:, :1]
         return evaluation.figures(self._encoded(y), logits)
+
+    def _learn(self, y: np.ndarray) -> int:
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has one class, {self.classes_[0]!r}; nothing can be learned")
+        return len(self.classes_)
 
     def _encoded(self, y: Any) -> np.ndarray:
         y = _labels(y)
@@ -395,24 +392,6 @@ class Regressor(RegressorMixin, _Recommender):
 
     levels_: np.ndarray
 
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        trusted: Sequence[Any] | None = None,
-        eval_set: Sequence[Any] | None = None,
-        sample_weight: Any = None,
-        context: Any = None,
-    ) -> Self:
-        """Train, as `Classifier.fit`; y: float[n]."""
-        rows, y = self._rows(X, reset=True), _labels(y).astype(np.float64)
-        self.levels_ = _levels(y)
-        if len(self.levels_) < 2:
-            raise ValueError(f"y has one value in {len(y)} samples; nothing can be learned")
-        codes = self._encoded(y)
-        return self._fit(rows, codes, len(self.levels_), trusted, eval_set, sample_weight, context)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.regressor_tags.poor_score = True  # 200 rows are few for 32 levels
@@ -427,9 +406,15 @@ class Regressor(RegressorMixin, _Recommender):
         gap = self.predict(X) - _labels(y)
         return {"rmse": float(np.sqrt(np.mean(gap**2))), "mae": float(np.mean(np.abs(gap)))}
 
+    def _learn(self, y: np.ndarray) -> int:
+        self.levels_ = _levels(y.astype(np.float64))
+        if len(self.levels_) < 2:
+            raise ValueError(f"y has one value in {len(y)} samples; nothing can be learned")
+        return len(self.levels_)
+
     def _encoded(self, y: Any) -> np.ndarray:
         edges = (self.levels_[1:] + self.levels_[:-1]) / 2
-        return np.searchsorted(edges, _labels(y))
+        return np.searchsorted(edges, _labels(y).astype(np.float64))
 
     def _record(self) -> dict[str, Any]:
         return super()._record() | {"levels_": self.levels_.tolist()}
@@ -454,10 +439,20 @@ def _levels(y: np.ndarray) -> np.ndarray:
     return np.unique(np.bincount(codes, y) / np.bincount(codes))
 
 
+def _context(context: Any) -> tuple[tuple[str, ...], pl.DataFrame | None]:
+    """(The names of the context's columns, those of them that only the loss sees)."""
+    if context is None or isinstance(context, str | list | tuple):
+        return ((context,) if isinstance(context, str) else tuple(context or ())), None
+    unseen = frames.table(context)
+    return tuple(unseen.columns), unseen
+
+
 def _labelled(
     rows: pl.DataFrame, codes: np.ndarray, context: Any = None, weight: Any = None
 ) -> pl.DataFrame:
-    """Rows with their labels, the context that only the loss sees, and their weights."""
+    """Rows with their labels, the context that only the loss sees, and their weights; without those
+    of weight zero.
+    """
     parts = {"y": pl.DataFrame({LABEL: codes})}
     if context is not None:
         parts["context"] = frames.table(context)
@@ -471,7 +466,8 @@ def _labelled(
             raise ValueError(f"{name} has {part.height} rows, and X has {rows.height}")
         if both := {*rows.columns} & {*part.columns}:
             raise ValueError(f"column {min(both)!r} is in X and in {name}; rename one of them")
-    return pl.concat([rows, *parts.values()], how="horizontal")
+    found = pl.concat([rows, *parts.values()], how="horizontal")
+    return found if weight is None else _counting(found)
 
 
 def _counting(log: pl.DataFrame) -> pl.DataFrame:
@@ -526,3 +522,8 @@ def _packed(folder: Path) -> bytes:
             if path.name not in LEFT:
                 archive.add(path, path.name)
     return found.getvalue()
+
+
+def _unpack(packed: bytes, folder: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")

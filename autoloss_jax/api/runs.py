@@ -9,7 +9,6 @@ run.predict(frame)                                # probabilities, float32[n]
 """
 
 import dataclasses
-import shlex
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -130,8 +129,7 @@ class TrainedRun:
         """
         from autoloss_jax.analysis import sections
 
-        command = shlex.join(["autoloss", "report", *(str(r.workdir) for r in (self, *others))])
-        sections.write(self.explain(*others), Path(output), command)
+        sections.write(self.explain(*others), Path(output))
 
     def _written(self, frame: Any, folder: Path) -> Path:
         """A DataFrame as a file that the run reads."""

@@ -5,7 +5,6 @@ one types for it. Nothing heavy is imported here.
 """
 
 import dataclasses
-import importlib.util
 import re
 import runpy
 import sys
@@ -54,18 +53,17 @@ _started = _Started()
 def main() -> None:
     """Run the program that the command line names; exit code 2 if it names none."""
     words = sys.argv[1:] or ["--help"]
-    found = commands()
     if words[0] in ("--help", "-h", "help"):
-        print(usage(found))
+        print(usage())
     elif words[0] == "--version":
         print(version())
-    elif words[0] in found:
-        command = found[words[0]]
+    elif words[0] in TABLE:
+        command = TABLE[words[0]]
         sys.argv = ["autoloss", *command.flags, *words[1:]]
         _started.by_name = True
         runpy.run_module(f"autoloss_jax.{command.module}", run_name="__main__", alter_sys=True)
     else:
-        near = nearest(words[0], found)
+        near = nearest(words[0], TABLE)
         print(
             f"error: autoloss {words[0]}: no such command{near} (autoloss --help lists them)",
             file=sys.stderr,
@@ -73,18 +71,9 @@ def main() -> None:
         sys.exit(2)
 
 
-def commands() -> dict[str, Command]:
-    """Those of the table whose module is there."""
-    return {
-        name: command
-        for name, command in TABLE.items()
-        if importlib.util.find_spec(f"autoloss_jax.{command.module}")
-    }
-
-
-def usage(found: dict[str, Command]) -> str:
+def usage() -> str:
     """What `autoloss --help` prints."""
-    lines = [f"  {name:<12} {command.about}" for name, command in found.items()]
+    lines = [f"  {name:<12} {command.about}" for name, command in TABLE.items()]
     return "\n".join(
         [
             "autoloss COMMAND [flags]; autoloss COMMAND --help lists the flags",

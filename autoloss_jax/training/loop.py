@@ -17,6 +17,7 @@ from autoloss_jax.algorithm import methods
 from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.data.load import host
 from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.training import (
     checkpoint,
@@ -178,11 +179,6 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
     forward = functools.partial(evaluation.predictions, trainer.evaluate_step, trainer.mesh, state)
     val_logits, _ = forward(splits.val, cfg.train.eval_batch_size)
     calibration = metrics.calibrate(val_logits, np.asarray(splits.val["y"]))
-    test: dict[str, Any] = dict.fromkeys(("auc", "logloss", "logloss_calibrated"))
-    if num_test := len(splits.test["y"]):
-        logits, labels = forward(splits.test, cfg.train.eval_batch_size)[0], splits.test["y"]
-        calibrated = float(metrics.logloss(labels, metrics.apply(calibration, logits)))
-        test = evaluation.figures(labels, logits) | {"logloss_calibrated": calibrated}
     seconds = max(progress.train_seconds, 1e-9)
     return atomic.finite(
         {
@@ -197,7 +193,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
             "epochs": round(steps / trainer.epoch_steps, 4),
             "best_step": progress.best_step,
             "val": progress.best["val"],
-            "test": test if num_test else test | {"auc_undefined": "no test rows"},
+            "test": _test_figures(splits.test, forward, cfg, calibration),
             "calibration": dataclasses.asdict(calibration),
             "examples_per_second": progress.timed_steps * cfg.train.batch_size / seconds,
             "compile_seconds": progress.compile_seconds,
@@ -206,9 +202,21 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
             "num_examples": {
                 "train": sum(len(part["y"]) for part in splits.train),
                 "val": schema.num_examples["val"],
-                "test": num_test,
+                "test": len(splits.test["y"]),
             },
             "num_params": states.num_params(state),
             "versions": report.versions(),
         }
     )
+
+
+def _test_figures(
+    rows: host.Split, forward: Callable, cfg: Config, calibration: metrics.Calibration
+) -> dict[str, Any]:
+    labels = np.asarray(rows["y"])
+    if not len(labels):
+        nothing = dict.fromkeys(("auc", "logloss", "logloss_calibrated"))
+        return nothing | {"auc_undefined": "no test rows"}
+    logits, _ = forward(rows, cfg.train.eval_batch_size)
+    calibrated = float(metrics.logloss(labels, metrics.apply(calibration, logits)))
+    return evaluation.figures(labels, logits) | {"logloss_calibrated": calibrated}

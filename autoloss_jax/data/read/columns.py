@@ -4,7 +4,7 @@ Decided by the first rows of train, by rules that a person can check, and said, 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +14,7 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.read import files, formats, sources, text
 from autoloss_jax.data.read.text import Layout
 
+KINDS = ("categorical", "numeric", "bags")  # as `Data` calls them
 SAMPLE_ROWS = 100_000
 FEW = 10  # whole numbers of so few values are categories
 ROWS_A_VALUE = 5  # so are those of which each is in so many rows, as the ids of users
@@ -26,7 +27,7 @@ class Column:
     """What one column is taken for."""
 
     name: str
-    kind: str  # "categorical", "numeric" or "bags", as `Data` calls them; "": left out
+    kind: str  # one of KINDS; "": left out
     why: str
 
 
@@ -44,16 +45,19 @@ def declared(data: Data, say: Callable[[str], None]) -> dict[str, tuple[str, ...
         )
     others = {data.label, data.time, data.weight, *data.context}
     found = [taken_for(sample[name]) for name in sample.columns if name not in others]
-    kinds = {
-        kind: tuple(column.name for column in found if column.kind == kind)
-        for kind in ("categorical", "numeric", "bags")
-    }
+    kinds = by_kind(found)
     say(f"no columns are declared; by the first {sample.height:,} rows of train they are:")
     for column in found:
         say(f"  {column.name}: {column.kind or 'left out'} ({column.why})")
     if not any(kinds.values()):
         raise UserError(f"{data.path}: no column to learn from; declare --config.data.categorical")
     return kinds
+
+
+def by_kind(found: Iterable[Column]) -> dict[str, tuple[str, ...]]:
+    """The names of the columns of each kind, in their order."""
+    every = list(found)
+    return {kind: tuple(c.name for c in every if c.kind == kind) for kind in KINDS}
 
 
 def taken_for(cells: pl.Series) -> Column:
