@@ -176,14 +176,16 @@ def test_the_corrected_loss_is_that_of_one_rate(loss):
     z, y = jnp.linspace(-4, 4, 9)[:, None], jnp.arange(9) % 2
     kind = loss.removesuffix("_ce")
     rates = networks.Rates(kind, np.array([0.1, 0.3]), np.ones(2))
-    batch = {"y": y, "cell": jnp.ones(9, int)}
     V = {"rates": {kind: rates.parameters()}}
-    known = networks.Transitions(losses.transition(kind, rates.start))
-    for noise in (rates, known):
-        ours = noise.loss(batch, V)(z, y)
+    matrix, right = losses.transition(kind, jnp.full(9, 0.3)), jnp.tile(jnp.eye(2), (9, 1, 1))
+    for noise, told, trusted in (
+        (rates, {"cell": jnp.ones(9, int)}, {"cell": jnp.full(9, 2)}),
+        (networks.Transitions(), {"transition": matrix}, {"transition": right}),
+    ):
+        ours = noise.loss(told, V)(z, y)
         assert np.allclose(ours, losses.LOSSES[loss](z, y, rate=0.3), atol=1e-5)
-        for trusted in ({"y": y, "cell": jnp.full(9, 2)}, {"y": y}):
-            assert np.allclose(noise.loss(trusted, V)(z, y), losses.ce(z, y), atol=1e-6)
+        for labels in (trusted, {}):
+            assert np.allclose(noise.loss(labels, V)(z, y), losses.ce(z, y), atol=1e-6)
 
 
 def searched_problem(kind):

@@ -1,8 +1,9 @@
 """Flax modules as the functions that Algorithm 1 calls.
 
 What a batch holds beside x and y is read here and nowhere else in the algorithm: v, the weights
-of bags and numbers, `seen`, the context fields, `cell`, their combination, and `weight`, how much
-an example counts. L2 that a candidate brings is computed here, too.
+of bags and numbers, `seen`, the context fields, `cell`, their combination, `transition`, how its
+label may be wrong, and `weight`, how much an example counts. L2 that a candidate brings is
+computed here, too.
 """
 
 import dataclasses
@@ -119,30 +120,28 @@ class CandidateLosses:
         return {}
 
 
-@dataclasses.dataclass(frozen=True)
 class Transitions:
-    """The noise in the labels of M cells of the context, known.
+    """The noise in the labels, known: each example brings its matrix.
 
-    An example says in `cell` which is its own; the number M, and no `cell`, mean that its label
-    is trusted.
+    `transition` [B, C, C] of a batch is the chance that a true class reads as another in train.
+    Without it labels are trusted.
     """
-
-    matrix: np.ndarray  # [M, K, K]: from a true class to the one that is observed
 
     def loss(self, batch: Batch, V: Params) -> Callable[..., jax.Array]:
         """Cross-entropy corrected by the matrix of each example."""
         del V
-        if "cell" not in batch:
+        if "transition" not in batch:
             return losses.ce
-        trusted = np.eye(self.matrix.shape[-1])[None]
-        every = jnp.asarray(np.concatenate([self.matrix, trusted]), jnp.float32)
-        transition = every[batch["cell"]]
-        return lambda logits, labels: losses.forward_ce(logits, labels, transition)
+        return lambda logits, labels: losses.forward_ce(logits, labels, batch["transition"])
 
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """The same at rates that V has: a logit for each cell. With what they begin at."""
+    """The noise in the labels of M cells of the context, at rates that V has: a logit for each.
+
+    An example says in `cell` which is its own; the number M, and no `cell`, mean that its label
+    is trusted. `start` and `error` are what the rates begin at.
+    """
 
     kind: str  # "missing" or "flipped"
     start: np.ndarray  # [M]

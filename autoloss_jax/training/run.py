@@ -156,8 +156,8 @@ class Run:
             rates = tuple(_rates(kind, noise, context) if kind else None for kind in kinds)
             told = [int(known.trusted.sum()) for known in (noise or {}).values()]
             return CorrectedLosses(fixed, rates, max([1, *told]))
-        if any(kinds) and noise:
-            return CorrectedLosses(fixed, tuple(Transitions(noise[k].transition) for k in kinds))
+        if any(kinds):
+            return CorrectedLosses(fixed, (Transitions(),))
         return CandidateLosses(fixed)
 
     def build_for(

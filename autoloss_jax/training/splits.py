@@ -35,7 +35,7 @@ def divide(run: Run, data: store.Store) -> Splits:
     if any(run.noise_kinds):
         if not run.method.frozen:  # else the rates are the source's
             noise = _noise(run, data.schema, train, taught, data.split("train")["y"])
-        train, taught = _with_cells(run, data.schema, train, taught)
+        train, taught = _told(run, data.schema, noise, train, taught)
     parts, controller = teachers(run, train, taught)
     return Splits(parts, controller, val, test, noise)
 
@@ -153,10 +153,15 @@ def _check_made(run: Run) -> None:
         )
 
 
-def _with_cells(
-    run: Run, schema: Schema, train: host.Split, trusted: host.Split
+def _told(
+    run: Run,
+    schema: Schema,
+    noise: dict[str, LabelNoise] | None,
+    train: host.Split,
+    trusted: host.Split,
 ) -> tuple[host.Split, host.Split]:
-    """Both splits with the cell of each row; that of a trusted row is none.
+    """Both splits with what the corrected loss reads of each row: its cell where V learns the
+    rates, else how its label may be wrong. Trusted labels are right.
 
     Where the cells are too many and V learns their rates, a row of train has cell 0.
     """
@@ -166,7 +171,12 @@ def _with_cells(
     if run.learns_rates and cells.codes is not None:
         number, none = np.zeros(len(values), np.int32), 1
     of_trusted = np.full(len(trusted["y"]), none, np.int32)
-    return {**train, "cell": number}, {**trusted, "cell": of_trusted}
+    if run.learns_rates:
+        return {**train, "cell": number}, {**trusted, "cell": of_trusted}
+    (known,) = (noise or {}).values()
+    right = np.eye(known.transition.shape[-1])[None]
+    every = np.concatenate([known.transition, right]).astype(np.float32)
+    return {**train, "transition": every[number]}, {**trusted, "transition": every[of_trusted]}
 
 
 def _some(run: Run, schema: Schema, train: host.Split, trusted: host.Split) -> host.Split:
