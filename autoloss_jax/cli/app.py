@@ -72,6 +72,8 @@ def start(data: Data | None = None) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = pipeline.cache_folder(data or Data()) / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+        # small trainings are short: what takes a tenth of a second to compile is kept too
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 class Parser(argparse.ArgumentParser):
