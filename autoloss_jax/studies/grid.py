@@ -39,6 +39,11 @@ class Cell:
     seed: int
 
     @property
+    def row(self) -> tuple[str, str, str]:
+        """Its row in the table, whose seeds share their programs."""
+        return self.dataset, self.model, self.method
+
+    @property
     def folder(self) -> str:
         """Its name among the runs; of a long one the beginning, and a sum of all of it."""
         name = f"{self.dataset}-{self.model}-{self.method}-{self.seed}"
@@ -80,17 +85,34 @@ def run(
         described(study, cell)  # a slip in the last row is said before the first is trained
     with Bar(f"{study.name}, trainings", len(order), len(found)) as bar:
         while left := [cell for cell in order if cell not in found]:
-            before = len(found)
-            for cell in left:
-                bar.note(f"{cell.dataset} {cell.model} {cell.method} seed {cell.seed}")
-                with contextlib.suppress(workdirs.Busy):
-                    found[cell] = _result(study, cell, workdir, say)
-                    bar.step(len(found))
-                    watch([(c, found[c]) for c in order if c in found])
-            if len(found) == before:  # all that is left is in other hands
+            if (trained := _first_free(study, left, workdir, say, bar)) is None:
                 bar.note("waiting for what other processes train")
                 time.sleep(1)
+                continue
+            cell, found[cell] = trained
+            bar.step(len(found))
+            watch([(c, found[c]) for c in order if c in found])
     return [(cell, found[cell]) for cell in order]
+
+
+def _first_free(
+    study: Study, order: list[Cell], workdir: Path, say: Say, bar: Bar
+) -> tuple[Cell, dict[str, Any]] | None:
+    """The first of these cells that no other process is training, with its result; None: all are
+    in other hands.
+
+    A row of which another process trains some seed comes last: it may be compiling for all seeds.
+    """
+    taken: set[tuple[str, str, str]] = set()
+    for rows_taken_too in (False, True):
+        for cell in order:
+            if cell.row in taken and not rows_taken_too:
+                continue
+            bar.note(f"{cell.dataset} {cell.model} {cell.method} seed {cell.seed}")
+            with contextlib.suppress(workdirs.Busy):
+                return cell, _result(study, cell, workdir, say)
+            taken.add(cell.row)
+    return None
 
 
 def _result(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
@@ -216,5 +238,5 @@ def by_row(results: Results) -> dict[tuple[str, str, str], list[dict[str, Any]]]
     """(dataset, model, method) -> results, seed by seed, in the order of a table."""
     rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for cell, result in results:
-        rows.setdefault((cell.dataset, cell.model, cell.method), []).append(result)
+        rows.setdefault(cell.row, []).append(result)
     return rows
