@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
+from autoloss_jax.algorithm import losses
 from autoloss_jax.cli import commands, flags
 from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
@@ -138,6 +140,15 @@ def test_readmes_lines_of_python_run(newcomer):
     exec(lines, found)
     assert found["scores"].shape == (500,) and found["scores"].min() > 0
     assert (newcomer / "runs" / "clicks" / "result.json").exists()
+
+
+def test_the_loss_that_a_newcomer_adds_is_its_formula():
+    (lines,) = blocks("docs/first_hour.md", "python")
+    found = dict(vars(losses))
+    exec(lines, found)
+    z, y = np.linspace(-3, 3, 7), np.array([0, 1, 0, 1, 1, 0, 1])
+    ours = found["squared_hinge"](z[:, None], y)
+    assert np.allclose(ours, np.maximum(0, 1 - (2 * y - 1) * z) ** 2)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import dataclasses
 import html
 import json
 import re
+import shlex
 import shutil
 import sys
 
@@ -26,7 +27,8 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.training import checkpoint, controller_checkpoints, loop
 from tests.support import browser
-from tests.support.runs import quiet
+from tests.support.commands import call
+from tests.support.runs import ROOT, quiet
 
 EVIL = ("<script>alert(1)</script>", '$x_1$ & "q"', "a\x07b", "</svg><img src=x onerror=alert(2)>")
 FIELD = "<i>place$^2$"
@@ -306,6 +308,27 @@ def test_the_program_writes_where_it_says(corrected, pages, tmp_path, monkeypatc
     ):
         with pytest.raises(UserError, match=message):
             ask(monkeypatch, *words)
+
+
+@pytest.mark.slow
+def test_its_command_is_that_of_the_run(explained, pages):
+    """A folder that holds another run would be refused."""
+    command = explained.about["command"]
+    assert command in html.unescape(pages[0])
+    done = call("autoloss_jax.main", *shlex.split(command)[2:])
+    assert done.returncode == 0 and "this run is complete" in done.stdout + done.stderr, done
+
+
+@pytest.mark.slow
+def test_the_documentations_lines_of_python_run(seeds, compared, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    for name, run in zip(("clicks", "seed-0", "seed-1"), (seeds[0], *seeds), strict=True):
+        (tmp_path / "runs" / name).symlink_to(run.workdir)
+    monkeypatch.chdir(tmp_path)
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/report.md").read_text(), re.DOTALL)
+    found = {"autoloss_jax": autoloss_jax}
+    exec(lines, found)
+    assert found["found"].importance.height and found["verdict"] == compared.verdict
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 """
 
 import dataclasses
+import runpy
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,7 +22,7 @@ from autoloss_jax.analysis import (
     reliability,
     significance,
 )
-from autoloss_jax.config import Config, settings
+from autoloss_jax.config import Config, library, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import inspection, store
 from autoloss_jax.data.load import host
@@ -284,6 +286,7 @@ def _about(runs: Sequence[_Run]) -> dict[str, Any]:
         "num_examples": rows,
         "best_steps": {run.name: run.result["best_step"] for run in runs},
         "python": _python(runs[0]),
+        "command": _command(runs[0]),
     }
 
 
@@ -295,6 +298,19 @@ def _python(run: _Run) -> str:
         "import autoloss_jax\n\nautoloss_jax.train(\n    autoloss_jax.Config().replace({\n"
         f"{keys}    }}),\n    {str(run.workdir)!r},\n)"
     )
+
+
+def _command(run: _Run) -> str:
+    """What is typed to train the run again: the config of its data's name, if one comes with the
+    package, and what the run has otherwise.
+    """
+    known = library.trainings()
+    name = run.cfg.data.name if run.cfg.data.name in known else "tabular"
+    base = runpy.run_path(str(known[name]))["get_config"]()
+    pairs = zip(settings.keys(run.cfg), settings.keys(base), strict=True)
+    other = {key: value for (key, value, _), (_, was, _) in pairs if value != was}
+    words = [f"--config={name}", *settings.as_flags(other), f"--workdir={run.workdir}"]
+    return shlex.join(["autoloss", "train", *words])
 
 
 def _outcome(figures: Sequence[tuple[str, Mapping[str, Any]]]) -> pl.DataFrame:

@@ -453,7 +453,8 @@ def _config(found: Explanation, command: str) -> Section:
     )
     code = [
         ("This report:", command),
-        ("The same training again, from Python:", found.about["python"]),
+        ("The same training again:", found.about["command"]),
+        ("The same from Python:", found.about["python"]),
     ]
     runs = "The run's folder: " if len(found.about["runs"]) == 1 else "The runs' folders: "
     notes = [runs + ", ".join(found.about["runs"]) + "."]

@@ -7,6 +7,7 @@ This module imports JAX and all that trains; `main` imports it after it has chec
 import dataclasses
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from autoloss_jax.data import source
 from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.distributed.processes import say
 from autoloss_jax.search import train as methods
-from autoloss_jax.search import trials
 from autoloss_jax.search import tune as tuning
 from autoloss_jax.training import prediction, report
 from autoloss_jax.training.metrics import Calibration
@@ -46,7 +46,7 @@ def tune(cfg: Config, workdir: Path) -> None:
         raise UserError(f"{workdir} holds a run that was not tuned; use another --workdir")
     cfg = settings.with_keys(_with_data(cfg, workdir), {"run.compare": ()})
     found = tuning.tune(tuning.own_training(cfg), here, say)
-    print(trials.as_flags(found), flush=True)
+    print(shlex.join(settings.as_flags(found)), flush=True)
     say(
         f"the best of {cfg.search.trials} trials by validation logloss (all of them: "
         f"{here / 'trials.json'}); training with them in {workdir}"

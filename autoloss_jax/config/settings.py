@@ -86,6 +86,11 @@ def plain(config: Any) -> dict[str, bool | int | float | str]:
     }
 
 
+def as_flags(values: Mapping[str, Any]) -> list[str]:
+    """Config keys as words of a command line."""
+    return [f"--config.{name}={value}" for name, value in values.items()]
+
+
 def describe(config: Any) -> str:
     """The keys of a config with their values and meaning, one a line, for --help."""
     lines = []

@@ -131,7 +131,7 @@ def _run(study, trial, cfg, workdir, suggest, say) -> None:
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     best = min(seen.values(), default=None)
     figure = "diverged" if best is None else f"logloss {best:.5f} after {len(seen)} evaluations"
-    say(f"trial {trial.number}: {figure}: {as_flags(keys)}")
+    say(f"trial {trial.number}: {figure}: {shlex.join(settings.as_flags(keys))}")
 
 
 @contextlib.contextmanager
@@ -154,11 +154,6 @@ def _record(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "keys": trial.user_attrs.get("keys"),
         "seconds": trial.user_attrs.get("seconds", 0.0),
     }
-
-
-def as_flags(keys: dict[str, Any]) -> str:
-    """Config keys as they are typed in a command line."""
-    return shlex.join(f"--config.{name}={value}" for name, value in keys.items())
 
 
 def _tuples(keys: dict[str, Any]) -> dict[str, Any]:
