@@ -144,7 +144,7 @@ def test_hypergradient_equals_the_darts_hessian_vector_form(
     assert relative(exact, jax.jit(darts)(W, V)) < 1e-8
 
 
-@pytest.mark.parametrize(("model", "num_classes"), CASES)
+@pytest.mark.parametrize(("model", "num_classes"), [CASES[0], CASES[3]])
 @pytest.mark.parametrize("virtual_step", ["sgd", "adam"])
 def test_rows_of_both_batches_give_the_full_table_hypergradient(
     float64, model, num_classes, virtual_step

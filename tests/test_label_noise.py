@@ -259,6 +259,7 @@ def test_corrected_ranks_and_judges_better_than_cross_entropy(lossy, tmp_path):
     assert {c["values"][0] for c in cells} == set("012345")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "more"),
     [
@@ -284,6 +285,7 @@ def test_other_corrections_rank_better_than_cross_entropy_too(lossy, tmp_path, m
         assert asked["num_examples"]["train"] == 6000 and asked["method"] == "ce"
 
 
+@pytest.mark.slow
 def test_auto_ships_a_correction_where_labels_are_lost_by_context(lossy, tmp_path):
     keys = {"method.name": "auto", "search.trials": 6, "train.epochs": 3}
     run = autoloss_jax.train(lossy.replace(keys), tmp_path / "auto", progress=False)
@@ -295,6 +297,7 @@ def test_auto_ships_a_correction_where_labels_are_lost_by_context(lossy, tmp_pat
     assert run.evaluate()["auc"] == pytest.approx(run.result["test"]["auc"], abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["noise_layer", "retrain"])
 def test_rates_of_too_many_combinations_are_a_sum_over_fields(lossy, tmp_path, monkeypatch, method):
     """Of one field a sum is the rate of each value."""
@@ -340,6 +343,7 @@ def test_the_hypergradient_of_a_sum_over_fields_matches_central_differences(kind
         assert abs(proof.flatten(gradient) @ proof.flatten(direction) - difference) < 1e-6 * scale
 
 
+@pytest.mark.slow
 def test_a_search_of_rates_that_is_killed_ends_in_the_same_bits(lossy, tmp_path):
     keys = {"method.name": "autoloss", "method.pool": ("ce", "missing_ce(rate=searched)")}
     cfg = lossy.replace(keys | {"method.every": 2, "train.epochs": 3})
@@ -377,6 +381,7 @@ def apart(lossy, tmp_path_factory):
     return lossy.replace(keys | {"data.categorical": ("site",)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["corrected", "autoloss"])
 def test_context_alone_is_seen_by_the_loss_and_not_by_the_recommender(apart, tmp_path, method):
     keys = {"method.name": method, "method.every": 2, "train.epochs": 2}
@@ -400,6 +405,7 @@ def test_trusted_rows_of_a_file_are_counted(apart, tmp_path):
     assert sum(c["trusted"] for c in kept) == 1500 and sum(c["rows"] for c in kept) == 6000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["autoloss", "retrain"])
 def test_rates_that_are_searched_begin_at_the_estimates_and_move(
     lossy, tmp_path, monkeypatch, method

@@ -81,7 +81,7 @@ def test_logits_are_one_or_one_a_class_and_alike_in_bfloat16(spec, num_outputs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", registry.MODELS)
 def test_the_hypergradient_of_every_model_is_exact(spec):
     with jax.enable_x64(True):
         al, state, train_batch, val_batch = proof.problem(
@@ -256,27 +256,35 @@ def frappe(real_data, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", registry.MODELS)
-def test_every_model_learns_in_an_epoch_of_autoloss_on_real_rows(spec, frappe):
+def test_every_model_learns_in_an_epoch_on_real_rows(spec, frappe):
+    """Under cross-entropy; one in bfloat16 under AutoLoss, whose controller moves."""
     sizes, train, val = frappe
     rows = 36 * np.arange(15)[:, None] + np.arange(36)
     batches = [{k: jnp.asarray(a[:][rows % len(a)]) for k, a in s.items()} for s in (train, val)]
-    start = None
-    for compute in ("float32", "bfloat16"):
+    searched = "autoloss" if spec == "deepfm" else "ce"
+    for compute, method in (("float32", "ce"), ("bfloat16", searched)):
         cfg = settings.with_keys(
             config.Config(
                 model=config.Model(name=spec, embed_dim=4, hidden=(8, 8), compute=compute)
             ),
-            {"optimizer.learning_rate": 0.02, "train.batch_size": 36, "method.hidden": (8,)},
+            {
+                "method.name": method,
+                "method.hidden": (8,),
+                "optimizer.learning_rate": 0.02,
+                "train.batch_size": 36,
+            },
         )
         al = Run.of(cfg).build(2, Table(sizes), total_steps=15)
-        start = start or Run.of(cfg).initial_state(al)
+        start = Run.of(cfg).initial_state(al)
 
         @jax.jit
         def epoch(state, al=al):
             """CE at the start, the state at the end, CE there."""
 
             def step(carry, pair):
-                return fused.train_step(al, carry, *pair), ()
+                train_batch, val_batch = pair
+                looked_at = (train_batch, val_batch) if al.taught_by == "val" else (train_batch,)
+                return fused.train_step(al, carry, *looked_at), ()
 
             def ce(drs):
                 logits, _ = proof.forward(al, drs.params, drs.stats, train)
@@ -287,6 +295,5 @@ def test_every_model_learns_in_an_epoch_of_autoloss_on_real_rows(spec, frappe):
 
         before, state, after = epoch(start)
         assert after < before
-        assert not jax.tree.all(
-            jax.tree.map(jnp.array_equal, start.controller.params, state.controller.params)
-        )
+        same = jax.tree.map(jnp.array_equal, start.controller.params, state.controller.params)
+        assert jax.tree.all(same) == (method == "ce")

@@ -17,7 +17,7 @@ from autoloss_jax.studies.study import QUICK, Study
 VARIANTS = {
     "quick": QUICK
     | {
-        "models": ("nfm", "autoint"),
+        "models": ("nfm",),
         "searched_on": "quickstart:quick deepfm",
     }
 }
