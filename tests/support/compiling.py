@@ -20,4 +20,5 @@ def known(flag):
     if not library.exists():
         return False
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        return text.find(flag.encode()) >= 0
+        # the name of a former flag may be part of another text
+        return text.find(b"\0" + flag.encode() + b"\0") >= 0
