@@ -4,7 +4,6 @@ in one line.
 
 import json
 import math
-import multiprocessing
 import os
 import random
 import signal
@@ -26,7 +25,7 @@ from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.training import checkpoint, loop, prediction, report
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
-from tests.support.runs import digest, log, on_devices, optimised, quiet
+from tests.support.runs import digest, log, on_devices, optimised, quiet, started
 
 ROOT = Path(__file__).parent.parent
 
@@ -246,19 +245,6 @@ def whole(steady, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole")
     loop.train(steady, workdir, quiet)
     return workdir
-
-
-def started(cfg, workdir):
-    """A process that trains, forked from one that holds what training imports: only the import
-    is spared.
-    """
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["autoloss_jax.training.loop", "tests.support.runs"])
-    process = processes.Process(
-        target=loop.train, args=(cfg, workdir, quiet), kwargs={"shown": False}
-    )
-    process.start()
-    return process
 
 
 @pytest.mark.slow

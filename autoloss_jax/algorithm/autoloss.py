@@ -12,7 +12,11 @@ batches, through a virtual step of W:
 
 This file is for reading, checking and changing. `fused` does the same in less time, and trains.
 
-Shapes: B batch, C logits, N candidates.
+Beyond the paper, W may hold K recommenders, `members`. In training they give K logits an example,
+which stand one after another as if they were examples of their own, K B in all. Each learns from
+its own mixture; V learns from the mean of their logits, which is the prediction.
+
+Shapes: B batch, C logits, N candidates, K members.
 """
 
 import dataclasses
@@ -35,7 +39,7 @@ class AutoLoss:
     A key of None means evaluation mode, without noise.
     """
 
-    # (W, stats, batch, key) -> (output with .logits [B, C], stats)
+    # (W, stats, batch, key) -> (output with .logits [K B, C], stats)
     recommender: Any
     # (V, stats, batch, y_hat [B, C], key) -> (log alpha [B, N], stats)
     controller: Any
@@ -50,6 +54,7 @@ class AutoLoss:
     prior: Callable[..., jax.Array] | None = None  # V -> [], in V's objective
     val_loss: Loss | None = None  # what V minimises at W*(V); None: the mixture, Eq. (12) literally
     detach: bool = True  # no gradient of the W update through the controller's input
+    members: int = 1  # K recommenders whose mean logit is the prediction; in W, one array of all
 
 
 def probabilities(logits: jax.Array) -> jax.Array:
@@ -62,10 +67,30 @@ def mixed_loss(p: jax.Array, candidates: jax.Array) -> jax.Array:
     return jnp.sum(p * candidates, axis=-1)
 
 
+def of_members(al: AutoLoss, batch: Batch) -> Batch:
+    """A batch whose examples stand once for each member, whose number is in `member` [K B]."""
+    if al.members == 1:
+        return batch
+    size = len(batch["y"])
+    every = {n: jnp.tile(a, (al.members, *(1,) * (a.ndim - 1))) for n, a in batch.items()}
+    return every | {"member": jnp.repeat(jnp.arange(al.members), size)}
+
+
+def mean_logits(al: AutoLoss, logits: jax.Array) -> jax.Array:
+    """The prediction of the members together. [K B, C] -> [B, C]."""
+    if al.members == 1:
+        return logits
+    return jnp.mean(logits.reshape(al.members, -1, logits.shape[-1]), axis=0)
+
+
 def mixture(
     al: AutoLoss, output: Any, V: Params, state: TrainState, batch: Batch, key: jax.Array
 ) -> tuple[jax.Array, tuple[Params, Metrics]]:
-    """L of the recommender's output under V's weights, Eq. (7)-(11): (L, (V's stats, Metrics))."""
+    """L of the recommender's output under V's weights, Eq. (7)-(11): (L, (V's stats, Metrics)).
+
+    Of several members the sum, so that each moves as it would alone.
+    """
+    batch = of_members(al, batch)
     controller_key, weights_key = jax.random.split(key)
     candidates = al.candidates(output, batch, V)
     y_hat = probabilities(jax.lax.stop_gradient(output.logits) if al.detach else output.logits)
@@ -73,7 +98,7 @@ def mixture(
     log_alpha, stats = al.controller(V, state.controller.stats, batch, y_hat, noise)
     p = al.weights(weights_key, log_alpha, al.temperature(state.step))
     loss = jnp.mean(mixed_loss(p, candidates))
-    return loss, (stats, Metrics.of(loss, log_alpha, p))
+    return al.members * loss, (stats, Metrics.of(loss, log_alpha, p))
 
 
 def objective(
@@ -93,7 +118,7 @@ def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: 
         loss, _ = objective(dataclasses.replace(al, detach=False), W, V, state, batch, key)
     else:
         output, _ = al.recommender(W, state.drs.stats, batch, jax.random.split(key)[0])
-        loss = jnp.mean(al.val_loss(output.logits, batch["y"]))
+        loss = jnp.mean(al.val_loss(mean_logits(al, output.logits), batch["y"]))
     return loss + al.prior(V) if al.prior else loss
 
 

@@ -28,7 +28,9 @@ class Controller(nn.Module):
     Its input is [y, p] (2 wide) for one logit and [one-hot y, softmax] (2 C wide) for C. The
     output layer starts at zero, so that the first mixture is the uniform one, or gives the first
     loss the weight `start`. Beyond the paper it may see K context fields of the example, each as
-    a vector that starts at zero: a value that taught it nothing changes nothing.
+    a vector that starts at zero: a value that taught it nothing changes nothing. And it may know
+    which member of the recommender predicts: that vector starts at random, so that members may
+    come to differ.
 
     Args:
         num_losses: N, the number of candidates.
@@ -36,6 +38,7 @@ class Controller(nn.Module):
         dropout: rate in them.
         start: the first loss's weight at the start; 0: all alike.
         sees: how many values each of the K context fields has.
+        members: how many members of the recommender it tells apart.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -53,12 +56,21 @@ class Controller(nn.Module):
     dropout: float = 0.2
     start: float = 0.0
     sees: tuple[int, ...] = ()  # how many values each of K fields has
+    members: int = 1
 
     @nn.compact
     def __call__(
-        self, labels: jax.Array, y_hat: jax.Array, seen: jax.Array | None = None, *, train: bool
+        self,
+        labels: jax.Array,
+        y_hat: jax.Array,
+        seen: jax.Array | None = None,
+        member: jax.Array | None = None,
+        *,
+        train: bool,
     ) -> jax.Array:
-        """Labels int32[B], y_hat [B, C], values int32[B, K] of what it sees -> log alpha [B, N]."""
+        """Labels int32[B], y_hat [B, C], values int32[B, K] of what it sees, numbers int32[B] of
+        the members that predict -> log alpha [B, N].
+        """
         num_outputs = y_hat.shape[-1]
         y = labels[:, None] if num_outputs == 1 else jax.nn.one_hot(labels, num_outputs)
         x = [y.astype(y_hat.dtype), y_hat]
@@ -66,6 +78,9 @@ class Controller(nn.Module):
         for k, (size, values) in enumerate(context):
             zeros = nn.initializers.zeros
             x.append(nn.Embed(size, WIDTH, embedding_init=zeros, name=_table(k))(values))
+        if self.members > 1:
+            of_member = nn.Embed(self.members, WIDTH, name="member")
+            x.append(of_member(jnp.zeros_like(labels) if member is None else member))
         x = jnp.concatenate(x, axis=-1)
         x = MLP(self.hidden, self.dropout)(x, train=train)
         first = beginning(self.start, self.num_losses)
@@ -120,11 +135,11 @@ class Ensemble(nn.Module):
 
     @nn.compact
     def __call__(
-        self, labels: jax.Array, y_hat: jax.Array, *seen: jax.Array, train: bool
+        self, labels: jax.Array, y_hat: jax.Array, *seen: jax.Array, train: bool, **others: Any
     ) -> jax.Array:
         """As the members; a parameter is [size, ...], one of each member."""
         members = nn.vmap(
-            lambda member: member(labels, y_hat, *seen, train=train),
+            lambda member: member(labels, y_hat, *seen, **others, train=train),
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True, "dropout": True},
             axis_size=self.size,

@@ -397,9 +397,15 @@ def val_loss(method: config.Method) -> autoloss.Loss | None:
 
 
 def controller(
-    method: config.Method, found: Method, num_losses: int, context: tuple[int, ...] = ()
+    method: config.Method,
+    found: Method,
+    num_losses: int,
+    context: tuple[int, ...] = (),
+    members: int = 1,
 ) -> nn.Module:
-    """The controller's module of a row; `context`: how many values each field has that it sees."""
+    """The controller's module of a row; `context`: how many values each field has that it sees;
+    `members`: how many recommenders it tells apart.
+    """
     if found.controller is Controller:
         one = Controller(
             num_losses,
@@ -407,6 +413,7 @@ def controller(
             dropout=method.dropout,
             start=method.start,
             sees=context,
+            members=members,
         )
         return Ensemble(one, method.folds) if found.frozen and method.folds > 1 else one
     if found.controller is Static:

@@ -46,18 +46,24 @@ class RecommenderFn:
     module: Any  # Linen: (rows [B, F, R], train) -> logits [B, C]
     pooled: Callable[..., jax.Array] = scaled  # ([B, S, R], [B, S]) -> [B, F, R]
     l2: Callable[..., jax.Array] | None = None  # (rows [any, R], x, v) -> [B, N]
+    members: int = 1  # K, whose columns of a row lie side by side
 
     def __call__(
         self, W: Params, stats: Params, batch: Batch, key: jax.Array | None = None
     ) -> tuple[Output, Params]:
-        """(Output, new batch statistics). Without a key, in evaluation mode and without L2."""
+        """(Output, new batch statistics). Without a key, in evaluation mode and without L2.
+
+        In training logits, and L2, are those of the members one after another, [K B, any].
+        """
         rows = W["rows"].at[batch["x"]].get(mode="promise_in_bounds")  # ids are checked on the host
         if "v" in batch:
             rows = self.pooled(rows, batch["v"])
         logits, stats = _apply(self.module, W["dense"], stats, key, rows)
         if key is None or self.l2 is None:
             return Output(logits), stats
-        return Output(logits, self.l2(W["rows"], batch["x"], batch.get("v"))), stats
+        of_member = W["rows"].reshape(len(W["rows"]), self.members, -1)
+        l2 = jax.vmap(lambda rows: self.l2(rows, batch["x"], batch.get("v")), 1)(of_member)
+        return Output(logits, l2.reshape(-1, l2.shape[-1])), stats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +74,34 @@ class ControllerFn:
         module: a Linen module, (labels [B], y_hat [B, C], [context [B, K],] train) -> log alpha
             [B, N]; `Controller` is one.
         context: how many values each of its K context fields has.
+        members: how many recommenders it tells apart, by their number, after the context.
 
     Example: `examples/own_loop.py` trains with it.
     """
 
     module: Any  # Linen: (labels [B], y_hat [B, C], [context [B, K],] train) -> log alpha [B, N]
     context: tuple[int, ...] = ()  # how many values each of its K context fields has
+    members: int = 1
 
     def __call__(
         self, V: Params, stats: Params, batch: Batch, y_hat: jax.Array, key: jax.Array | None = None
     ) -> tuple[jax.Array, Params]:
-        """(Log alpha [B, N], new batch statistics). Without a key, in evaluation mode."""
-        inputs = (batch["y"], y_hat, batch["seen"]) if self.context else (batch["y"], y_hat)
-        return _apply(self.module, V, stats, key, *inputs)
+        """(Log alpha [B, N], new batch statistics). Without a key, in evaluation mode.
+
+        Where the batch does not say whose predictions these are, alpha is the mean over members.
+        """
+        inputs = [batch["y"], y_hat, *([batch["seen"]] if self.context else [])]
+        if self.members == 1:
+            return _apply(self.module, V, stats, key, *inputs)
+        if "member" in batch:
+            return _apply(self.module, V, stats, key, *inputs, member=batch["member"])
+
+        def of_member(number):
+            member = jnp.full(len(batch["y"]), number)
+            return _apply(self.module, V, stats, None, *inputs, member=member)[0]
+
+        each = jax.vmap(of_member)(jnp.arange(self.members))
+        return jax.nn.logsumexp(each, axis=0) - jnp.log(float(self.members)), stats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,11 +297,11 @@ def settle(al: AutoLoss, state: TrainState) -> TrainState:
     return state.replace(drs=state.drs.replace(params=W, opt_state=opt_state))
 
 
-def _apply(network, params, stats, key, *inputs):
+def _apply(network, params, stats, key, *inputs, **others):
     variables = {"params": params, "batch_stats": stats}
     if key is None:
-        return network.apply(variables, *inputs, train=False), stats
+        return network.apply(variables, *inputs, **others, train=False), stats
     output, new = network.apply(
-        variables, *inputs, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+        variables, *inputs, **others, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
     )
     return output, new.get("batch_stats", stats)

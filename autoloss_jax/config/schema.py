@@ -193,6 +193,9 @@ class Model:
     hidden: tuple[int, ...] = field((128, 128), "widths of the MLP's layers")
     dropout: float = field(0.2, "dropout rate of the MLP", low=0.0, high=0.99)
     batch_norm: bool = field(True, "batch normalisation in the MLP")
+    members: int = field(
+        1, "K recommenders that learn together; the mean of their logits is the prediction", low=1
+    )
     compute: str = field(
         "float32",
         "what the MLP multiplies in; parameters, moments, interactions and losses stay float32",
@@ -220,6 +223,11 @@ class Method:
         "the pool's first loss's weight as a search begins; 0: all alike (the paper)",
         low=0.0,
         high=0.99,
+    )
+    by_member: bool = field(
+        True,
+        "with model.members: the controller knows which member predicts, and may give each "
+        "losses of its own",
     )
     every: int = field(7, "f: recommender updates per controller update", low=1)
     epochs: int = field(

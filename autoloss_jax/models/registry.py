@@ -27,6 +27,7 @@ from autoloss_jax.models.hofm import HOFM
 from autoloss_jax.models.ipnn import IPNN
 from autoloss_jax.models.lr import LR
 from autoloss_jax.models.masknet import MaskNet
+from autoloss_jax.models.members import Members
 from autoloss_jax.models.ncf import NCF
 from autoloss_jax.models.nfm import NFM
 from autoloss_jax.models.opnn import OPNN
@@ -35,8 +36,8 @@ from autoloss_jax.models.wide_deep import WideDeep
 from autoloss_jax.models.xdeepfm import XDeepFM
 
 
-def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender:
-    """The module that `model` names, with `num_outputs` logits.
+def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender | Members:
+    """The module that `model` names, with `num_outputs` logits, or several as one.
 
     A name with a colon is a class of the user's own (models/own.py). UserError for an unknown
     name or option, and for a model that cannot be built for so many fields.
@@ -61,7 +62,14 @@ def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender:
             f"{num_fields}; fnn, lr and others do with one"
         )
     drs.check(num_fields)
-    return drs
+    if model.members == 1:
+        return drs
+    if not drs.columns(num_fields)[0]:
+        raise UserError(
+            f"--config.model.members={model.members}: {kind.__name__} has no embeddings, so that "
+            "all members would begin, and stay, alike; leave members out"
+        )
+    return Members(drs, model.members)
 
 
 MODELS: dict[str, type[Recommender]] = {

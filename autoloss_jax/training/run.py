@@ -104,14 +104,19 @@ class Run:
         num_outputs = 1 if num_classes == 2 else num_classes
         candidates = self._candidates(num_classes, context, noise)
         seen = context if self.method.sees_context else ()
+        apart = self.method.sees_context and cfg.method.by_member
+        told_apart = cfg.model.members if apart else 1
         return AutoLoss(
             recommender=RecommenderFn(
                 registry.make(cfg.model, num_outputs, len(table.vocab_sizes)),
                 pooled=functools.partial(pooling.pooled, slots=table.slots),
                 l2=functools.partial(lookup.l2, l2) if any(l2) else None,
+                members=cfg.model.members,
             ),
             controller=ControllerFn(
-                methods.controller(cfg.method, self.method, len(pool), seen), seen
+                methods.controller(cfg.method, self.method, len(pool), seen, told_apart),
+                seen,
+                told_apart,
             ),
             candidates=candidates,
             weights=self.method.weights,
@@ -128,6 +133,7 @@ class Run:
             prior=getattr(candidates, "prior", None),
             val_loss=self.val_loss,
             detach=cfg.method.detach,
+            members=cfg.model.members,
         )
 
     @property

@@ -5,13 +5,14 @@ start.
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from autoloss_jax.training import checkpoint, report
+from autoloss_jax.training import checkpoint, loop, report
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +41,19 @@ def optimised():
         yield
     finally:
         jax.config.update("jax_disable_most_optimizations", given)
+
+
+def started(cfg, workdir):
+    """A process that trains, forked from one that holds what training imports: only the import
+    is spared.
+    """
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["autoloss_jax.training.loop", "tests.support.runs"])
+    process = processes.Process(
+        target=loop.train, args=(cfg, workdir, quiet), kwargs={"shown": False}
+    )
+    process.start()
+    return process
 
 
 def digest(workdir):

@@ -1,0 +1,131 @@
+"""Members learn as each would alone, and predict together."""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from autoloss_jax import config
+from autoloss_jax.algorithm import fused, networks
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.models import registry
+from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.training import checkpoint, evaluation, loop
+from autoloss_jax.training.run import Run
+from tests.support import proof, runs
+
+K, SIZES = 3, (20, 30, 10)
+
+
+def built(members, embedding="adam", model="deepfm", **method):
+    """A small AutoLoss without dropout, and its first state."""
+    cfg = config.Config(
+        model=config.Model(
+            name=model,
+            embed_dim=3,
+            embed_init_std=0.4,
+            hidden=(8, 8),
+            dropout=0.0,
+            members=members,
+        ),
+        method=config.Method(**{"name": "ce", "hidden": (4,)} | method),
+        optimizer=config.Optimizer(embedding=embedding, weight_decay=0.1, learning_rate=0.01),
+    )
+    al = Run.of(cfg).build(2, Table(SIZES), total_steps=100)
+    return al, Run.of(cfg).initial_state(al)
+
+
+def batch(seed, size=24):
+    random = np.random.default_rng(seed)
+    x = random.integers(0, SIZES, (size, len(SIZES))) + np.cumsum([0, *SIZES[:-1]])
+    y = random.integers(0, 2, size)
+    return {"x": jnp.asarray(x, jnp.int32), "y": jnp.asarray(y, jnp.int32)}
+
+
+def of_member(tree, k):
+    return jax.tree.map(lambda leaf: leaf[k], tree["member"])
+
+
+def rows_of_member(W, k):
+    return W["rows"].reshape(len(W["rows"]), K, -1)[:, k]
+
+
+@pytest.mark.parametrize("embedding", ["adam", "sparse_adam", "lazy_adam"])
+def test_members_learn_as_each_would_alone(embedding):
+    with jax.enable_x64(True):
+        al, together = built(K, embedding)
+        one, single = built(1, embedding)
+        W, stats = together.drs.params, together.drs.stats
+        alone = []
+        for k in range(K):
+            W_k = {"rows": rows_of_member(W, k), "dense": of_member(W["dense"], k)}
+            drs = single.drs.replace(
+                params=W_k, stats=of_member(stats, k), opt_state=one.optimizer.init(W_k)
+            )
+            alone.append(single.replace(drs=drs))
+        step, step_one = (jax.jit(functools.partial(fused.train_step, a)) for a in (al, one))
+        for t in range(5):
+            together = step(together, batch(t))
+            alone = [step_one(state, batch(t)) for state in alone]
+        together = networks.settle(al, together)
+        alone = [networks.settle(one, state) for state in alone]
+        for k, state in enumerate(alone):
+            W = together.drs.params
+            ours = rows_of_member(W, k), of_member(W["dense"], k), of_member(together.drs.stats, k)
+            theirs = state.drs.params["rows"], state.drs.params["dense"], state.drs.stats
+            assert proof.relative(ours, theirs) < 1e-8
+        logits, _ = evaluation.step(al, together, batch(9))
+        each = [evaluation.step(one, state, batch(9))[0] for state in alone]
+        assert np.allclose(logits, np.mean(each, axis=0), atol=1e-8)
+        losses = [state.metrics.loss for state in alone]
+        assert np.isclose(together.metrics.loss, np.mean(losses))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", sorted({*registry.MODELS} - {"lr"}))
+def test_every_model_has_members_that_begin_apart(spec):
+    al, state = built(2, model=spec)
+    rows = state.drs.params["rows"].reshape(sum(SIZES), 2, -1)
+    assert jnp.any(rows[:, 0] != rows[:, 1])
+    after = jax.jit(functools.partial(fused.train_step, al))(state, batch(0))
+    logits, _ = evaluation.step(al, after, batch(1))
+    assert logits.shape == (24, 1) and jnp.all(jnp.isfinite(logits))
+
+
+def test_members_that_would_all_be_alike_are_refused():
+    with pytest.raises(UserError, match="LR has no embeddings"):
+        built(2, model="lr")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["ce", "mixture"])
+def test_the_hypergradient_of_members_is_exact(objective):
+    with jax.enable_x64(True):
+        al, state, train_batch, val_batch = proof.problem(members=K, val_objective=objective)
+        gradient = jax.jit(lambda s: proof.hypergradient(al, s, train_batch, val_batch))(state)
+        f = proof.full_table_outer_loss(al, state, train_batch, val_batch)
+        for direction, difference in proof.central_differences(f, state.controller.params, 4):
+            exact = proof.flatten(gradient) @ proof.flatten(direction)
+            assert abs(exact - difference) < 1e-6 * np.linalg.norm(proof.flatten(gradient))
+
+
+@pytest.mark.slow
+def test_killed_on_its_way_a_run_with_members_ends_in_the_same_bits(small, tmp_path):
+    """A controller that tells members apart; and its predictions are those of the mean."""
+    cfg = small(model__members=2, train__checkpoint_every=4, train__log_every=3)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    loop.train(cfg, whole, runs.quiet, shown=False)
+    for step in (5, 20):
+        process = runs.started(cfg, killed)
+        while max((r["step"] for r in runs.log(killed)), default=0) < step and process.is_alive():
+            time.sleep(0.01)
+        process.kill()
+        process.join()
+    loop.train(cfg, killed, runs.quiet, shown=False)
+    assert runs.digest(killed) == runs.digest(whole)
+    best = checkpoint.load(checkpoint.newest(whole / "best"))
+    vectors = best.state.controller.params["member"]["embedding"]
+    assert vectors.shape == (2, 8) and np.any(vectors[0] != vectors[1])
