@@ -1,6 +1,7 @@
 """Members learn as each would alone, and predict together."""
 
 import functools
+import json
 import time
 
 import jax
@@ -20,7 +21,7 @@ from tests.support import proof, runs
 K, SIZES = 3, (20, 30, 10)
 
 
-def built(members, embedding="adam", model="deepfm", **method):
+def built(members, embedding="adam", model="deepfm", shared=False, **method):
     """A small AutoLoss without dropout, and its first state."""
     cfg = config.Config(
         model=config.Model(
@@ -30,6 +31,7 @@ def built(members, embedding="adam", model="deepfm", **method):
             hidden=(8, 8),
             dropout=0.0,
             members=members,
+            shared=shared,
         ),
         method=config.Method(**{"name": "ce", "hidden": (4,)} | method),
         optimizer=config.Optimizer(embedding=embedding, weight_decay=0.1, learning_rate=0.01),
@@ -86,13 +88,22 @@ def test_members_learn_as_each_would_alone(embedding):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", sorted({*registry.MODELS} - {"lr"}))
-def test_every_model_has_members_that_begin_apart(spec):
-    al, state = built(2, model=spec)
-    rows = state.drs.params["rows"].reshape(sum(SIZES), 2, -1)
-    assert jnp.any(rows[:, 0] != rows[:, 1])
-    after = jax.jit(functools.partial(fused.train_step, al))(state, batch(0))
+@pytest.mark.parametrize("sharing", [False, True])
+def test_every_model_has_members_that_begin_apart(spec, sharing):
+    al, before = built(2, model=spec, shared=sharing)
+    after = jax.jit(functools.partial(fused.train_step, al))(before, batch(0))
+    for state in (before, after):
+        W, stats = state.drs.params, state.drs.stats
+        each, _ = al.recommender(W, stats, batch(1), jax.random.key(0))
+        one, other = each.logits.reshape(2, -1)
+        assert jnp.all(jnp.isfinite(each.logits)) and jnp.max(jnp.abs(one - other)) > 1e-5
     logits, _ = evaluation.step(al, after, batch(1))
     assert logits.shape == (24, 1) and jnp.all(jnp.isfinite(logits))
+
+
+def test_one_alone_shares_nothing():
+    with pytest.raises(UserError, match=r"set --config.model.members=8"):
+        built(1, shared=True)
 
 
 def test_members_that_would_all_be_alike_are_refused():
@@ -101,10 +112,14 @@ def test_members_that_would_all_be_alike_are_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["ce", "mixture"])
-def test_the_hypergradient_of_members_is_exact(objective):
+@pytest.mark.parametrize(
+    ("objective", "sharing"), [("ce", False), ("mixture", False), ("ce", True)]
+)
+def test_the_hypergradient_of_members_is_exact(objective, sharing):
     with jax.enable_x64(True):
-        al, state, train_batch, val_batch = proof.problem(members=K, val_objective=objective)
+        al, state, train_batch, val_batch = proof.problem(
+            members=K, shared=sharing, val_objective=objective
+        )
         gradient = jax.jit(lambda s: proof.hypergradient(al, s, train_batch, val_batch))(state)
         f = proof.full_table_outer_loss(al, state, train_batch, val_batch)
         for direction, difference in proof.central_differences(f, state.controller.params, 4):
@@ -127,5 +142,6 @@ def test_killed_on_its_way_a_run_with_members_ends_in_the_same_bits(small, tmp_p
     loop.train(cfg, killed, runs.quiet, shown=False)
     assert runs.digest(killed) == runs.digest(whole)
     best = checkpoint.load(checkpoint.newest(whole / "best"))
+    assert json.loads((whole / "result.json").read_text())["model"] == "2 deepfm"
     vectors = best.state.controller.params["member"]["embedding"]
     assert vectors.shape == (2, 8) and np.any(vectors[0] != vectors[1])

@@ -54,7 +54,8 @@ class AutoLoss:
     prior: Callable[..., jax.Array] | None = None  # V -> [], in V's objective
     val_loss: Loss | None = None  # what V minimises at W*(V); None: the mixture, Eq. (12) literally
     detach: bool = True  # no gradient of the W update through the controller's input
-    members: int = 1  # K recommenders whose mean logit is the prediction; in W, one array of all
+    members: int = 1  # K recommenders whose mean logit is the prediction
+    shared: bool = False  # the members share parameters
 
 
 def probabilities(logits: jax.Array) -> jax.Array:
@@ -88,7 +89,8 @@ def mixture(
 ) -> tuple[jax.Array, tuple[Params, Metrics]]:
     """L of the recommender's output under V's weights, Eq. (7)-(11): (L, (V's stats, Metrics)).
 
-    Of several members the sum, so that each moves as it would alone.
+    Of several members that share nothing the sum, so that each moves as it would alone; of
+    others the mean.
     """
     batch = of_members(al, batch)
     controller_key, weights_key = jax.random.split(key)
@@ -98,7 +100,8 @@ def mixture(
     log_alpha, stats = al.controller(V, state.controller.stats, batch, y_hat, noise)
     p = al.weights(weights_key, log_alpha, al.temperature(state.step))
     loss = jnp.mean(mixed_loss(p, candidates))
-    return al.members * loss, (stats, Metrics.of(loss, log_alpha, p))
+    total = loss if al.shared else al.members * loss
+    return total, (stats, Metrics.of(loss, log_alpha, p))
 
 
 def objective(

@@ -46,7 +46,7 @@ class RecommenderFn:
     module: Any  # Linen: (rows [B, F, R], train) -> logits [B, C]
     pooled: Callable[..., jax.Array] = scaled  # ([B, S, R], [B, S]) -> [B, F, R]
     l2: Callable[..., jax.Array] | None = None  # (rows [any, R], x, v) -> [B, N]
-    members: int = 1  # K, whose columns of a row lie side by side
+    members: int = 1  # that have columns of their own in a row, side by side
 
     def __call__(
         self, W: Params, stats: Params, batch: Batch, key: jax.Array | None = None
@@ -63,7 +63,8 @@ class RecommenderFn:
             return Output(logits), stats
         of_member = W["rows"].reshape(len(W["rows"]), self.members, -1)
         l2 = jax.vmap(lambda rows: self.l2(rows, batch["x"], batch.get("v")), 1)(of_member)
-        return Output(logits, l2.reshape(-1, l2.shape[-1])), stats
+        l2 = l2.reshape(-1, l2.shape[-1])
+        return Output(logits, jnp.tile(l2, (len(logits) // len(l2), 1))), stats
 
 
 @dataclasses.dataclass(frozen=True)

@@ -266,14 +266,17 @@ def _about(runs: Sequence[_Run]) -> dict[str, Any]:
     label = LABELS.get(cfg.data.format, "the click").format(cfg.data.label)
     loss, inputs = methods.description(cfg), schema.num_inputs
     seeds = [run.cfg.run.seed for run in runs]
+    one = cfg.model.members == 1
+    what = f"A {cfg.model.name} that predicts" if one else f"{cfg.model.label}, which predict"
+    together = "" if one else " by the mean of their logits,"
     several = f" {len(runs)} runs, of seeds {', '.join(map(str, seeds))}." if len(runs) > 1 else ""
     return {
-        "sentence": f"A {cfg.model.name} that predicts {label} from {inputs} columns, trained on "
+        "sentence": f"{what} {label} from {inputs} columns,{together} trained on "
         f"{rows['train']:,} rows and tested on {rows[runs[0].judged_on]:,}. Its loss: "
         f"{loss}.{several}",
         "judged_on": {"val": "validation"}.get(runs[0].judged_on, runs[0].judged_on),
         "dataset": result["dataset"],
-        "model": cfg.model.name,
+        "model": cfg.model.label,
         "method": cfg.method.name,
         "loss": loss,
         "classes": schema.num_classes,

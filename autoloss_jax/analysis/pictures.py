@@ -69,7 +69,7 @@ def _frozen(loaded: Loaded) -> dict[int, Snapshot]:
 
 def _name(loaded: Loaded) -> str:
     said = textwrap.fill(methods.description(loaded.cfg), 90)
-    return f"{said}\n{loaded.cfg.model.name}, {loaded.schema.name}"
+    return f"{said}\n{loaded.cfg.model.label}, {loaded.schema.name}"
 
 
 def _curves(loaded: Loaded, controllers: dict[int, Snapshot]) -> dict[str, Figure]:

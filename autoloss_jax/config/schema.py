@@ -196,11 +196,23 @@ class Model:
     members: int = field(
         1, "K recommenders that learn together; the mean of their logits is the prediction", low=1
     )
+    shared: bool = field(
+        False,
+        "with members: they share the embeddings and the network; each has scales of what it sees "
+        "and of each layer, and an output layer of its own (TabM)",
+    )
     compute: str = field(
         "float32",
         "what the MLP multiplies in; parameters, moments, interactions and losses stay float32",
         choices=("float32", "bfloat16"),
     )
+
+    @property
+    def label(self) -> str:
+        """What a table calls it: deepfm, 4 deepfm, 4 shared deepfm."""
+        if self.members == 1:
+            return self.name
+        return f"{self.members} {'shared ' if self.shared else ''}{self.name}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -478,6 +490,11 @@ def check(config: Config) -> Config:
     if not data.bag_separator:
         raise UserError(
             "--config.data.bag_separator='': wants what parts the values of a cell, as '|'"
+        )
+    if config.model.shared and config.model.members == 1:
+        raise UserError(
+            "--config.model.shared=True: several members share, and model.members is 1; set "
+            "--config.model.members=8"
         )
     for name, widths in (
         ("model.hidden", config.model.hidden),

@@ -63,6 +63,35 @@ class RowsDense(nn.Module):
         return x @ kernel + bias
 
 
+class Adapter(nn.Module):
+    """x * s_k + b_k, of the k-th member of several that share a layer: rank one, as in
+    BatchEnsemble (Wen et al., ICLR 2020) and TabM (Gorishniy et al., ICLR 2025).
+
+    Args:
+        members: K.
+        signs: s begins at 1 or -1 at random, which sets members apart; else at 1.
+        shift: whether there is b.
+    """
+
+    members: int
+    signs: bool = False
+    shift: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[K B, ...], member by member -> the same."""
+        shape = (self.members, *x.shape[1:])
+        scale = self.param("scale", _signs if self.signs else nn.initializers.ones, shape)
+        parts = x.reshape(self.members, -1, *x.shape[1:]) * scale[:, None]
+        if self.shift:
+            parts = parts + self.param("shift", nn.initializers.zeros, shape)[:, None]
+        return parts.reshape(x.shape)
+
+
+def _signs(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    return jax.random.rademacher(key, shape, float)
+
+
 class MLP(nn.Module):
     """Eq. (5): dense, batch normalisation (momentum .9, epsilon 1e-5), ReLU and dropout, per
     hidden layer.
@@ -80,6 +109,7 @@ class MLP(nn.Module):
     # If not 0, the input is rows [B, F, R], and this many numbers of each are meant.
     embed_dim: int = 0
     activation: Callable[[jax.Array], jax.Array] = nn.relu
+    members: int = 1  # that share it; what they see and give stands member by member
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -96,6 +126,8 @@ class MLP(nn.Module):
                 x = RowsDense(width, self.embed_dim, **dense.keywords, name="Dense_0")(x)
             else:
                 x = dense(width, name=f"Dense_{i}")(x)
+            if self.members > 1:
+                x = Adapter(self.members)(x)
             if self.batch_norm:
                 x = norm(use_running_average=not train)(x)
             x = Dropout(self.dropout)(self.activation(x), train=train)

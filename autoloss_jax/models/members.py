@@ -2,26 +2,31 @@
 is the prediction.
 """
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from autoloss_jax.models.layers import Adapter
 from autoloss_jax.models.recommender import Recommender
 
 
 class Members(nn.Module):
-    """K recommenders that share nothing: each has its columns of every row, and a network.
+    """K recommenders. They share nothing: each has its columns of every row, and a network.
+
+    Or they share both. Then each sees the embeddings under signs of its own, random at first, and
+    `member` tells them apart in its layers (`layers.Adapter`) and its output.
 
     Args:
-        member: one of them.
+        member: one of them; of those that share, all.
         size: K.
+        shared: whether they share.
     """
 
     member: Recommender
     size: int
+    shared: bool = False
 
     @property
     def num_outputs(self) -> int:
@@ -34,20 +39,32 @@ class Members(nn.Module):
 
     @nn.compact
     def __call__(self, rows: jax.Array, *, train: bool) -> jax.Array:
-        """Rows [B, F, K R] -> logits [K B, C], member by member; in evaluation their mean [B, C].
-
-        A parameter is [K, ...], one of each member.
+        """Rows [B, F, K R], or [B, F, R] where they share, -> logits [K B, C], member by member;
+        in evaluation their mean [B, C].
         """
+        logits = self._shared(rows, train) if self.shared else self._apart(rows, train)
+        return logits.reshape(-1, self.num_outputs) if train else jnp.mean(logits, axis=0)
+
+    def _apart(self, rows: jax.Array, train: bool) -> jax.Array:
+        """Logits [K, B, C]; a parameter is [K, ...], one of each member."""
+
+        def of_member(member: Any, rows: jax.Array) -> jax.Array:
+            return member(rows, train=train)
+
         members = nn.vmap(
-            functools.partial(_logits, train=train),
+            of_member,
             in_axes=2,
             variable_axes={"params": 0, "batch_stats": 0},
             split_rngs={"params": True, "dropout": True},
             axis_size=self.size,
         )
-        logits = members(self.member, rows.reshape(*rows.shape[:-1], self.size, -1))
-        return logits.reshape(-1, self.num_outputs) if train else jnp.mean(logits, axis=0)
+        return members(self.member, rows.reshape(*rows.shape[:-1], self.size, -1))
 
-
-def _logits(member: Any, rows: jax.Array, train: bool) -> jax.Array:
-    return member(rows, train=train)
+    def _shared(self, rows: jax.Array, train: bool) -> jax.Array:
+        """Logits [K, B, C]."""
+        embeddings, _ = self.columns(rows.shape[1])
+        every = jnp.tile(rows, (self.size, 1, 1))
+        seen = Adapter(self.size, signs=True, shift=False)(every[..., :embeddings])
+        every = jnp.concatenate([seen, every[..., embeddings:]], axis=-1)
+        logits = self.member(every, train=train)
+        return logits.reshape(self.size, -1, self.num_outputs)

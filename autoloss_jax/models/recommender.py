@@ -2,6 +2,7 @@
 forward pass.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ class Recommender(nn.Module):
     dropout: float = 0.2
     batch_norm: bool = True
     dtype: Any = None  # of the MLP's arithmetic
+    members: int = 1  # that share it (`members.Members`): examples stand member by member
 
     def columns(self, num_fields: int) -> tuple[int, int]:
         """How many numbers of a row are embeddings, and how many after them first-order weights;
@@ -52,14 +54,29 @@ class Recommender(nn.Module):
         hidden[-1]].
         """
         layers = MLP(
-            self.hidden, self.dropout, self.batch_norm, self.dtype, self.embed_dim, activation
+            self.hidden,
+            self.dropout,
+            self.batch_norm,
+            self.dtype,
+            self.embed_dim,
+            activation,
+            self.members,
         )
         return layers(x, train=train)
 
     def output(self, *parts: jax.Array) -> jax.Array:
-        """A dense layer over the concatenation of [B, any]. -> [B, C]."""
+        """A dense layer over the concatenation of [B, any], one a member. -> [B, C]."""
         x = jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
-        return nn.Dense(self.num_outputs, kernel_init=nn.initializers.glorot_normal())(x)
+        dense = functools.partial(
+            nn.Dense, self.num_outputs, kernel_init=nn.initializers.glorot_normal()
+        )
+        if self.members == 1:
+            return dense()(x)
+        heads = nn.vmap(
+            lambda head, x: head(x), variable_axes={"params": 0}, split_rngs={"params": True}
+        )
+        logits = heads(dense(), x.reshape(self.members, -1, x.shape[-1]))
+        return logits.reshape(-1, self.num_outputs)
 
     def total(self, interactions: jax.Array) -> jax.Array:
         """What a sum of interactions contributes. [B, any] -> [B, C].

@@ -55,7 +55,7 @@ def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender 
     if ":" in model.name:
         drs: Recommender = custom.make(where, kind, common | {"num_fields": num_fields}, options)
     else:
-        drs = kind(**common, **options)
+        drs = kind(**common, members=model.members if model.shared else 1, **options)
     if num_fields < drs.least_fields():
         raise UserError(
             f"{where}: wants at least {drs.least_fields()} fields, and the data has "
@@ -69,7 +69,7 @@ def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender 
             f"--config.model.members={model.members}: {kind.__name__} has no embeddings, so that "
             "all members would begin, and stay, alike; leave members out"
         )
-    return Members(drs, model.members)
+    return Members(drs, model.members, model.shared)
 
 
 MODELS: dict[str, type[Recommender]] = {

@@ -55,7 +55,7 @@ def search(
     study = _study(cfg, workdir, least)
     if first and not study.trials:
         study.enqueue_trial(first)
-    title = f"{cfg.method.name} {cfg.model.name} {cfg.data.name}, trials"
+    title = f"{cfg.method.name} {cfg.model.label} {cfg.data.name}, trials"
     with Bar(title, cfg.search.trials, len(study.get_trials(states=DONE)), shown=shown) as bar:
         while (number := len(study.get_trials(states=DONE))) < cfg.search.trials:
             _run(study, _trial(study, cfg.run.seed, number), cfg, workdir, suggest, say)

@@ -186,7 +186,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
             "config": json.loads(settings.to_json(cfg)),
             "method": cfg.method.name,
             "label": methods.label(cfg),
-            "model": cfg.model.name,
+            "model": cfg.model.label,
             "dataset": schema.name,
             "seed": cfg.run.seed,
             "steps": steps,

@@ -46,7 +46,7 @@ class Reporter:
     ) -> Iterator["Reporter"]:
         """A reporter whose bar and files are closed in the end."""
         cfg = trainer.run.cfg
-        title = f"{cfg.method.name} {cfg.model.name} {cfg.data.name}"
+        title = f"{cfg.method.name} {cfg.model.label} {cfg.data.name}"
         log = report.Log(trainer.workdir, start, cfg)
         with contextlib.closing(log), Bar(title, trainer.total_steps, start, shown=shown) as bar:
             yield cls(trainer, progress, clock, bar, log, callback)

@@ -111,7 +111,7 @@ class Run:
                 registry.make(cfg.model, num_outputs, len(table.vocab_sizes)),
                 pooled=functools.partial(pooling.pooled, slots=table.slots),
                 l2=functools.partial(lookup.l2, l2) if any(l2) else None,
-                members=cfg.model.members,
+                members=1 if cfg.model.shared else cfg.model.members,
             ),
             controller=ControllerFn(
                 methods.controller(cfg.method, self.method, len(pool), seen, told_apart),
@@ -134,6 +134,7 @@ class Run:
             val_loss=self.val_loss,
             detach=cfg.method.detach,
             members=cfg.model.members,
+            shared=cfg.model.shared,
         )
 
     @property

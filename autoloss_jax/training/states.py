@@ -55,9 +55,9 @@ def _recommender(al: AutoLoss, key: Any, embed_init_std: float) -> tuple[Any, An
     table, module = al.optimizer.table, al.recommender.module
     num_rows, num_fields = sum(table.vocab_sizes), len(table.vocab_sizes)
     embedding, first_order = module.columns(num_fields)
-    rows = jnp.zeros((2, num_fields, al.members * (embedding + first_order)))
+    rows = jnp.zeros((2, num_fields, al.recommender.members * (embedding + first_order)))
     drs = module.init(key("drs"), rows, train=False)
-    shape = (num_rows, al.members, embedding)
+    shape = (num_rows, al.recommender.members, embedding)
     rows = embed_init_std * jax.random.normal(key("embeddings"), shape)
     rows = jnp.pad(rows, ((0, table.num_rows - num_rows), (0, 0), (0, first_order)))
     return {"rows": rows.reshape(len(rows), -1), "dense": drs.get("params", {})}, drs.get(

@@ -16,14 +16,26 @@ NUM_ROWS, NUM_FIELDS = sum(VOCAB_SIZES), len(VOCAB_SIZES)
 
 
 def problem(
-    model="deepfm", num_classes=2, embedding="adam", batches=2, context=(), members=1, **method
+    model="deepfm",
+    num_classes=2,
+    embedding="adam",
+    batches=2,
+    context=(),
+    members=1,
+    shared=False,
+    **method,
 ):
     """A small AutoLoss with dropout, batch norm and Gumbel noise on, its state in float64, and
     so many batches.
     """
     cfg = config.Config(
         model=config.Model(
-            name=model, embed_dim=3, embed_init_std=0.4, hidden=(8, 8), members=members
+            name=model,
+            embed_dim=3,
+            embed_init_std=0.4,
+            hidden=(8, 8),
+            members=members,
+            shared=shared,
         ),
         method=config.Method(
             **{
