@@ -27,7 +27,6 @@ CASES = {
     "L2": (2, "sparse_adam", AUTOLOSS | CE | SGD | {"pool": ("ce", "focal(l2=0.5)")}),
     "members": (2, "sparse_adam", AUTOLOSS | CE | ADAM | {"members": 3}),
     "members that share": (2, "sparse_adam", AUTOLOSS | CE | SGD | {"members": 3, "shared": True}),
-    "members, literally": (5, "adam", AUTOLOSS | MIXTURE | SGD | {"members": 2}),
     "context": (2, "sparse_adam", AUTOLOSS | CE | ADAM | {"context": ("a", "b")}),
 }
 
