@@ -72,5 +72,5 @@ def test_the_paper_knows_nothing_of_what_is_closed_over(words):
     """Bags, values, L2 and context are the networks' business."""
     with open(autoloss.__file__) as file:
         lines = file.read().lower().splitlines()
-    assert len(lines) < 180
+    assert len(lines) < 190
     assert not [word for word in words if any(word in line for line in lines)]

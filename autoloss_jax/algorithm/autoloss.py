@@ -12,9 +12,8 @@ batches, through a virtual step of W:
 
 This file is for reading, checking and changing. `fused` does the same in less time, and trains.
 
-Beyond the paper, W may hold K recommenders, `members`. In training they give K logits an example,
-which stand one after another as if they were examples of their own, K B in all. Each learns from
-its own mixture; V learns from the mean of their logits, which is the prediction.
+Beyond the paper, W may hold K recommenders (`members`): each learns from its own mixture, and V
+from the mean of their logits.
 
 Shapes: B batch, C logits, N candidates, K members.
 """
@@ -27,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from autoloss_jax.algorithm import members
 from autoloss_jax.algorithm.state import Batch, Metrics, OptState, Params, TrainState, stream
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, C], labels int32[B]) -> [B]
@@ -68,22 +68,6 @@ def mixed_loss(p: jax.Array, candidates: jax.Array) -> jax.Array:
     return jnp.sum(p * candidates, axis=-1)
 
 
-def of_members(al: AutoLoss, batch: Batch) -> Batch:
-    """A batch whose examples stand once for each member, whose number is in `member` [K B]."""
-    if al.members == 1:
-        return batch
-    size = len(batch["y"])
-    every = {n: jnp.tile(a, (al.members, *(1,) * (a.ndim - 1))) for n, a in batch.items()}
-    return every | {"member": jnp.repeat(jnp.arange(al.members), size)}
-
-
-def mean_logits(al: AutoLoss, logits: jax.Array) -> jax.Array:
-    """The prediction of the members together. [K B, C] -> [B, C]."""
-    if al.members == 1:
-        return logits
-    return jnp.mean(logits.reshape(al.members, -1, logits.shape[-1]), axis=0)
-
-
 def mixture(
     al: AutoLoss, output: Any, V: Params, state: TrainState, batch: Batch, key: jax.Array
 ) -> tuple[jax.Array, tuple[Params, Metrics]]:
@@ -92,7 +76,7 @@ def mixture(
     Of several members that share nothing the sum, so that each moves as it would alone; of
     others the mean.
     """
-    batch = of_members(al, batch)
+    batch = members.repeated(batch, al.members)
     controller_key, weights_key = jax.random.split(key)
     candidates = al.candidates(output, batch, V)
     y_hat = probabilities(jax.lax.stop_gradient(output.logits) if al.detach else output.logits)
@@ -121,7 +105,7 @@ def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: 
         loss, _ = objective(dataclasses.replace(al, detach=False), W, V, state, batch, key)
     else:
         output, _ = al.recommender(W, state.drs.stats, batch, jax.random.split(key)[0])
-        loss = jnp.mean(al.val_loss(mean_logits(al, output.logits), batch["y"]))
+        loss = jnp.mean(al.val_loss(members.mean(output.logits, al.members), batch["y"]))
     return loss + al.prior(V) if al.prior else loss
 
 
