@@ -107,17 +107,20 @@ def test_all_trainings_together_are_within_the_budget_and_ce_is_always_there(sma
 
 
 def test_whoever_doubts_the_labels_has_corrections_among_the_contenders(small):
-    doubts = {"method.name": "auto", "data.context": ("C1",), "search.trials": 12}
+    doubts = {"method.name": "auto", "data.context": ("C1",), "search.trials": 16}
     cfg = settings.with_keys(small(), doubts)
     found = auto.contenders(cfg)
-    assert list(found) == ["ce", "corrected", "retrain_from_rates", "al1", "retrain", "bohb"]
+    corrections = [
+        f"{name}_{kind}" for name in ("corrected", "noise_layer") for kind in ("missing", "flipped")
+    ]
+    assert list(found) == ["ce", *corrections, "retrain_from_rates", "al1", "retrain", "bohb"]
     searched = found["bohb"]["search.trials"]
-    spent = 1 + 2 + 3 + 1 + 2 + searched + 1  # first models and searches too
-    assert spent == 12 and found["corrected"]["method.rates"] == "model"
-    flipped = settings.with_keys(cfg, {"method.noise": "flipped", "search.trials": 5})
-    assert list(auto.contenders(flipped)) == ["ce", "corrected", "al1"]
+    spent = 1 + 2 * 2 + 2 * 1 + 3 + 1 + 2 + searched + 1  # first models and searches too
+    assert spent == 16 and found["corrected_missing"]["method.rates"] == "model"
+    flipped = settings.with_keys(cfg, {"method.noise": "flipped", "search.trials": 4})
+    assert list(auto.contenders(flipped)) == ["ce", "corrected_flipped", "noise_layer_flipped"]
     pool = methods.contenders(flipped)["retrain_from_rates"]["method.pool"]
-    assert pool == ("flipped_ce(rate=searched)", "ce")
+    assert pool == ("flipped_ce(rate=searched)", "missing_ce(rate=searched)", "ce")
     five = settings.with_keys(cfg, {"data.num_classes": 5})
     assert list(auto.contenders(five)) == ["ce", "glc", "al1", "retrain", "bohb"]
 

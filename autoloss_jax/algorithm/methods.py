@@ -176,15 +176,20 @@ def contenders(cfg: config.Config) -> dict[str, dict[str, Any]]:
     """Name -> config keys of what `auto` trains, in order.
 
     With context fields or a file of trusted rows somebody doubts train's labels: then corrections
-    are among them, too.
+    are among them, too, for each kind of noise, that of the config first.
     """
     first, *others = row(cfg.method).contenders
     found: dict[str, dict[str, Any]] = {first: {"method.name": first}}
     if cfg.data.context or cfg.data.trusted:
         if cfg.data.num_classes == 2:
-            pool = (f"{cfg.method.noise}_ce(rate=searched)", first)
+            kinds = sorted(losses.MOST, key=lambda kind: kind != cfg.method.noise)
             rates = {"method.rates": "model"}
-            found["corrected"] = {"method.name": "corrected", **rates}
+            learned = {"optimizer.controller_learning_rate": 0.02}
+            for name, keys in (("corrected", rates), ("noise_layer", learned)):
+                for kind in kinds:
+                    of_kind = {"method.name": name, "method.noise": kind}
+                    found[f"{name}_{kind}"] = of_kind | keys
+            pool = (*(f"{kind}_ce(rate=searched)" for kind in kinds), first)
             search = {"method.name": "retrain", "method.pool": pool, "method.start": 0.9}
             found["retrain_from_rates"] = search | rates
         else:

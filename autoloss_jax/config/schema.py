@@ -223,7 +223,7 @@ class Method:
         "autoloss",
         "autoloss, corrected, glc, noise_layer, al1, al2, darts, slf, bohb, melu, static, "
         "transfer, retrain, or one loss, as ce or focal(gamma=1.0); auto: the best on validation "
-        "of ce, al1, retrain, its search and bohb",
+        "of ce, al1, retrain, its search and bohb, and with context or trusted rows of corrections",
     )
     pool: tuple[str, ...] = field(
         ("focal", "kl", "hinge", "ce"),

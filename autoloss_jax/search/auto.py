@@ -3,7 +3,8 @@ best is the run.
 
 The contenders are cross-entropy, the even mixture (`al1`), a controller searched and frozen
 (`retrain`), and a tuned static mixture (`bohb`). With context fields, or a file of trusted rows,
-`corrected` is among them, and a search that begins at its rates. Each is a run of its own in
+`corrected` and `noise_layer` are among them, for missing and for flipped labels, and a search over
+both kinds that begins at their rates. Each is a run of its own in
 `WORKDIR/search/NAME`; the recommender of `retrain`'s search, `autoloss`, is there already, and
 one of them. The figure of `train.monitor` on the early-stopping rows decides, test does not, and
 a tie is the former's. Cross-entropy comes first, so that what is shipped is never worse than it
