@@ -113,7 +113,11 @@ def finished(small, once):
 
 
 def pytest_collection_modifyitems(items):
-    """`fast` is every test that is not `slow`: it takes a second or two."""
+    """`fast` is every test that is not `slow`: it takes a second or two. Files without slow tests
+    come last, so that no worker waits for another's long test.
+    """
+    slow = {item.path for item in items if any(item.iter_markers("slow"))}
+    items.sort(key=lambda item: item.path not in slow)
     for item in items:
         if not any(item.iter_markers("slow")):
             item.add_marker("fast")

@@ -18,7 +18,16 @@ from autoloss_jax.config import import_string, specs
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.models.recommender import Recommender
 
-FILLED = ("num_outputs", "num_fields", "embed_dim", "hidden", "dropout", "batch_norm", "dtype")
+FILLED = (
+    "num_outputs",
+    "num_fields",
+    "embed_dim",
+    "hidden",
+    "dropout",
+    "batch_norm",
+    "dtype",
+    "members",
+)
 CARRIED = {"params", "batch_stats"}
 
 

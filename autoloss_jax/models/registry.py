@@ -51,11 +51,12 @@ def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender 
         "dropout": model.dropout,
         "batch_norm": model.batch_norm,
         "dtype": jnp.bfloat16 if model.compute == "bfloat16" else None,
+        "members": model.members if model.shared else 1,
     }
     if ":" in model.name:
         drs: Recommender = custom.make(where, kind, common | {"num_fields": num_fields}, options)
     else:
-        drs = kind(**common, members=model.members if model.shared else 1, **options)
+        drs = kind(**common, **options)
     if num_fields < drs.least_fields():
         raise UserError(
             f"{where}: wants at least {drs.least_fields()} fields, and the data has "
