@@ -151,9 +151,11 @@ def test_probabilities_are_those_of_the_run_and_survive_being_kept(log, tmp_path
 
 def test_a_workdir_is_a_run_of_the_command_line(log, tmp_path):
     frame, _, seen = log
-    model = Classifier(**SMALL, workdir=tmp_path / "run", random_state=3)
+    two = SMALL | {"model": "fm", "members": 2}
+    model = Classifier(**two, workdir=tmp_path / "run", random_state=3)
     model.fit(frame[LOG], seen[LOG])
     run = autoloss_jax.load(tmp_path / "run")
+    assert run.result["model"].startswith("2 ")
     assert run.config.run.seed == 3 and run.evaluate()["split"] == "val"
     assert np.array_equal(
         Classifier.load(tmp_path / "run").predict_proba(frame[NEW]), model.predict_proba(frame[NEW])

@@ -54,6 +54,7 @@ class _Recommender(BaseEstimator, abc.ABC):
         self,
         *,
         model: str = "deepfm",
+        members: int = 1,
         method: str | None = None,
         noise: str = "missing",
         epochs: int = 20,
@@ -68,6 +69,7 @@ class _Recommender(BaseEstimator, abc.ABC):
         verbose: bool = False,
     ):
         self.model = model
+        self.members = members
         self.method = method
         self.noise = noise
         self.epochs = epochs
@@ -200,6 +202,7 @@ class _Recommender(BaseEstimator, abc.ABC):
             "data.num_classes": num_classes,
             "data.split": (1 - DECIDE, DECIDE, 0.0),
             "model.name": self.model,
+            "model.members": self.members,
             "optimizer.learning_rate": self.learning_rate,
             "train.epochs": self.epochs,
             "train.batch_size": self.batch_size or _batch_size(rows),
@@ -303,6 +306,7 @@ class Classifier(ClassifierMixin, _Recommender):
 
     Args:
         model: the recommender, as "deepfm", "ipnn" or "lr": `config.Model.name`.
+        members: how many of it learn together; the mean of their logits is the prediction.
         method: how the loss is chosen, as "ce", "corrected" or "autoloss": `config.Method.name`.
             None: corrected for label noise where trusted rows are given, else "ce".
         noise: what is wrong with labels that are not trusted: some positives are "missing", or
