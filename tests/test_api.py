@@ -68,6 +68,7 @@ def test_examples_of_the_docs_run():
     assert run and not failed
 
 
+@pytest.mark.slow
 def test_a_run_evaluates_and_predicts_as_the_command_line_does(finished, tmp_path):
     cfg, workdir, result = finished
     run = autoloss_jax.load(workdir)

@@ -260,6 +260,7 @@ def test_train_step_leaves_an_untaught_controller_alone(name):
     assert relative(after.drs.params, state.drs.params) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("embedding", ["adam", "sparse_adam", "lazy_adam", "rowwise_adagrad"])
 def test_a_step_with_a_val_batch_moves_v_by_the_hypergradient_and_then_w_under_the_new_v(
     float64, embedding
@@ -278,6 +279,7 @@ def test_a_step_with_a_val_batch_moves_v_by_the_hypergradient_and_then_w_under_t
     assert relative(after.metrics, alone.metrics) < 1e-12
 
 
+@pytest.mark.slow
 def test_al1_is_the_mean_of_the_pool():
     al, state, batch, _ = problem(name="al1")
     assert np.allclose(fused.train_step(al, state, batch).metrics.share, 0.25)

@@ -89,6 +89,7 @@ def test_the_conventions_of_scikit_learn_hold(kind):
     assert not outcome(kind(**SMALL), lambda name: any(part in name for part in QUICK))
 
 
+@pytest.mark.slow
 def test_trusted_rows_and_context_rank_better(log):
     frame, bought, _ = log
     sample = frame[SAMPLE], bought[SAMPLE]

@@ -43,11 +43,8 @@ def trained(step, al, state, batches, steps=20):
     return jax.jit(functools.partial(networks.settle, al))(state)
 
 
-FAST = ("autoloss, 1", "slf, 1")  # of the fast part
-
-
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=() if c in FAST else pytest.mark.slow) for c in CASES]
+    "case", [pytest.param(c, marks=() if c == "slf, 1" else pytest.mark.slow) for c in CASES]
 )
 def test_both_give_the_same_networks(case):
     num_classes, embedding, keys = CASES[case]

@@ -47,6 +47,7 @@ def written(folder, train, valid):
     )
 
 
+@pytest.mark.slow
 def test_a_row_of_weight_three_teaches_as_three_rows_do(log, tmp_path):
     """In a batch of all rows, from zero: ids go by how often a value is seen."""
     train, valid = log[:240], log[240:]

@@ -103,6 +103,7 @@ def folder(small, tmp_path_factory):
     return folder, workdir
 
 
+@pytest.mark.slow
 def test_several_files_are_evaluated_and_one_of_the_trainings_own_is_recognised(folder, tmp_path):
     path, workdir = folder
     for files, rows, trained_on in (
