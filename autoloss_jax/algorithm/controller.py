@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from autoloss_jax.models.layers import MLP
+from autoloss_jax.models.layers import MLP, several
 
 WIDTH = 8  # of the vector of a value that is seen
 
@@ -79,8 +79,7 @@ class Controller(nn.Module):
             zeros = nn.initializers.zeros
             x.append(nn.Embed(size, WIDTH, embedding_init=zeros, name=_table(k))(values))
         if self.members > 1:
-            of_member = nn.Embed(self.members, WIDTH, name="member")
-            x.append(of_member(jnp.zeros_like(labels) if member is None else member))
+            x.append(nn.Embed(self.members, WIDTH, name="member")(member))
         x = jnp.concatenate(x, axis=-1)
         x = MLP(self.hidden, self.dropout)(x, train=train)
         first = beginning(self.start, self.num_losses)
@@ -138,13 +137,11 @@ class Ensemble(nn.Module):
         self, labels: jax.Array, y_hat: jax.Array, *seen: jax.Array, train: bool, **others: Any
     ) -> jax.Array:
         """As the members; a parameter is [size, ...], one of each member."""
-        members = nn.vmap(
+        members = several(
             lambda member: member(labels, y_hat, *seen, **others, train=train),
-            variable_axes={"params": 0, "batch_stats": 0},
-            split_rngs={"params": True, "dropout": True},
             axis_size=self.size,
         )
-        return jax.nn.logsumexp(members(self.member), axis=0) - jnp.log(float(self.size))
+        return jax.nn.logmeanexp(members(self.member), axis=0)
 
 
 def ensemble(members: Sequence[Any]) -> Any:

@@ -64,7 +64,8 @@ class RecommenderFn:
         of_member = W["rows"].reshape(len(W["rows"]), self.members, -1)
         l2 = jax.vmap(lambda rows: self.l2(rows, batch["x"], batch.get("v")), 1)(of_member)
         l2 = l2.reshape(-1, l2.shape[-1])
-        return Output(logits, jnp.tile(l2, (len(logits) // len(l2), 1))), stats
+        alike = len(logits) // len(l2)  # members that share their rows have the same L2
+        return Output(logits, jnp.tile(l2, (alike, 1))), stats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +103,7 @@ class ControllerFn:
             return _apply(self.module, V, stats, None, *inputs, member=member)[0]
 
         each = jax.vmap(of_member)(jnp.arange(self.members))
-        return jax.nn.logsumexp(each, axis=0) - jnp.log(float(self.members)), stats
+        return jax.nn.logmeanexp(each, axis=0), stats
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,13 @@ from flax import linen as nn
 
 from autoloss_jax.data.hashing import mix
 
+# Of a module several, each with parameters, statistics and noise of its own: [size, ...].
+several = functools.partial(
+    nn.vmap,
+    variable_axes={"params": 0, "batch_stats": 0},
+    split_rngs={"params": True, "dropout": True},
+)
+
 
 class Dropout(nn.Module):
     """Zeroes each element with probability `rate`, in steps of 2^-32, and scales the others to

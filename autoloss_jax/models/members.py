@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.models.layers import Adapter
+from autoloss_jax.models.layers import Adapter, several
 from autoloss_jax.models.recommender import Recommender
 
 
@@ -51,13 +51,7 @@ class Members(nn.Module):
         def of_member(member: Any, rows: jax.Array) -> jax.Array:
             return member(rows, train=train)
 
-        members = nn.vmap(
-            of_member,
-            in_axes=2,
-            variable_axes={"params": 0, "batch_stats": 0},
-            split_rngs={"params": True, "dropout": True},
-            axis_size=self.size,
-        )
+        members = several(of_member, in_axes=2, axis_size=self.size)
         return members(self.member, rows.reshape(*rows.shape[:-1], self.size, -1))
 
     def _shared(self, rows: jax.Array, train: bool) -> jax.Array:

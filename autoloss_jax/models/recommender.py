@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from autoloss_jax.models.layers import MLP
+from autoloss_jax.models.layers import MLP, several
 
 
 class Recommender(nn.Module):
@@ -72,9 +72,7 @@ class Recommender(nn.Module):
         )
         if self.members == 1:
             return dense()(x)
-        heads = nn.vmap(
-            lambda head, x: head(x), variable_axes={"params": 0}, split_rngs={"params": True}
-        )
+        heads = several(lambda head, x: head(x))
         logits = heads(dense(), x.reshape(self.members, -1, x.shape[-1]))
         return logits.reshape(-1, self.num_outputs)
 

@@ -39,7 +39,7 @@ from autoloss_jax.models.xdeepfm import XDeepFM
 def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender | Members:
     """The module that `model` names, with `num_outputs` logits, or several as one.
 
-    A name with a colon is a class of the user's own (models/own.py). UserError for an unknown
+    A name with a colon is a class of the user's own (models/custom.py). UserError for an unknown
     name or option, and for a model that cannot be built for so many fields.
     """
     where = f"--config.model.name={model.name!r}"

@@ -35,7 +35,7 @@ def divide(run: Run, data: store.Store) -> Splits:
     if any(run.noise_kinds):
         if not run.method.frozen:  # else the rates are the source's
             noise = _noise(run, data.schema, train, taught, data.split("train")["y"])
-        train, taught = _told(run, data.schema, noise, train, taught)
+        train, taught = _with_noise(run, data.schema, noise, train, taught)
     parts, controller = teachers(run, train, taught)
     return Splits(parts, controller, val, test, noise)
 
@@ -153,7 +153,7 @@ def _check_made(run: Run) -> None:
         )
 
 
-def _told(
+def _with_noise(
     run: Run,
     schema: Schema,
     noise: dict[str, LabelNoise] | None,

@@ -60,9 +60,8 @@ def _recommender(al: AutoLoss, key: Any, embed_init_std: float) -> tuple[Any, An
     shape = (num_rows, al.recommender.members, embedding)
     rows = embed_init_std * jax.random.normal(key("embeddings"), shape)
     rows = jnp.pad(rows, ((0, table.num_rows - num_rows), (0, 0), (0, first_order)))
-    return {"rows": rows.reshape(len(rows), -1), "dense": drs.get("params", {})}, drs.get(
-        "batch_stats", {}
-    )
+    W = {"rows": rows.reshape(len(rows), -1), "dense": drs.get("params", {})}
+    return W, drs.get("batch_stats", {})
 
 
 def _controller(al: AutoLoss, key: Any) -> tuple[Any, Any]:
@@ -70,7 +69,8 @@ def _controller(al: AutoLoss, key: Any) -> tuple[Any, Any]:
     context, y_hat = al.controller.context, jnp.zeros((2, al.recommender.module.num_outputs))
     inputs = [jnp.zeros(2, jnp.int32), y_hat]
     inputs += [jnp.zeros((2, len(context)), jnp.int32)] if context else []
-    controller = al.controller.module.init(key("controller"), *inputs, train=False)
+    others = {"member": jnp.zeros(2, jnp.int32)} if al.controller.members > 1 else {}
+    controller = al.controller.module.init(key("controller"), *inputs, **others, train=False)
     return controller.get("params", {}), controller.get("batch_stats", {})
 
 
