@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -18,10 +17,10 @@ from autoloss_jax.config import Config
 from autoloss_jax.data import synthetic
 from tests.support import runs
 from tests.support.commands import call
+from tests.support.documents import blocks
+from tests.support.runs import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Parses each command line of a file as the program would, in a process of its own, and prints
 # what is wrong with it.
 CHECK = """
@@ -47,11 +46,6 @@ for module, words in json.load(open(sys.argv[1])):
     sys.stdout.flush()
     os._exit(0)
 """
-
-
-def blocks(page, kind):
-    text = (ROOT / page).read_text()
-    return [body for named, body in BLOCK.findall(text) if named == kind]
 
 
 def typed(page):

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import time
 
 import jax
 import jax.numpy as jnp
@@ -24,15 +23,7 @@ K, SIZES = 3, (20, 30, 10)
 def built(members, embedding="adam", model="deepfm", shared=False, **method):
     """A small AutoLoss without dropout, and its first state."""
     cfg = config.Config(
-        model=config.Model(
-            name=model,
-            embed_dim=3,
-            embed_init_std=0.4,
-            hidden=(8, 8),
-            dropout=0.0,
-            members=members,
-            shared=shared,
-        ),
+        model=config.Model(name=model, dropout=0.0, members=members, shared=shared, **proof.MODEL),
         method=config.Method(**{"name": "ce", "hidden": (4,)} | method),
         optimizer=config.Optimizer(embedding=embedding, weight_decay=0.1, learning_rate=0.01),
     )
@@ -137,9 +128,7 @@ def test_killed_on_its_way_a_run_with_members_ends_in_the_same_bits(small, tmp_p
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     loop.train(cfg, whole, runs.quiet, shown=False)
     for step in (5, 20):
-        process = runs.started(cfg, killed)
-        while max((r["step"] for r in runs.log(killed)), default=0) < step and process.is_alive():
-            time.sleep(0.01)
+        process = runs.started(cfg, killed, until=step)
         process.kill()
         process.join()
     loop.train(cfg, killed, runs.quiet, shown=False)

@@ -28,7 +28,8 @@ from autoloss_jax.data.schema import Schema
 from autoloss_jax.training import checkpoint, controller_checkpoints, loop
 from tests.support import browser
 from tests.support.commands import call
-from tests.support.runs import ROOT, quiet
+from tests.support.documents import blocks
+from tests.support.runs import quiet
 
 EVIL = ("<script>alert(1)</script>", '$x_1$ & "q"', "a\x07b", "</svg><img src=x onerror=alert(2)>")
 FIELD = "<i>place$^2$"
@@ -325,7 +326,7 @@ def test_the_documentations_lines_of_python_run(seeds, compared, tmp_path, monke
     for name, run in zip(("clicks", "seed-0", "seed-1"), (seeds[0], *seeds), strict=True):
         (tmp_path / "runs" / name).symlink_to(run.workdir)
     monkeypatch.chdir(tmp_path)
-    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/report.md").read_text(), re.DOTALL)
+    (lines,) = blocks("docs/report.md", "python")
     found = {"autoloss_jax": autoloss_jax}
     exec(lines, found)
     assert found["found"].importance.height and found["verdict"] == compared.verdict

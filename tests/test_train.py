@@ -254,9 +254,7 @@ def test_killed_at_ten_random_moments_a_run_resumes_to_the_same_bits(steady, who
     for trial in range(2):  # five kills on the way to each end
         killed = tmp_path / f"killed-{trial}"
         for step in sorted(moments.sample(range(last // 2), 5)):
-            process = started(steady, killed)
-            while max((r["step"] for r in log(killed)), default=0) < step and process.is_alive():
-                time.sleep(0.01)
+            process = started(steady, killed, until=step)
             process.join(moments.uniform(0, 0.5))
             process.kill()
             process.join()

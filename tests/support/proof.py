@@ -12,6 +12,7 @@ from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training.run import Run
 
 VOCAB_SIZES, BATCH = (150, 150, 150, 250), 24
+MODEL = {"embed_dim": 3, "embed_init_std": 0.4, "hidden": (8, 8)}
 NUM_ROWS, NUM_FIELDS = sum(VOCAB_SIZES), len(VOCAB_SIZES)
 
 
@@ -29,14 +30,7 @@ def problem(
     so many batches.
     """
     cfg = config.Config(
-        model=config.Model(
-            name=model,
-            embed_dim=3,
-            embed_init_std=0.4,
-            hidden=(8, 8),
-            members=members,
-            shared=shared,
-        ),
+        model=config.Model(name=model, members=members, shared=shared, **MODEL),
         method=config.Method(
             **{
                 "hidden": (8, 8),

@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import jax
@@ -43,9 +44,9 @@ def optimised():
         jax.config.update("jax_disable_most_optimizations", given)
 
 
-def started(cfg, workdir):
-    """A process that trains, forked from one that holds what training imports: only the import
-    is spared.
+def started(cfg, workdir, until):
+    """A process that trains, once its log has reached a step, or it has ended. It is forked from
+    one that holds what training imports: only the import is spared.
     """
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["autoloss_jax.training.loop", "tests.support.runs"])
@@ -53,6 +54,8 @@ def started(cfg, workdir):
         target=loop.train, args=(cfg, workdir, quiet), kwargs={"shown": False}
     )
     process.start()
+    while max((r["step"] for r in log(workdir)), default=0) < until and process.is_alive():
+        time.sleep(0.01)
     return process
 
 
