@@ -313,7 +313,9 @@ def source(server, tmp_path):
     sums = tuple(
         (name, hashlib.new(name, server.content).hexdigest()) for name in ("md5", "sha256")
     )
-    return dataclasses.replace(datasets.SOURCES["movielens20m"], url=server.url, sums=sums)
+    derived = {"lines.txt": lambda folder: str((folder / "ratings.csv").read_text().count("\n"))}
+    given = datasets.SOURCES["movielens20m"]
+    return dataclasses.replace(given, url=server.url, sums=sums, derived=derived)
 
 
 def test_a_dataset_is_fetched_once_and_its_command_trains_on_it(
@@ -331,7 +333,9 @@ def test_a_dataset_is_fetched_once_and_its_command_trains_on_it(
     assert {p.name for p in folder.parent.iterdir() if not p.name.endswith(".lock")} == {
         "movielens20m"
     }
-    assert {p.name for p in folder.iterdir()} == {"ratings.csv", "README.txt", "source.json"}
+    names = {"ratings.csv", "README.txt", "source.json", "lines.txt"}
+    assert {p.name for p in folder.iterdir()} == names
+    assert int((folder / "lines.txt").read_text()) > 300  # made of the others, as `derived` says
     record = json.loads((folder / "source.json").read_text())
     assert record == {
         "url": server.url,

@@ -376,6 +376,27 @@ def test_the_study_of_drift_takes_users_of_whom_every_rating_has_a_time(tmp_path
     assert raw.path(str(tmp_path), "movielens1m:paper", tmp_path, quiet).name == "ratings.dat.gz"
 
 
+def test_movielens_with_profiles_is_one_table_whatever_its_titles_hold(tmp_path):
+    """A title has colons, quotes, and Latin-1; each rating keeps its place."""
+    folder = tmp_path / "movielens1m"
+    folder.mkdir()
+    (folder / "ratings.dat").write_text("2::10::4::100\n1::11::3::101\n2::11::5::3\n")
+    (folder / "users.dat").write_text("1::F::1::10::48067\n2::M::56::16::02138-1\n")
+    (folder / "movies.dat").write_bytes(
+        '10::"Misérables": a, b::Drama\n11::It::Comedy|Drama\n'.encode("latin-1")
+    )
+    made = raw.path(str(tmp_path), "movielens1m:profiles", tmp_path / "work", quiet)
+    assert made.read_text().splitlines() == [
+        "user,movie,gender,age,occupation,zip,genres,rating,liked",
+        "2,10,M,56,16,02138-1,Drama,4,1",
+        "1,11,F,1,10,48067,Comedy|Drama,3,0",
+        "2,11,M,56,16,02138-1,Comedy|Drama,5,1",
+    ]
+    (folder / "users.dat").write_text("1::F::1\n")
+    with pytest.raises(UserError, match=r"users\.dat: not lines of user::gender"):
+        raw.path(str(tmp_path), "movielens1m:profiles", tmp_path / "other", quiet)
+
+
 STUDIES = sorted((ROOT / "configs" / "studies").glob("*.py"))
 
 

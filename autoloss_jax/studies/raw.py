@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.data.download import movielens
 from autoloss_jax.data.read import text
 from autoloss_jax.data.read.text import Layout
 from autoloss_jax.distributed import atomic
@@ -46,8 +47,18 @@ def of_dated_users(ratings: Path, workdir: Path, say: Callable[[str], None]) -> 
     return target
 
 
+def with_profiles(ratings: Path, workdir: Path, say: Callable[[str], None]) -> Path:
+    """The ratings with what users.dat and movies.dat beside them say, as one table."""
+    target = workdir / "raw" / "profiles.csv"
+    if not target.exists():
+        say(f"writing the ratings with their users and movies to {target}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(target, movielens.profiles(ratings.parent))
+    return target
+
+
 RAW = {
     "frappe": "frappe_x1",
     "movielens1m": "movielens1m/ratings.dat",
 }  # where a dataset is in the folder
-MADE = {"movielens1m:time": of_dated_users}
+MADE = {"movielens1m:time": of_dated_users, "movielens1m:profiles": with_profiles}

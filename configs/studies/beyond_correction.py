@@ -16,8 +16,9 @@ Positives of train are missing, 40 % on average:
 - not at all, with the time of day as context.
 
 Yardsticks, oracles and ours are those of `context.py`. Data: a folder with frappe_x1/. Result:
-WORKDIR/beyond_correction.md, .csv, .png, report.html. `:quick` is a grid of minutes on made-up
-data.
+WORKDIR/beyond_correction.md, .csv, .png, report.html. `:movielens` has six of the settings on
+MovieLens 1M, a quarter of its train, where labels go wrong by the user's age and occupation (a
+folder with movielens1m/); `:quick` is a grid of minutes on made-up data.
 """
 
 from autoloss_jax.config import settings
@@ -46,12 +47,32 @@ SETTINGS = (
     f"data.missing=0.4 data.missing_by=field_2 data.context=[{TEN}]",
     'data.missing=1e-9 data.missing_by=field_2 data.context=["field_2"]',
 )
+BY_AGE = 'data.missing=0.4 data.missing_by=age data.context=["age"]'
+SIX_THOUSAND = "data.trusted_share=0.06"  # of validation
+MOVIELENS = (
+    f"{SIX_THOUSAND} data.missing=0.4 data.missing_by=age,occupation "
+    'data.context=["age","occupation"]',
+    f"{SIX_THOUSAND} {BY_AGE} data.missing_unlikely=true",
+    f"{SIX_THOUSAND} data.missing=0.4 data.missing_by=age data.flipped=0.1 "
+    'data.flipped_by=occupation data.context=["age","occupation"]',
+    "data.trusted_share=0.003 data.missing=0.4 data.missing_by=occupation "
+    'data.context=["occupation"]',
+    f"{SIX_THOUSAND} {BY_AGE} data.trusted_of=user",
+    f"{SIX_THOUSAND} {BY_AGE} data.trusted_of=positives",
+)
 BOTH = (
     'retrain method.pool=["missing_ce(rate=searched)","flipped_ce(rate=searched)","ce"] '
     "method.rates=model method.start=0.9"
 )
 OURS = (*yardsticks.ours("missing"), BOTH)
 VARIANTS = {
+    "movielens": {
+        "name": "beyond_correction_movielens1m",
+        "datasets": tuple(
+            f"movielens1m:profiles data.train_share=0.25 method.every=3 method.epochs=6 {keys}"
+            for keys in MOVIELENS
+        ),
+    },
     "quick": QUICK
     | {
         "datasets": (
@@ -65,7 +86,7 @@ VARIANTS = {
 
 
 def get_config(variant: str = "") -> Study:
-    """Variants: quick."""
+    """Variants: movielens, quick."""
     return settings.variant(
         Study(
             name="beyond_correction",

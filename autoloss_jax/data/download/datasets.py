@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data.download import archive, remote
+from autoloss_jax.data.download import archive, movielens, remote
 from autoloss_jax.data.download.remote import Refused, Remote
 from autoloss_jax.distributed import atomic
 
@@ -33,6 +33,9 @@ class Source:
     limit: int  # bytes, packed or unpacked, that it has at most
     path: str  # of the data, in the folder: a file, or the folder itself
     flags: tuple[str, ...]  # of the training command, but for the path
+    derived: dict[str, Callable[[Path], str]] = dataclasses.field(
+        default_factory=dict
+    )  # further files: name -> what it holds, from the folder
 
 
 RECZOO = "https://huggingface.co/datasets/reczoo"
@@ -71,10 +74,11 @@ SOURCES = {
             ("md5", "c4d9eecfca2ab87c1945afe126590906"),
             ("sha256", "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
         ),
-        files={"ratings.dat": "", "README": ""},
+        files=dict.fromkeys((*movielens.FILES, "README"), ""),
         limit=1 << 30,
         path="ratings.dat",
         flags=("--config=movielens1m",),
+        derived={"profiles.csv": movielens.profiles},
     ),
     # Criteo publishes no sum: the one that was got is printed and recorded, and --sha256 holds a
     # later fetch to it.
@@ -183,6 +187,8 @@ def _unpacked(
         for file, md5 in source.files.items():
             if wrong := _wrong(partial / file, (("md5", md5),) if md5 else ()):
                 raise UserError(f"{packed}: {file}: {wrong}")
+        for file, content in source.derived.items():
+            (partial / file).write_text(content(partial))
         checked = (
             "the archive" if sums else "its files" if any(source.files.values()) else "nothing"
         )
