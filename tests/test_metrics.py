@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import optimize
 
 from autoloss_jax.training import metrics
 
@@ -85,13 +86,45 @@ def test_platt_scaling_equals_scikit_learns_logistic_regression():
     assert after < before
 
 
-def test_temperature_is_the_minimum_over_a_grid():
+def solved(logits, labels, prior=None):
+    """(Scale, shifts) by SciPy, from the definition, without a derivative of ours."""
+
+    def loss(theta):
+        z = theta[0] * logits + theta[1:]
+        value = metrics.logloss(labels, z)
+        if prior:
+            off = (theta - np.array([prior.scale, *np.full(z.shape[1], prior.shift)])) / [
+                metrics.SCALE_DEVIATION,
+                *np.full(z.shape[1], metrics.SHIFT_DEVIATION),
+            ]
+            value += off @ off / 2 / len(labels)
+        return value
+
+    start = np.array([1.0, *np.zeros(logits.shape[1])])
+    return optimize.minimize(loss, start, method="BFGS", options={"gtol": 1e-9}).x
+
+
+def test_several_classes_have_a_scale_and_a_shift_each():
     labels, logits = five_classes()
-    found = metrics.calibrate(4 * logits, labels)
-    grid = np.linspace(0.01, 1, 1000)
-    best = grid[np.argmin([metrics.logloss(labels, t * 4 * logits) for t in grid])]
-    assert found.shift == 0
-    assert found.scale == pytest.approx(best, abs=2e-3)
+    logits = 4 * logits + np.array([0, 1, -2, 0.5, 0])
+    found, best = metrics.calibrate(logits, labels), solved(logits, labels)
+    assert found.scale == pytest.approx(best[0], abs=1e-5)
+    shifts = np.array(found.shift)
+    assert np.allclose(shifts - shifts.mean(), best[1:] - best[1:].mean(), atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("n", [30, 30_000])
+def test_a_prior_counts_for_few_rows_and_not_for_many(classes, n):
+    labels, logits = five_classes(n)
+    labels = labels if classes == 5 else (labels > 2).astype(int)
+    logits = 3 * (logits if classes == 5 else logits[:, 4:])
+    found = metrics.calibrate(logits, labels, metrics.IDENTITY)
+    free = metrics.calibrate(logits, labels).scale
+    best = solved(logits, labels, metrics.IDENTITY)
+    assert found.scale == pytest.approx(best[0], abs=1e-5)
+    assert np.allclose(found.shift, best[1:], atol=1e-4)
+    assert (found.scale == pytest.approx(free, abs=0.02)) == (n > 30)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e3, 1e6])

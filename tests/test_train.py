@@ -22,7 +22,7 @@ from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline
-from autoloss_jax.training import checkpoint, loop, prediction, report
+from autoloss_jax.training import checkpoint, loop, metrics, prediction, report
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
 from tests.support.runs import digest, log, on_devices, optimised, quiet, started
@@ -200,7 +200,7 @@ def test_calibrated_figures_are_those_of_the_result_and_scores_agree(finished, t
     lines = Path(cfg.data.path).read_text().splitlines()[:100]
     path.write_text("\n".join(line.partition("\t")[2] for line in lines) + "\n")
     loaded, logits = prediction.load(workdir, None, {"data.path": str(path)}), []
-    for out, corrects in (("raw", prediction.AS_IT_IS), ("calibrated", calibration)):
+    for out, corrects in (("raw", metrics.IDENTITY), ("calibrated", calibration)):
         prediction.predict(loaded, workdir, tmp_path / out, corrects)
         p = pl.read_parquet(tmp_path / out)["score"].to_numpy().astype(np.float64)
         logits.append(np.log(p / (1 - p)))

@@ -23,7 +23,7 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import source
 from autoloss_jax.distributed import processes
 from autoloss_jax.search import train as search
-from autoloss_jax.training import prediction, workdirs
+from autoloss_jax.training import metrics, prediction, workdirs
 from autoloss_jax.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class TrainedRun:
         """
         overrides = {} if path is None else {"data.path": str(path)}
         loaded = prediction.load(self.workdir, None, overrides)
-        calibration = prediction.calibration(self.workdir) if calibrated else prediction.AS_IT_IS
+        calibration = prediction.calibration(self.workdir) if calibrated else metrics.IDENTITY
         return prediction.evaluate_run(loaded, self.workdir, split, _quiet, calibration)
 
     def predict(self, rows: Any, *, calibrated: bool = False) -> np.ndarray:
@@ -87,7 +87,7 @@ class TrainedRun:
         Raises:
             UserError: for rows that cannot be read.
         """
-        calibration = prediction.calibration(self.workdir) if calibrated else prediction.AS_IT_IS
+        calibration = prediction.calibration(self.workdir) if calibrated else metrics.IDENTITY
         with tempfile.TemporaryDirectory() as folder:
             path = rows if isinstance(rows, str | Path) else self._written(rows, Path(folder))
             loaded = prediction.load(self.workdir, None, {"data.path": str(path)})

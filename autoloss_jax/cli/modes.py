@@ -20,7 +20,7 @@ from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.distributed.processes import say
 from autoloss_jax.search import train as methods
 from autoloss_jax.search import tune as tuning
-from autoloss_jax.training import prediction, report
+from autoloss_jax.training import metrics, prediction, report
 from autoloss_jax.training.metrics import Calibration
 from autoloss_jax.training.scored_rows import Restored
 
@@ -101,7 +101,7 @@ def predict(asked: Asked) -> None:
 
 def _loaded(asked: Asked) -> tuple[Restored, Calibration]:
     """The checkpoint that is asked for, and what corrects its probabilities."""
-    calibration = prediction.AS_IT_IS
+    calibration = metrics.IDENTITY
     if asked.calibrated:
         calibration = prediction.calibration(asked.workdir)
     loaded = prediction.load(asked.workdir, asked.checkpoint, asked.overrides)

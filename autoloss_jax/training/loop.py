@@ -178,7 +178,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
     trainer.keep_noise(state.controller.params)
     forward = functools.partial(evaluation.predictions, trainer.evaluate_step, trainer.mesh, state)
     val_logits, _ = forward(splits.val, cfg.train.eval_batch_size)
-    calibration = metrics.calibrate(val_logits, np.asarray(splits.val["y"]))
+    calibration = metrics.calibrate(val_logits, np.asarray(splits.val["y"]), metrics.IDENTITY)
     seconds = max(progress.train_seconds, 1e-9)
     return atomic.finite(
         {

@@ -59,51 +59,74 @@ def logloss(labels: np.ndarray, logits: np.ndarray) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """logits -> scale * logits + shift: Platt scaling of one logit, temperature (shift 0) of
-    several.
+    """logits -> scale * logits + shift: Platt scaling of one logit; one scale and a shift a class
+    of several.
     """
 
     scale: float
-    shift: float
+    shift: float | tuple[float, ...]
+
+
+IDENTITY = Calibration(1.0, 0.0)
+SCALE_DEVIATION, SHIFT_DEVIATION = 0.25, 0.5  # of a prior
+MOST_SHIFTS = 32  # classes; more have none
 
 
 def apply(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
     """Calibrated logits, in the shape given."""
-    return calibration.scale * np.asarray(logits, np.float64) + calibration.shift
+    return calibration.scale * np.asarray(logits, np.float64) + np.asarray(calibration.shift)
 
 
-def calibrate(logits: np.ndarray, labels: np.ndarray, iterations: int = 50) -> Calibration:
+def calibrate(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    prior: Calibration | None = None,
+    iterations: int = 50,
+) -> Calibration:
     """The Calibration that minimises logloss, by damped Newton steps on a convex function.
 
-    float[n, 1] or [n, C], int[n]. logits' = sum_k theta_k phi_k with phi = (z, 1) for one logit,
-    in the class of label 1, and phi = (z) for several. z is standardised, so that the scale of
-    the logits does not matter (softmax ignores the shift); a tiny ridge keeps separable data
-    finite.
+    logits' = sum_k theta_k phi_k with phi = (z, 1) for one logit, in the class of label 1, and
+    phi = (z, one a class) for several. z is standardised, so that the scale of the logits does
+    not matter; a tiny ridge keeps separable data finite.
+
+    Args:
+        logits: float[n, 1] or [n, C].
+        labels: int[n].
+        prior: what is believed before any row is seen, with normal deviations of SCALE_DEVIATION
+            and SHIFT_DEVIATION: a few rows move it little. None: nothing is.
     """
-    z = np.asarray(logits, np.float64)
+    z, classes = np.asarray(logits, np.float64), max(logits.shape[-1], 2)
     mean, std = z.mean(), z.std()
     std = std if std > 1e-12 * np.abs(z).max() else 1.0  # constant logits
-    z = (z - mean) / std
-    if z.shape[-1] == 1:
-        phi = np.stack(
-            [np.pad(f, ((0, 0), (1, 0))) for f in (z, np.ones_like(z))], axis=-1
-        )  # [n, 2, 2]
+    if classes == 2:
+        shifts = np.array([[0.0], [1.0]])
+        phi = _features((z - mean) / std, shifts)
+        means = np.array([[1 / std, 0], [-mean / std, 1]])  # (scale, shift) = means @ theta
     else:
-        phi = z[:, :, None]
-    y, ridge = np.eye(phi.shape[1])[labels], 1e-8
+        shifts = np.eye(classes) if classes <= MOST_SHIFTS else np.zeros((classes, 0))
+        phi = _features(z / std, shifts)
+        means = np.diag([1 / std, *np.ones(shifts.shape[1])])
+    y, precision, centre = np.eye(classes)[labels], 1e-8 * np.eye(len(means)), np.zeros(len(means))
+    if prior is not None:
+        deviations = np.array([SCALE_DEVIATION, *np.full(shifts.shape[1], SHIFT_DEVIATION)])
+        weighted = means / deviations[:, None]
+        precision = precision + weighted.T @ weighted / len(z)
+        believed = np.full(len(means), prior.shift, np.float64)
+        believed[0] = prior.scale
+        centre = np.linalg.solve(means, believed)
 
     def value(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        logp = log_probabilities(phi @ theta)
-        return -np.mean(np.sum(y * logp, axis=1)) + ridge / 2 * theta @ theta, np.exp(logp)
+        logp, off = log_probabilities(phi @ theta), theta - centre
+        return -np.mean(np.sum(y * logp, axis=1)) + off @ precision @ off / 2, np.exp(logp)
 
-    theta = np.zeros(phi.shape[-1])
+    theta = centre
     loss, p = value(theta)
     for _ in range(iterations):
         expected = np.einsum("nc,nck->nk", p, phi)
-        gradient = np.einsum("nc,nck->k", p - y, phi) / len(z) + ridge * theta
+        gradient = np.einsum("nc,nck->k", p - y, phi) / len(z) + precision @ (theta - centre)
         centred = phi - expected[:, None]
         hessian = np.einsum("nck,ncl->kl", p[:, :, None] * centred, centred) / len(z)
-        step = np.linalg.solve(hessian + ridge * np.eye(len(theta)), gradient)
+        step = np.linalg.solve(hessian + precision, gradient)
         for halvings in range(40):
             trial = theta - step / 2**halvings
             trial_loss, trial_p = value(trial)
@@ -114,5 +137,15 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, iterations: int = 50) -> C
         theta, p, before, loss = trial, trial_p, loss, trial_loss
         if before - loss < 1e-14:
             break
-    scale = theta[0] / std
-    return Calibration(float(scale), float(theta[1] - scale * mean) if len(theta) > 1 else 0.0)
+    scale, *shift = (means @ theta).tolist()
+    return Calibration(scale, (tuple(shift) or 0.0) if classes > 2 else shift[0])
+
+
+def _features(z: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Phi [n, C, K]: the logits, that of label 0 being 0 where there is one, and the shifts [C,
+    K - 1].
+    """
+    z = np.pad(z, ((0, 0), (len(shifts) - z.shape[-1], 0)))
+    return np.concatenate(
+        [z[:, :, None], np.broadcast_to(shifts, (len(z), *shifts.shape))], axis=-1
+    )

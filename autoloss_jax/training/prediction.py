@@ -38,7 +38,6 @@ MAY_CHANGE = (
     "mesh.model",
 )
 IGNORED = {*workdirs.MOVABLE, "run.compare"} - {*MAY_CHANGE}  # they say nothing of a score
-AS_IT_IS = Calibration(scale=1.0, shift=0.0)
 
 
 def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Restored:
@@ -111,7 +110,7 @@ def evaluate_run(
     workdir: Path,
     split: str,
     say: Callable[[str], None],
-    calibration: Calibration = AS_IT_IS,
+    calibration: Calibration = metrics.IDENTITY,
 ) -> dict[str, Any]:
     """{"data", "split", "num_examples", "trained_on", "auc", "logloss"} of labelled rows.
 
@@ -158,7 +157,7 @@ def predict(
     loaded: Restored,
     workdir: Path,
     output: Path,
-    calibration: Calibration = AS_IT_IS,
+    calibration: Calibration = metrics.IDENTITY,
     say: Callable[[str], None] = lambda text: None,
 ) -> int:
     """Write scores of all rows of the files at data.path, streaming and in their order, to a
