@@ -12,6 +12,9 @@ values seen less than data.min_count times in train share one row per field. Col
 --config.data.bags hold several values a cell, as `drama|crime`, or lists in Parquet: the first
 data.bag_size of them count.
 
+Batch, epochs, patience, L2 and members follow rules from the number of rows; the run says them as
+it begins, and a flag sets each. `:paper` has the paper's settings.
+
 Result: a table of test figures, and DIR/result.json. `:quick` is one epoch of a small network.
 """
 
@@ -20,19 +23,16 @@ from autoloss_jax.config import presets, settings
 
 VARIANTS = {
     "paper": presets.SETTINGS,
-    "quick": {"model.hidden": (16,), "train.epochs": 1, "train.batch_size": 100},
+    "quick": {
+        "model.hidden": (16,),
+        "model.members": 1,
+        "train.epochs": 1,
+        "train.batch_size": 100,
+    },
 }
 
 
 def get_config(variant: str = "") -> config.Config:
     """Variants: paper, quick."""
-    return settings.variant(
-        config.Config(
-            data=config.Data(name="tabular", format="tabular", min_count=2),
-            temperature=config.Temperature(horizon=0),
-            optimizer=config.Optimizer(l2=1e-5, decay=0.1),
-            train=config.Train(batch_size=1000, epochs=20),
-        ),
-        variant,
-        VARIANTS,
-    )
+    table = config.Config(data=config.Data(name="tabular", format="tabular", min_count=2))
+    return settings.variant(table.replace(presets.BY_RULE), variant, VARIANTS)

@@ -72,7 +72,7 @@ def test_the_report_says_what_the_results_say(chosen):
     names = [line["method"] for line in rows(workdir)]
     assert [name.strip("*") for name in names] == list(FOLDERS)
     assert [name for name in names if "**" in name] == [f"**{result['method']}**"]
-    assert f"**{result['method']}** was chosen: its validation AUC is the best of 5" in text
+    assert f"**{result['method']}** was chosen: its AUC on validation is the best of 5" in text
     for line in rows(workdir):
         name = line["method"].strip("*")
         theirs = read(workdir / "search" / FOLDERS[name] / "result.json")

@@ -46,7 +46,7 @@ def test_every_config_file_and_variant_is_valid_and_a_contract(path):
         ("model.hidden", (8, 0), "positive widths"),
         ("model.dropout", float("nan"), "finite"),
         ("model.dropout", 1.0, "at most"),
-        ("optimizer.l2", -1.0, "at least 0"),
+        ("optimizer.l2", -0.5, "at least 0"),
         ("data.split", (0.8, 0.2), "three positive shares"),
         ("data.on_bad_row", "ignore", "not one of"),
         ("data.bag_size", 0, "at least 1"),

@@ -19,7 +19,7 @@ from autoloss_jax import Classifier, Regressor
 from autoloss_jax.data import frames
 
 LOST = np.array([0.0, 0.16, 0.32, 0.48, 0.64, 0.8])
-SMALL = {"model": "lr", "learning_rate": 0.05, "epochs": 5}
+SMALL = {"model": "lr", "members": 1, "learning_rate": 0.05, "epochs": 5}
 # Rows are drawn in batches and ids go by how often a value is seen, so that two rows are not the
 # same training as one of weight two.
 NOT_EXACT = ("check_sample_weight_equivalence_on_dense_data",)

@@ -25,7 +25,7 @@ ANSWERS = {
     f"main {FRAPPE} --config.model.embed_dmi=4": 2,
     f"main {FRAPPE} --config.model=4": 2,
     f"main {FRAPPE} --config.optimizer.l2=abc": 2,
-    f"main {FRAPPE} --config.train.batch_size=0": 2,
+    f"main {FRAPPE} --config.train.batch_size=-2": 2,
     f"main {FRAPPE} --workdir=nowhere --config.data.path=/nowhere": 2,
     "main --flagfile=nowhere": 2,
     f"main {TABLE2}": 2,

@@ -39,7 +39,8 @@ class Method:
     searched_as: str = ""  # the method of the trainings in that search
     per_seed: bool = True  # whether what it finds belongs to a seed; else one search serves all
     given: str = ""  # the method that it is once its search has found its weights; empty: itself
-    # A function that trains other methods in its stead, as package.module:function.
+    # A function that trains other methods in its stead, or what is no recommender, as
+    # package.module:function.
     trains: str = ""
     contenders: tuple[str, ...] = ()  # the methods and losses that this function trains
     tuned_as: str = ""  # the method whose training is tuned for it; empty: itself
@@ -145,6 +146,26 @@ METHODS = {
         trains="autoloss_jax.search.auto:train",
         contenders=("ce", "al1", "retrain", "bohb"),
     ),
+    "constant": Method(
+        "one probability for all rows, as a yardstick",
+        pool=("ce",),
+        trains="autoloss_jax.search.baselines:constant",
+    ),
+    "logistic": Method(
+        "a logistic regression (scikit-learn), as a yardstick",
+        pool=("ce",),
+        trains="autoloss_jax.search.baselines:logistic",
+    ),
+    "lightgbm": Method(
+        "gradient boosting (LightGBM), as a yardstick",
+        pool=("ce",),
+        trains="autoloss_jax.search.baselines:lightgbm",
+    ),
+    "catboost": Method(
+        "gradient boosting (CatBoost), as a yardstick",
+        pool=("ce",),
+        trains="autoloss_jax.search.baselines:catboost",
+    ),
 }
 ONE_LOSS = dataclasses.replace(METHODS["al1"], loss="one loss")  # a pool of one, of weight 1
 
@@ -211,7 +232,7 @@ def recommended(num_classes: int, trusted: bool) -> dict[str, Any]:
 def wants_trusted_rows(method: config.Method) -> bool:
     """Whether trusted rows teach a method something, beside the recommender."""
     found = row(method)
-    return bool(found.searches or found.frozen or found.search or found.trains or found.noise)
+    return bool(found.searches or found.frozen or found.search or found.contenders or found.noise)
 
 
 def trainings(method: config.Method) -> int:
@@ -326,7 +347,7 @@ def check(method: config.Method) -> None:
 def resolve(method: config.Method) -> tuple[Method, dict[str, Candidate]]:
     """The row as this config has it, and its candidates by name; UserError for what cannot work."""
     found, pool = row(method), parse_pool(method)
-    if found.trains:
+    if found.contenders:
         raise UserError(
             f"--config.method.name={method.name}: trains other methods, and is none by itself; "
             f"name one of {', '.join(found.contenders)}"

@@ -15,7 +15,6 @@ import polars as pl
 from autoloss_jax import config
 from autoloss_jax.algorithm import methods
 from autoloss_jax.analysis import (
-    baselines,
     contexts,
     controllers,
     importance,
@@ -29,6 +28,7 @@ from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.store import Store
 from autoloss_jax.training import (
+    baselines,
     checkpoint,
     frozen_controllers,
     metrics,
@@ -367,15 +367,13 @@ def _of_rows(run: _Run, loaded: Loaded, rows: _Rows, parts: _Parts) -> dict[str,
     asked, classes = loaded.cfg.data, loaded.schema.num_classes
     found: dict[str, Any] = {"rows": {}}
     parts.say("yardsticks: a logistic regression")
-    yardsticks = [("one probability for all", baselines.constant(rows.by_use, classes))]
-    of_regression = parts(
-        "logistic regression",
-        lambda: baselines.logistic(rows.by_use, classes, loaded.schema.num_rows),
-        None,
-    )
-    if of_regression:
-        yardsticks.append(("logistic regression", of_regression[0]))
-        found["rows"]["logistic regression"] = of_regression[1]
+    by_use = rows.by_use
+    constant = baselines.constant(by_use, rows.data)
+    yardsticks = [("one probability for all", baselines.figures(by_use, constant))]
+    regression = parts("logistic regression", lambda: baselines.logistic(by_use, rows.data), None)
+    if regression:
+        yardsticks.append(("logistic regression", baselines.figures(by_use, regression)))
+        found["rows"]["logistic regression"] = regression.rows
     found["yardsticks"] = _outcome(yardsticks)
     found["auc_error"] = _auc_error(run, rows, classes)
     if rows.trusted is not None and (asked.trusted or asked.context):

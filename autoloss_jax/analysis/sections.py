@@ -11,12 +11,13 @@ import polars as pl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from autoloss_jax.analysis import baselines, charts, contexts, importance, reliability
+from autoloss_jax.analysis import charts, contexts, importance, reliability
 from autoloss_jax.analysis.explanation import Explanation
 from autoloss_jax.analysis.page import Chart, Page, Section, Table, render
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import inspection
 from autoloss_jax.distributed import atomic
+from autoloss_jax.training import baselines
 
 MOST_LINES = 20  # of a table of values
 NO_DATA = "data"  # the part without which nothing of rows is known

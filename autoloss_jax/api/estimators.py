@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from autoloss_jax.algorithm import methods
 from autoloss_jax.api import runs
-from autoloss_jax.config import Config, Method
+from autoloss_jax.config import Config, Method, presets
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import frames
 from autoloss_jax.data.read import columns
@@ -54,10 +54,10 @@ class _Recommender(BaseEstimator, abc.ABC):
         self,
         *,
         model: str = "deepfm",
-        members: int = 1,
+        members: int | None = None,
         method: str | None = None,
         noise: str = "missing",
-        epochs: int = 20,
+        epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float = 1e-3,
         categorical: Sequence[str] = (),
@@ -162,13 +162,11 @@ class _Recommender(BaseEstimator, abc.ABC):
             log, deciding = _divided(log, DECIDE, self.random_state)
         folder = self._open()
         _write(folder / "data", train=log, valid=deciding, trusted=right)
-        monitor = "auc" if deciding[LABEL].n_unique() == num_classes else "logloss"
-        keys = self._declared(rows) | self._settings(folder, log.height, num_classes)
+        keys = presets.BY_RULE | self._declared(rows) | self._settings(folder, num_classes)
         keys |= self._method(right is not None, num_classes)
         keys |= {
             "data.weight": "" if sample_weight is None else WEIGHT,
             "data.context": names,
-            "train.monitor": monitor,
         }
         keys |= {**(self.config or {})}
         if right is not None:
@@ -193,7 +191,7 @@ class _Recommender(BaseEstimator, abc.ABC):
     def _encoded(self, y: Any) -> np.ndarray:
         """Labels as classes, 0..C-1."""
 
-    def _settings(self, folder: Path, rows: int, num_classes: int) -> dict[str, Any]:
+    def _settings(self, folder: Path, num_classes: int) -> dict[str, Any]:
         """Config keys of the data, the model and the training."""
         return {
             "data.path": str(folder / "data"),
@@ -202,10 +200,10 @@ class _Recommender(BaseEstimator, abc.ABC):
             "data.num_classes": num_classes,
             "data.split": (1 - DECIDE, DECIDE, 0.0),
             "model.name": self.model,
-            "model.members": self.members,
+            "model.members": self.members or 0,
             "optimizer.learning_rate": self.learning_rate,
-            "train.epochs": self.epochs,
-            "train.batch_size": self.batch_size or _batch_size(rows),
+            "train.epochs": self.epochs or 0,
+            "train.batch_size": self.batch_size or 0,
             "run.seed": self.random_state or 0,
         }
 
@@ -306,13 +304,14 @@ class Classifier(ClassifierMixin, _Recommender):
 
     Args:
         model: the recommender, as "deepfm", "ipnn" or "lr": `config.Model.name`.
-        members: how many of it learn together; the mean of their logits is the prediction.
+        members: how many of it learn together; the mean of their logits is the prediction. None:
+            8, and of more than 50,000 rows 4.
         method: how the loss is chosen, as "ce", "corrected" or "autoloss": `config.Method.name`.
             None: corrected for label noise where trusted rows are given, else "ce".
         noise: what is wrong with labels that are not trusted: some positives are "missing", or
             some labels are "flipped".
-        epochs: the most passes over the rows.
-        batch_size: rows a step; None: a fiftieth of the rows, from 32 to 1024.
+        epochs: the most passes over the rows; None: 20, and at least 6,000 steps.
+        batch_size: rows a step; None: a hundredth of the rows, from 32 to 4096.
         learning_rate: Adam's.
         categorical, numeric, bags: columns of X by kind. What none of them names is taken for
             what it holds (`data/read/columns.py`).
@@ -482,10 +481,6 @@ def _counting(log: pl.DataFrame) -> pl.DataFrame:
     if kept[LABEL].n_unique() < 2:
         raise ValueError("y has one class among the rows whose sample_weight is not zero")
     return kept
-
-
-def _batch_size(rows: int) -> int:
-    return min(int(np.clip(rows // 50, 32, 1024)), max(rows, 2))
 
 
 def _divided(

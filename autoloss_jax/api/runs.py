@@ -20,10 +20,9 @@ import polars as pl
 from autoloss_jax import config
 from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data import source
 from autoloss_jax.distributed import processes
 from autoloss_jax.search import train as search
-from autoloss_jax.training import metrics, prediction, workdirs
+from autoloss_jax.training import defaults, metrics, prediction, workdirs
 from autoloss_jax.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -183,7 +182,7 @@ def train(
         True
     """
     say, workdir = processes.say if progress else _quiet, Path(workdir)
-    with_data = source.resolved(config, workdir, say)
+    with_data = defaults.resolved(config, workdir, say)
     result = search.train(with_data, workdir, say, shown=progress, callbacks=callbacks)
     return TrainedRun(workdir, result)
 

@@ -15,12 +15,11 @@ import rich.console
 
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data import source
 from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.distributed.processes import say
 from autoloss_jax.search import train as methods
 from autoloss_jax.search import tune as tuning
-from autoloss_jax.training import metrics, prediction, report
+from autoloss_jax.training import defaults, metrics, prediction, report
 from autoloss_jax.training.metrics import Calibration
 from autoloss_jax.training.scored_rows import Restored
 
@@ -63,8 +62,8 @@ def _show(results: list[dict[str, Any]], workdir: Path) -> None:
 
 
 def _with_data(cfg: Config, workdir: Path) -> Config:
-    """The config with its data on disk and its columns declared."""
-    return processes.chief_first(lambda: source.resolved(cfg, workdir, say))
+    """The config with its data on disk, its columns declared, and no key left to a rule."""
+    return processes.chief_first(lambda: defaults.resolved(cfg, workdir, say))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -97,6 +97,12 @@ class Data:
         "nothing is counted for them",
     )
     hash_size: int = field(1 << 22, "rows of such a field", low=1, high=1 << 30)
+    crosses: tuple[str, ...] = field(
+        (),
+        "pairs of categorical fields, as site*device, of which each pair of values is a value of "
+        "its own field too; auto: those whose values act together, as train's labels show",
+        by_rule=("auto",),
+    )
     executor: str = field(
         "local",
         "where data are prepared: in threads of this process, or by Apache Spark, whose "
@@ -194,7 +200,11 @@ class Model:
     dropout: float = field(0.2, "dropout rate of the MLP", low=0.0, high=0.99)
     batch_norm: bool = field(True, "batch normalisation in the MLP")
     members: int = field(
-        1, "K recommenders that learn together; the mean of their logits is the prediction", low=1
+        1,
+        "K recommenders that learn together; the mean of their logits is the prediction; 0: by "
+        "rule, 8 or 4",
+        low=1,
+        by_rule=0,
     )
     shared: bool = field(
         False,
@@ -223,7 +233,9 @@ class Method:
         "autoloss",
         "autoloss, corrected, glc, noise_layer, al1, al2, darts, slf, bohb, melu, static, "
         "transfer, retrain, or one loss, as ce or focal(gamma=1.0); auto: the best on validation "
-        "of ce, al1, retrain, its search and bohb, and with context or trusted rows of corrections",
+        "of ce, al1, retrain, its search and bohb, and with context or trusted rows of "
+        "corrections; constant, logistic, lightgbm, catboost: no recommender, but a yardstick on "
+        "the same rows",
     )
     pool: tuple[str, ...] = field(
         ("focal", "kl", "hinge", "ce"),
@@ -344,7 +356,12 @@ class Optimizer:
         "and auto picks",
         choices=("auto", "adam", "sparse_adam", "lazy_adam", "rowwise_adagrad"),
     )
-    l2: float = field(0.0, "lambda in (lambda / 2) ||E||^2, in the loss", low=0.0)
+    l2: float = field(
+        0.0,
+        "lambda in (lambda / 2) ||E||^2, in the loss; -1: by rule, 100 / rows, at most .01",
+        low=0.0,
+        by_rule=-1.0,
+    )
     l2_scope: str = field(
         "table", "l2 is on the whole table, or the batch's rows", choices=("table", "batch")
     )
@@ -366,10 +383,28 @@ class Optimizer:
 class Train:
     """How long, in what steps, and what is written down."""
 
-    batch_size: int = field(2000, "B, examples a step", low=2)
-    epochs: int = field(20, "the most passes over train", low=1)
-    patience: int = field(2, "stop after this many evaluations without improvement", low=1)
-    monitor: str = field("auc", "the validation figure that decides", choices=("auc", "logloss"))
+    batch_size: int = field(
+        2000, "B, examples a step; 0: by rule, rows / 100, from 32 to 4096", low=2, by_rule=0
+    )
+    epochs: int = field(
+        20,
+        "the most passes over train; 0: by rule, at least 20 and 6,000 steps",
+        low=1,
+        by_rule=0,
+    )
+    patience: int = field(
+        2,
+        "stop after this many evaluations without improvement; 0: by rule, at least 4 and 300 "
+        "steps",
+        low=1,
+        by_rule=0,
+    )
+    monitor: str = field(
+        "auc",
+        "the validation figure that decides; calibrated: logloss after a calibration on the same "
+        "rows",
+        choices=("auc", "logloss", "calibrated"),
+    )
     evaluate_every: int = field(0, "steps between evaluations; 0: at the end of each epoch", low=0)
     checkpoint_every: int = field(
         0, "steps between checkpoints, beside those at evaluations; 0: none", low=0

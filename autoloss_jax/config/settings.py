@@ -22,9 +22,13 @@ def field(
     choices: tuple = (),
     low: float | None = None,
     high: float | None = None,
+    by_rule: Any = None,
 ) -> T:
-    """A config key: its default, one line of help, and the values it may take."""
-    metadata = {"help": help, "choices": choices, "low": low, "high": high}
+    """A config key: its default, one line of help, and the values it may take.
+
+    `by_rule` is the value that leaves it to the data (`training/defaults.py`).
+    """
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "by_rule": by_rule}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -118,7 +122,7 @@ def check(config: T) -> T:
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{where}: wants a finite number")
-        if low is not None and value < low:
+        if low is not None and value < low and value != field.metadata["by_rule"]:
             raise UserError(f"{where}: must be at least {low}")
         if high is not None and value > high:
             raise UserError(f"{where}: must be at most {high}")

@@ -123,7 +123,7 @@ def page(
     """The report, Markdown: what each contender reached on validation, its weights and cost, and
     what to do next.
     """
-    figure = {"auc": "AUC", "logloss": "logloss"}[cfg.train.monitor]
+    figure = evaluator.MONITORED[cfg.train.monitor]
     alphas = {name: _alpha(folders[name], result["best_step"]) for name, result in results.items()}
     pool = list(dict.fromkeys(loss for alpha in reversed(alphas.values()) for loss in alpha))
     heads = [
@@ -149,7 +149,7 @@ def page(
         )
     lines = [
         f"# auto: {results[chosen]['dataset']}, {results[chosen]['model']}",
-        f"**{chosen}** was chosen: its validation {figure} is the best of {len(results)}. Test "
+        f"**{chosen}** was chosen: its {figure} on validation is the best of {len(results)}. Test "
         "decided nothing.",
         "\n".join(f"| {' | '.join(row)} |" for row in rows),
         "Figures are those of each method's best evaluation, on the rows that decide early "

@@ -21,12 +21,11 @@ from autoloss_jax import config
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, library, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data import source
 from autoloss_jax.distributed.bar import Bar
 from autoloss_jax.search import train, tune
 from autoloss_jax.studies import raw, record
 from autoloss_jax.studies.study import Study
-from autoloss_jax.training import frozen_controllers, workdirs
+from autoloss_jax.training import defaults, frozen_controllers, workdirs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +189,7 @@ def config_of(study: Study, cell: Cell, workdir: Path, say: Say) -> Config:
     cfg, name = described(study, cell), cell.dataset.partition(" ")[0]
     if not cfg.data.generate:
         cfg = settings.with_keys(cfg, {"data.path": str(raw.path(study.raw, name, workdir, say))})
-    return config.check(source.resolved(cfg, workdir / name.partition(":")[0], say))
+    return config.check(defaults.resolved(cfg, workdir / name.partition(":")[0], say))
 
 
 def described(study: Study, cell: Cell) -> Config:

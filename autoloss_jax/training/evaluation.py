@@ -60,6 +60,13 @@ def _forward(
         yield *evaluate_step(state, sharding.put(mesh, "batch", batch)), real
 
 
+def calibrated(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Logloss after a calibration on the same rows."""
+    labels = np.asarray(labels)
+    found = metrics.calibrate(logits, labels, metrics.IDENTITY)
+    return float(metrics.logloss(labels, metrics.apply(found, logits)))
+
+
 def figures(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
     """{"auc", "logloss"}; AUC is one-vs-rest, macro, for several classes, and None where it is
     undefined.

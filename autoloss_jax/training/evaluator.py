@@ -16,6 +16,13 @@ from autoloss_jax.training.trainer import Trainer
 Watch = Callable[[int, dict[str, Any]], None]  # (how many evaluations so far, the latest figures)
 
 
+MONITORED = {
+    "auc": "AUC",
+    "logloss": "logloss",
+    "calibrated": "calibrated logloss",
+}  # train.monitor, for people
+
+
 class Diverged(UserError):
     """A loss is not finite any more."""
 
@@ -48,6 +55,8 @@ class Evaluator:
             trainer.evaluate_step, trainer.mesh, state, rows, cfg.train.eval_batch_size
         )
         val = evaluation.figures(rows["y"], logits) | {"loss": float(losses.mean())}
+        if cfg.train.monitor == "calibrated":
+            val["logloss_calibrated"] = evaluation.calibrated(rows["y"], logits)
         require_finite(val["logloss"], "validation", step)
         value = monitored(cfg, val)
         selection = progress.take_share(tuple(trainer.run.pool))
@@ -78,8 +87,8 @@ def controller_end(trainer: Trainer, progress: Progress) -> np.int32:
 
 def monitored(cfg: Config, val: Mapping[str, Any]) -> float:
     """The validation figure that decides, greater is better; UserError where it is undefined."""
-    if cfg.train.monitor == "logloss":
-        return -val["logloss"]
+    if cfg.train.monitor != "auc":
+        return -val["logloss" if cfg.train.monitor == "logloss" else "logloss_calibrated"]
     if val["auc"] is None:
         raise UserError(
             f"validation AUC is undefined ({val['auc_undefined']}); set "

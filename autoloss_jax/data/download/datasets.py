@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data.download import archive, movielens, remote
+from autoloss_jax.data.download import archive, remote
 from autoloss_jax.data.download.remote import Refused, Remote
 from autoloss_jax.distributed import atomic
 
@@ -36,6 +36,12 @@ class Source:
     derived: dict[str, Callable[[Path], str]] = dataclasses.field(
         default_factory=dict
     )  # further files: name -> what it holds, from the folder
+
+
+def _profiles(folder: Path) -> str:
+    from autoloss_jax.data.download import movielens  # Polars, for this alone
+
+    return movielens.profiles(folder)
 
 
 RECZOO = "https://huggingface.co/datasets/reczoo"
@@ -74,11 +80,11 @@ SOURCES = {
             ("md5", "c4d9eecfca2ab87c1945afe126590906"),
             ("sha256", "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
         ),
-        files=dict.fromkeys((*movielens.FILES, "README"), ""),
+        files={"ratings.dat": "", "users.dat": "", "movies.dat": "", "README": ""},
         limit=1 << 30,
         path="ratings.dat",
         flags=("--config=movielens1m",),
-        derived={"profiles.csv": movielens.profiles},
+        derived={"profiles.csv": _profiles},
     ),
     # Criteo publishes no sum: the one that was got is printed and recorded, and --sha256 holds a
     # later fetch to it.

@@ -265,6 +265,8 @@ def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
         settings["controller_share"] = data.trusted_share
     if context := formats.context_only(data):
         settings["context"] = context
+    if data.crosses:
+        settings["crosses"] = data.crosses
     if data.weight:
         settings["weight"] = data.weight
     if data.trusted:

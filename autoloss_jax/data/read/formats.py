@@ -240,6 +240,35 @@ def context_only(data: config.Data) -> tuple[str, ...]:
     return tuple(name for name in data.context if name not in tabular_inputs(data))
 
 
+def with_crosses(fields: tuple[str, ...], data: config.Data) -> tuple[str, ...]:
+    """The fields of a format and those of `data.crosses`, before what is context alone."""
+    inputs = len(fields) - len({*fields} & {*context_only(data)})
+    return fields[:inputs] + data.crosses + fields[inputs:]
+
+
+def crosses(
+    fields: tuple[str, ...], data: config.Data, meanings: dict[str, pl.Expr]
+) -> dict[str, pl.Expr]:
+    """Name -> both values of a pair of fields, as one word; UserError for a pair of others."""
+    words = [name for name in fields if name not in (*data.numeric, *data.values, *data.bags)]
+    found = {}
+    for name in data.crosses:
+        pair = name.split("*")
+        for side in pair:
+            if side not in words:
+                raise UserError(
+                    f"--config.data.crosses: {name!r}: {side!r} is not a categorical field: "
+                    f"{', '.join(words)}{settings.nearest(side, words)}"
+                )
+        if len(pair) != 2 or pair[0] == pair[1]:
+            raise UserError(
+                f"--config.data.crosses: {name!r}: wants two fields, as {words[0]}*{words[-1]}"
+            )
+        both = [meanings.get(side, pl.col(side)) for side in pair]
+        found[name] = pl.concat_str(both, separator=" * ")
+    return found
+
+
 def tabular_fields(data: config.Data) -> tuple[str, ...]:
     """The declared columns that are fields: the inputs, then the context that is nothing else."""
     return tabular_inputs(data) + context_only(data)

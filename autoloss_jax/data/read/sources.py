@@ -121,16 +121,18 @@ def _blocks(
                 f"{path}:{number}: {what}; mend the row, or leave such rows out with "
                 "--config.data.on_bad_row=skip"
             )
+        fields, meanings = kind.fields(layout, data), kind.meanings(layout)
+        columns |= formats.crosses(fields, data, meanings)
         names = (
             *(("label",) if labelled else ()),
             *extra,
-            *kind.fields(layout, data),
+            *formats.with_crosses(fields, data),
         )
         yield Block(
             frame.select(columns.get(n, pl.col(n)).alias(n) for n in names),
             len(problems),
             behind,
-            kind.meanings(layout),
+            meanings,
         )
 
 
@@ -148,10 +150,10 @@ def _messages(checks: dict[str, pl.Expr]) -> Iterator[pl.Expr]:
 
 def fields(path: Path, data: config.Data, *, labelled: bool = True) -> tuple[str, ...]:
     """The names of a file's fields."""
-    kind = FORMATS[data.format]
-    if data.format == "tabular":
-        return formats.tabular_fields(data)
-    return kind.fields(kind.layout(text.first_line(path), data, labelled), data)
+    kind, found = FORMATS[data.format], formats.tabular_fields(data)
+    if data.format != "tabular":
+        found = kind.fields(kind.layout(text.first_line(path), data, labelled), data)
+    return formats.with_crosses(found, data)
 
 
 def _text(

@@ -1,0 +1,92 @@
+"""What a person would pick instead (`training/baselines.py`), as methods: the same rows, the same
+table, no recommender.
+
+`--config.run.compare="('logistic','lightgbm')"` puts them beside a run, and a study has them as
+rows. They leave a result.json, and no checkpoint.
+"""
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoloss_jax.algorithm import methods
+from autoloss_jax.config import Config, settings
+from autoloss_jax.data.load import host
+from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.data.store import Store
+from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.training import baselines, evaluation, report, workdirs
+from autoloss_jax.training.baselines import Fitted, Rows
+from autoloss_jax.training.run import Run
+from autoloss_jax.training.splits import divide
+
+Fit = Callable[[Rows, Store, int], Fitted]
+
+
+def _train(
+    fit: Fit, train: Any, cfg: Config, workdir: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The result.json of a model of another library on the rows of `cfg`."""
+    del train
+    processes.alone(f"--config.method.name={cfg.method.name}")
+    with workdirs.locked(workdir):
+        if finished := workdirs.finished_result(cfg, workdir):
+            say(f"{workdir}: this run is complete; nothing to do")
+            return finished
+        run = Run.of(cfg)
+        data = pipeline.prepare(run.data, say)
+        splits = divide(run, data)
+        rows, started = Rows(splits.train, splits.val, splits.test), time.monotonic()
+        fitted = fit(rows, data, cfg.run.seed)
+        result = _result(cfg, data, rows, fitted, time.monotonic() - started)
+        atomic.write_json(workdir / "config.json", json.loads(settings.to_json(cfg)))
+        atomic.write_json(workdir / "result.json", result)
+        return result
+
+
+constant, logistic, lightgbm, catboost = (
+    functools.partial(_train, fit)
+    for fit in (baselines.constant, baselines.logistic, baselines.lightgbm, baselines.catboost)
+)
+
+
+def _result(cfg: Config, data: Store, rows: Rows, fitted: Fitted, seconds: float) -> dict[str, Any]:
+    """As that of a training, an epoch of one step being all of it."""
+    labels = np.asarray(rows.val["y"])
+    val = evaluation.figures(labels, fitted.val)
+    nothing = {"auc": None, "logloss": None, "logloss_calibrated": None}
+    test = baselines.figures(rows, fitted) if len(rows.test["y"]) else nothing
+    return atomic.finite(
+        {
+            "schema": 1,
+            "config": json.loads(settings.to_json(cfg)),
+            "method": cfg.method.name,
+            "label": methods.label(cfg),
+            "model": cfg.method.name,
+            "dataset": data.schema.name,
+            "seed": cfg.run.seed,
+            "steps": fitted.steps,
+            "epochs": 1,
+            "best_step": fitted.steps,
+            "val": val | {"logloss_calibrated": evaluation.calibrated(labels, fitted.val)},
+            "test": test,
+            "calibration": dataclasses.asdict(baselines.calibrated(rows, fitted)),
+            "examples_per_second": fitted.steps * cfg.train.batch_size / max(seconds, 1e-9),
+            "compile_seconds": 0.0,
+            "wall_seconds": seconds,
+            "selection": {},
+            "num_examples": {
+                "train": fitted.rows,
+                "val": len(rows.val["y"]),
+                "test": host.num_rows((rows.test,)),
+            },
+            "num_params": 0,
+            "versions": report.versions(),
+        }
+    )

@@ -1,0 +1,74 @@
+"""Pairs of fields whose values act together, found in train's labels before a model is trained.
+
+As FAST does (Lou et al., KDD 2013): fit what each field says by itself, then look at what is left
+in the cells of each pair. Here the first is a logistic regression, and what is left is measured
+against what chance leaves there.
+
+Shapes: n rows, M cells of a pair.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.special
+
+from autoloss_jax.data.load import host
+from autoloss_jax.data.schema import Schema
+from autoloss_jax.data.store import Store
+from autoloss_jax.training import baselines
+
+PRIOR_ROWS = 10  # a cell's mean residual is shrunk by so many, each of variance p (1 - p)
+LEAST = 3.0  # standard deviations above chance
+MOST = 16  # pairs
+ROWS_A_CELL = 1  # at least, on average
+
+
+def found(learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
+    """The pairs as `data.crosses` names them, the strongest first; none where labels have more
+    than two classes.
+    """
+    schema = data.schema
+    if schema.num_classes != 2:
+        return ()
+    sample = baselines.sample(learned, seed=0)
+    alone = baselines.logistic(baselines.Rows((sample,), val=sample, test=sample), data)
+    p = scipy.special.expit(alone.val[:, 0])
+    scores = {
+        pair: excess(cells, np.asarray(sample["y"]) - p, p * (1 - p))
+        for pair, cells in _cells(sample, schema)
+    }
+    strongest = sorted(scores, key=lambda pair: -scores[pair])
+    return tuple(pair for pair in strongest if scores[pair] > LEAST)[:MOST]
+
+
+def excess(cells: np.ndarray, residual: np.ndarray, variance: np.ndarray) -> float:
+    """How many standard deviations the residuals' sums in the cells are larger than by chance.
+
+    With R and W the sums of a cell, R^2 / (W + c) is by chance W / (W + c) on average, c being
+    PRIOR_ROWS mean variances: then a cell of few rows says little.
+
+    Args:
+        cells: int[n], from 0.
+        residual: float[n], label minus probability.
+        variance: float[n], p (1 - p).
+    """
+    total, chance = np.bincount(cells, residual), np.bincount(cells, variance)
+    shrunk = chance + PRIOR_ROWS * variance.mean()
+    deviation = np.sqrt(2 * np.sum(np.square(chance / shrunk)))
+    return float(np.sum((np.square(total) - chance) / shrunk) / max(deviation, 1e-12))
+
+
+def _cells(sample: host.Split, schema: Schema) -> Iterator[tuple[str, np.ndarray]]:
+    """(Name, cell of each row) of every pair of fields of words with enough rows a cell."""
+    words = [
+        (name, *schema.place(name, "--config.data.crosses"))
+        for field, name in enumerate(schema.fields[: schema.num_inputs])
+        if schema.slots[field] == 1 and name not in schema.scales and name not in schema.buckets
+    ]
+    x, n = np.asarray(sample["x"]), len(sample["y"])
+    for (a, slot_a, first_a, size_a), (b, slot_b, first_b, size_b) in itertools.combinations(
+        words, 2
+    ):
+        if size_a * size_b * ROWS_A_CELL <= n:
+            yield f"{a}*{b}", (x[:, slot_a] - first_a) * size_b + x[:, slot_b] - first_b
