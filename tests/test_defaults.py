@@ -1,0 +1,81 @@
+"""What a config leaves to a rule follows from the rows, is said, and can be set."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autoloss_jax import Config, config
+from autoloss_jax.api import runs
+from autoloss_jax.config import presets, settings
+from autoloss_jax.config.errors import UserError
+from autoloss_jax.training import defaults
+from tests.test_config import CONFIGS, module
+from tests.test_crosses import log
+
+TABLE = Config().replace(presets.BY_RULE)
+SIZES = [2, 31, 500, 2_000, 5_600, 100_000, 1_000_000, 45_000_000]
+
+
+@pytest.mark.parametrize("rows", SIZES)
+def test_patience_counts_steps_and_a_training_has_enough_of_them(rows):
+    keys = defaults.by_rows(TABLE, rows)
+    batch, steps = keys["train.batch_size"], max(rows // keys["train.batch_size"], 1)
+    assert keys["train.patience"] * steps >= 300 and keys["train.patience"] >= 4
+    assert keys["train.epochs"] * steps >= 6000 and keys["train.epochs"] >= 20
+    assert 2 <= batch <= 4096 and (batch <= rows or rows < 2)
+    config.check(TABLE.replace(keys | {"data.crosses": ()}))
+
+
+@pytest.mark.parametrize("given", [{"train.batch_size": 100}, {"train.evaluate_every": 10}])
+def test_patience_follows_what_is_given(given):
+    keys = defaults.by_rows(TABLE.replace(given), 2000)
+    between = given.get("train.evaluate_every") or 2000 // 100
+    assert keys["train.patience"] * between >= 300
+    assert keys.keys() & given.keys() == set()
+
+
+def test_l2_falls_as_rows_speak_and_without_embeddings_is_a_regressions():
+    strengths = [defaults.by_rows(TABLE, rows)["optimizer.l2"] for rows in SIZES]
+    assert strengths == sorted(strengths, reverse=True) and strengths[0] == 0.01
+    plain = defaults.by_rows(TABLE, 2000, embeds=False)
+    assert plain["optimizer.l2"] == 1 / 2000 and plain["model.members"] == 1
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem != "tabular"], ids=lambda p: p.stem)
+def test_the_configs_of_boards_and_of_the_paper_leave_nothing_to_a_rule(path):
+    loaded = module(path)
+    for variant in ("", *loaded.VARIANTS):
+        assert defaults.by_rows(loaded.get_config(variant), 1000) == {}
+
+
+def test_a_rule_is_said_and_saved_and_the_run_goes_on_with_it(tmp_path, capsys):
+    log("pairs", 3000).write_csv(tmp_path / "log.csv")
+    keys = presets.BY_RULE | {
+        "data.path": str(tmp_path / "log.csv"),
+        "data.cache": str(tmp_path / "cache"),
+        "data.categorical": ("a", "b", "c", "d"),
+        "data.trusted_share": 0.0,
+        "method.name": "ce",
+        "model.hidden": (8,),
+        "model.members": 2,
+        "train.epochs": 1,
+    }
+    cfg = Config().replace(keys)
+    run = runs.train(cfg, tmp_path / "run")
+    said = capsys.readouterr().err
+    rows = f"{run.result['num_examples']['train']:,}"
+    assert f"from {rows} rows: optimizer.l2 0.01, train.batch_size 32, train.patience 4" in said
+    assert run.config.train.batch_size == 32 and run.config.model.members == 2
+    assert set(run.config.data.crosses) <= {"a*c", "b*c", "a*b"} and run.config.data.crosses
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["patience"] == 4
+    assert runs.train(cfg, tmp_path / "run").result == run.result
+    with pytest.raises(UserError, match=r"model\.members=2"):
+        runs.train(cfg.replace({"model.members": 3}), Path(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("train.epochs", -1), ("optimizer.l2", -0.5)])
+def test_only_the_value_of_a_rule_is_outside_the_range(key, value):
+    settings.check(TABLE)
+    with pytest.raises(UserError, match=f"--config.{key}="):
+        settings.check(TABLE.replace({key: value}))
