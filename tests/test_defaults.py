@@ -65,10 +65,10 @@ def test_a_rule_is_said_and_saved_and_the_run_goes_on_with_it(tmp_path, capsys):
     run = runs.train(cfg, tmp_path / "run")
     said = capsys.readouterr().err
     rows = f"{run.result['num_examples']['train']:,}"
-    assert f"from {rows} rows: optimizer.l2 0.01, train.batch_size 32, train.patience 4" in said
+    assert f"from {rows} rows: optimizer.l2 0.01, train.batch_size 32, train.patience 5" in said
     assert run.config.train.batch_size == 32 and run.config.model.members == 2
     assert set(run.config.data.crosses) <= {"a*c", "b*c", "a*b"} and run.config.data.crosses
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["patience"] == 4
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["patience"] == 5
     assert runs.train(cfg, tmp_path / "run").result == run.result
     with pytest.raises(UserError, match=r"model\.members=2"):
         runs.train(cfg.replace({"model.members": 3}), Path(tmp_path / "run"))
