@@ -1,6 +1,7 @@
 """What a config leaves to a rule follows from the rows, is said, and can be set."""
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from autoloss_jax.api import runs
 from autoloss_jax.config import presets, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.training import defaults
-from tests.test_config import CONFIGS, module
-from tests.test_crosses import log
+from tests.support.logs import log
+from tests.support.runs import ROOT
 
 TABLE = Config().replace(presets.BY_RULE)
+BY_RULE = {"small", "tabular"}  # configs/
+OTHERS = [p for p in sorted((ROOT / "configs").glob("*.py")) if p.stem not in BY_RULE]
 SIZES = [2, 31, 500, 2_000, 5_600, 100_000, 1_000_000, 45_000_000]
 
 
@@ -42,11 +45,12 @@ def test_l2_falls_as_rows_speak_and_without_embeddings_is_a_regressions():
     assert plain["optimizer.l2"] == 1 / 2000 and plain["model.members"] == 1
 
 
-@pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem != "tabular"], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", OTHERS, ids=lambda p: p.stem)
 def test_the_configs_of_boards_and_of_the_paper_leave_nothing_to_a_rule(path):
-    loaded = module(path)
-    for variant in ("", *loaded.VARIANTS):
-        assert defaults.by_rows(loaded.get_config(variant), 1000) == {}
+    loaded = runpy.run_path(str(path))
+    for variant in ("", *loaded["VARIANTS"]):
+        cfg = loaded["get_config"](variant)
+        assert defaults.by_rows(cfg, 1000) == {} and not cfg.data.crosses
 
 
 def test_a_rule_is_said_and_saved_and_the_run_goes_on_with_it(tmp_path, capsys):

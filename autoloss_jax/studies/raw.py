@@ -10,20 +10,31 @@ from autoloss_jax.data.download import movielens
 from autoloss_jax.data.read import text
 from autoloss_jax.data.read.text import Layout
 from autoloss_jax.distributed import atomic
+from autoloss_jax.studies import small_sets
 
 
 def path(folder: str, dataset: str, workdir: Path, say: Callable[[str], None]) -> Path:
     """The file or folder of a dataset (as "frappe:paper") in the folder of raw data; UserError
     if it is not there.
     """
-    name = dataset.partition(":")[0]
+    name, _, variant = dataset.partition(":")
     found = Path(folder) / RAW.get(name, name)
     found = next((p for p in (found, found.with_name(found.name + ".gz")) if p.exists()), found)
     if not folder or not found.exists():
         raise UserError(
             f"--config.raw={folder}: {found} is not there; name the folder that holds it"
         )
+    if name == "small":
+        return _small_set(variant, found, workdir, say)
     return MADE[dataset](found, workdir, say) if dataset in MADE else found
+
+
+def _small_set(name: str, movielens1m: Path, workdir: Path, say: Callable[[str], None]) -> Path:
+    target = workdir / "raw" / name
+    if not target.exists():
+        say(f"writing {name} to {target}")
+        small_sets.write(small_sets.SETS[name](movielens1m), target)
+    return target
 
 
 def of_dated_users(ratings: Path, workdir: Path, say: Callable[[str], None]) -> Path:
@@ -60,5 +71,6 @@ def with_profiles(ratings: Path, workdir: Path, say: Callable[[str], None]) -> P
 RAW = {
     "frappe": "frappe_x1",
     "movielens1m": "movielens1m/ratings.dat",
+    "small": "movielens1m",
 }  # where a dataset is in the folder
 MADE = {"movielens1m:time": of_dated_users, "movielens1m:profiles": with_profiles}

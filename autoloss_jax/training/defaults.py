@@ -24,6 +24,7 @@ LEAST_BATCH, MOST_BATCH = 32, 4096
 LEAST_STEPS = 6000  # of a whole training, if it is not stopped before
 PATIENCE_STEPS, PATIENCE = 300, 4  # steps, and evaluations, without improvement, at least
 L2_ROWS, MOST_L2 = 100, 0.01
+MOST_CROSSED_ROWS = 100_000  # from more, a network finds by itself which fields act together
 MANY_ROWS = 50_000  # fewer are learned by more members, as each costs little
 
 
@@ -40,8 +41,8 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     rows = max(round(data.schema.num_examples["train"] * cfg.data.train_share), 2)
     keys = by_rows(cfg, rows, embeds=_embeds(cfg, data.schema))
     if CROSSES in left:
-        train = splits.train_rows(run, data)
-        keys[CROSSES] = interactions.found((train,), data)
+        few = rows <= MOST_CROSSED_ROWS
+        keys[CROSSES] = interactions.found((splits.train_rows(run, data),), data) if few else ()
     said = ", ".join(f"{name} {_said(value)}" for name, value in keys.items())
     say(f"from {rows:,} rows: {said}")
     return settings.with_keys(cfg, keys)

@@ -21,7 +21,7 @@ from autoloss_jax.training import baselines
 PRIOR_ROWS = 10  # a cell's mean residual is shrunk by so many, each of variance p (1 - p)
 LEAST = 3.0  # standard deviations above chance
 MOST = 16  # pairs
-ROWS_A_CELL = 1  # at least, on average
+ROWS_A_CELL = 8  # at least, on average
 
 
 def found(learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
