@@ -33,7 +33,7 @@ VARIANTS = {
 def get_config(variant: str = "") -> config.Config:
     """Variants: the names of the sets, and quick."""
     table = config.Config(
-        data=config.Data(name=variant, format="tabular", min_count=2, trusted_share=0.0),
+        data=config.Data(name=variant, format="tabular", trusted_share=0.0),
         method=config.Method(name="ce"),
     )
     return settings.variant(table.replace(presets.BY_RULE), variant, VARIANTS)

@@ -15,7 +15,9 @@ data.bag_size of them count.
 Batch, epochs, patience, L2 and members follow rules from the number of rows; the run says them as
 it begins, and a flag sets each. `:paper` has the paper's settings.
 
-Result: a table of test figures, and DIR/result.json. `:quick` is one epoch of a small network.
+Result: a table of test figures, beside those of one probability for all rows and of a logistic
+regression (--config.run.compare="('logistic','lightgbm')" for others), and DIR/result.json.
+`:quick` is one epoch of a small network.
 """
 
 from autoloss_jax import config
@@ -34,5 +36,8 @@ VARIANTS = {
 
 def get_config(variant: str = "") -> config.Config:
     """Variants: paper, quick."""
-    table = config.Config(data=config.Data(name="tabular", format="tabular", min_count=2))
+    table = config.Config(
+        data=config.Data(name="tabular", format="tabular"),
+        run=config.Run(compare=("constant", "logistic")),
+    )
     return settings.variant(table.replace(presets.BY_RULE), variant, VARIANTS)

@@ -8,10 +8,12 @@ import pytest
 from sklearn import metrics as theirs
 
 from autoloss_jax import Config, config
+from autoloss_jax.cli import modes
+from autoloss_jax.config import presets
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.search import train as searching
-from autoloss_jax.training import baselines
+from autoloss_jax.training import baselines, report
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
 
@@ -125,3 +127,36 @@ def test_several_classes(table, tmp_path):
         fitted = getattr(baselines, name)(rows, data, 0)
         assert fitted.test.shape == (1000, 3)
         assert baselines.figures(rows, fitted)["logloss"] == pytest.approx(np.log(3), abs=0.05)
+
+
+def outcome(method, val, test=None):
+    test = {"logloss": None, "logloss_calibrated": None} | (test or {})
+    rows = {"val": 10, "test": 10 if test["logloss"] else 0}
+    return {"method": method, "val": val, "test": test, "num_examples": rows}
+
+
+def test_what_has_the_lower_logloss_is_said():
+    own = outcome("ce", {"logloss": 0.1}, {"logloss": 0.6, "logloss_calibrated": 0.5})
+    low = outcome("logistic", {"logloss": 0.9}, {"logloss": 0.9, "logloss_calibrated": 0.4})
+    high = outcome("constant", {"logloss": 0.0}, {"logloss": 0.1, "logloss_calibrated": 0.7})
+    assert report.better(own, [low, high]) == ["logistic"]
+    own, other = outcome("ce", {"logloss": 0.5}), {"logloss": 0.4, "logloss_calibrated": 0.6}
+    assert report.better(own, [outcome("constant", other)]) == ["constant"]
+    assert report.better(own, []) == []
+
+
+@pytest.mark.slow
+def test_the_last_line_says_what_is_better(table, tmp_path, monkeypatch, capsys):
+    """Labels by chance: nothing beats one probability for all."""
+    rng = np.random.default_rng(0)
+    for name, part in table[1].items():
+        chance = part.with_columns(label=(rng.random(part.height) < 0.3).astype(int))
+        chance.write_parquet(tmp_path / f"{name}.parquet")
+    keys = {"data.path": str(tmp_path), "method.name": "ce", "train.epochs": 2, "model.members": 1}
+    compare = {"run.compare": ("constant", "logistic"), "data.crosses": ()}
+    modes.train(table[0].replace(presets.BY_RULE | keys | compare), tmp_path / "run")
+    said = capsys.readouterr()
+    assert "constant" in said.out and "logistic" in said.out
+    better = json.loads((tmp_path / "run" / "result.json").read_text())["better"]
+    assert "constant" in better
+    assert "a lower logloss than this recommender's" in said.err.splitlines()[-1]

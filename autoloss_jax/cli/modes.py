@@ -27,12 +27,22 @@ from autoloss_jax.training.scored_rows import Restored
 def train(cfg: Config, workdir: Path) -> None:
     """Train the config, then each method it is compared with, and print what was found."""
     cfg = _with_data(cfg, workdir)
-    results = [methods.train(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)]
+    own = methods.train(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)
+    others = []
     for method in cfg.run.compare:
         other = settings.with_keys(cfg, {"method.name": method, "run.compare": ()})
         folder = workdir / "compare" / re.sub(r"[^A-Za-z0-9_.=-]", "_", method)
-        results.append(methods.train(other, folder, say))
-    _show(results, workdir)
+        try:
+            others.append(methods.train(other, folder, say))
+        except UserError as error:  # the run itself is finished
+            say(f"left out of the table: {method}: {error}")
+    _show([own, *others], workdir)
+    if better := report.better(own, others):
+        atomic.write_json(workdir / "result.json", own | {"better": better})
+        say(
+            f"{' and '.join(better)}: a lower logloss than this recommender's, calibrated; give it "
+            "more rows or other columns, or let autoloss tune look for values of its keys"
+        )
 
 
 def tune(cfg: Config, workdir: Path) -> None:

@@ -22,6 +22,7 @@ SETTINGS = {
 # docs/research.md, "Defaults by rule", says why.
 BY_RULE = {
     "data.crosses": ("auto",),
+    "data.min_count": 2,
     "model.batch_norm": False,
     "model.embed_init_std": 0.1,
     "model.members": 0,

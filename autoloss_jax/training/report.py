@@ -89,6 +89,21 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def better(own: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
+    """The methods of other runs whose calibrated logloss is lower, on test, or where there are no
+    test rows on validation.
+    """
+    judged = "test" if own["num_examples"]["test"] else "val"
+    figures = {name: [result[judged].get(name) for result in (own, *others)] for name in LOGLOSS}
+    ours, *theirs = next(found for found in figures.values() if None not in found)
+    return [
+        other["method"] for other, logloss in zip(others, theirs, strict=True) if logloss < ours
+    ]
+
+
+LOGLOSS = ("logloss_calibrated", "logloss")  # the first that all runs have
+
+
 def table(results: list[dict[str, Any]]) -> rich.table.Table:
     """One row per run: what a reader wants to compare."""
     view = rich.table.Table(
