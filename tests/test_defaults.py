@@ -38,9 +38,15 @@ def test_patience_follows_what_is_given(given):
     assert keys.keys() & given.keys() == set()
 
 
-def test_l2_falls_as_rows_speak_and_without_embeddings_is_a_regressions():
-    strengths = [defaults.by_rows(TABLE, rows)["optimizer.l2"] for rows in SIZES]
-    assert strengths == sorted(strengths, reverse=True) and strengths[0] == 0.01
+@pytest.mark.parametrize("sizes", [[2, 500, 9_000, 50_000], [50_001, 200_000, 45_000_000]])
+def test_l2_falls_as_rows_speak(sizes):
+    keys = [defaults.by_rows(TABLE, rows) for rows in sizes]
+    strengths = [of["optimizer.l2"] for of in keys]
+    assert strengths == sorted(strengths, reverse=True) and strengths[0] > strengths[-1]
+    assert {of["model.batch_norm"] for of in keys} == {sizes[0] > 50_000}
+
+
+def test_without_embeddings_l2_is_a_regressions_and_there_is_one_member():
     plain = defaults.by_rows(TABLE, 2000, embeds=False)
     assert plain["optimizer.l2"] == 1 / 2000 and plain["model.members"] == 1
 
@@ -69,7 +75,8 @@ def test_a_rule_is_said_and_saved_and_the_run_goes_on_with_it(tmp_path, capsys):
     run = runs.train(cfg, tmp_path / "run")
     said = capsys.readouterr().err
     rows = f"{run.result['num_examples']['train']:,}"
-    assert f"from {rows} rows: optimizer.l2 0.01, train.batch_size 32, train.patience 5" in said
+    assert f"from {rows} rows: model.embed_init_std 0.1, model.batch_norm False, " in said
+    assert "optimizer.l2 0.01, train.batch_size 32, train.patience 5, data.crosses " in said
     assert run.config.train.batch_size == 32 and run.config.model.members == 2
     assert set(run.config.data.crosses) <= {"a*c", "b*c", "a*b"} and run.config.data.crosses
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["patience"] == 5

@@ -23,8 +23,8 @@ SETTINGS = {
 BY_RULE = {
     "data.crosses": ("auto",),
     "data.min_count": 2,
-    "model.batch_norm": False,
-    "model.embed_init_std": 0.1,
+    "model.batch_norm": None,
+    "model.embed_init_std": -1.0,
     "model.members": 0,
     "optimizer.l2": -1.0,
     "optimizer.decay": 0.1,

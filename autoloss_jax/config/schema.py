@@ -101,7 +101,7 @@ class Data:
         (),
         "pairs of categorical fields, as site*device, of which each pair of values is a value of "
         "its own field too; auto: those whose values act together, as train's labels show",
-        by_rule=("auto",),
+        by_rule=(("auto",),),
     )
     executor: str = field(
         "local",
@@ -195,16 +195,26 @@ class Model:
         "autoint(heads=4,layers=2); or package.module:ClassName, a Flax module of your own",
     )
     embed_dim: int = field(16, "D, the width of an embedding", low=1)
-    embed_init_std: float = field(0.01, "standard deviation of the embeddings' start", low=0.0)
+    embed_init_std: float = field(
+        0.01,
+        "standard deviation of the embeddings' start; -1: by rule, .1, and of more than 50,000 "
+        "rows .01",
+        low=0.0,
+        by_rule=(-1.0,),
+    )
     hidden: tuple[int, ...] = field((128, 128), "widths of the MLP's layers")
     dropout: float = field(0.2, "dropout rate of the MLP", low=0.0, high=0.99)
-    batch_norm: bool = field(True, "batch normalisation in the MLP")
+    batch_norm: bool | None = field(
+        True,
+        "batch normalisation in the MLP; None: by rule, of more than 50,000 rows",
+        by_rule=(None,),
+    )
     members: int = field(
         1,
         "K recommenders that learn together; the mean of their logits is the prediction; 0: by "
         "rule, 8 or 4",
         low=1,
-        by_rule=0,
+        by_rule=(0,),
     )
     shared: bool = field(
         False,
@@ -358,9 +368,10 @@ class Optimizer:
     )
     l2: float = field(
         0.0,
-        "lambda in (lambda / 2) ||E||^2, in the loss; -1: by rule, 100 / rows, at most .01",
+        "lambda in (lambda / 2) ||E||^2, in the loss; -1: by rule, 100 / rows, at most .01, and of "
+        "more than 50,000 rows, with batch normalisation, 8,000 / rows",
         low=0.0,
-        by_rule=-1.0,
+        by_rule=(-1.0,),
     )
     l2_scope: str = field(
         "table", "l2 is on the whole table, or the batch's rows", choices=("table", "batch")
@@ -384,20 +395,20 @@ class Train:
     """How long, in what steps, and what is written down."""
 
     batch_size: int = field(
-        2000, "B, examples a step; 0: by rule, rows / 100, from 32 to 4096", low=2, by_rule=0
+        2000, "B, examples a step; 0: by rule, rows / 100, from 32 to 4096", low=2, by_rule=(0,)
     )
     epochs: int = field(
         20,
         "the most passes over train; 0: by rule, at least 20 and 6,000 steps",
         low=1,
-        by_rule=0,
+        by_rule=(0,),
     )
     patience: int = field(
         2,
         "stop after this many evaluations without improvement; 0: by rule, at least 4 and 300 "
         "steps",
         low=1,
-        by_rule=0,
+        by_rule=(0,),
     )
     monitor: str = field(
         "auc",

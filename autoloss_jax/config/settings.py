@@ -22,11 +22,11 @@ def field(
     choices: tuple = (),
     low: float | None = None,
     high: float | None = None,
-    by_rule: Any = None,
+    by_rule: tuple = (),
 ) -> T:
     """A config key: its default, one line of help, and the values it may take.
 
-    `by_rule` is the value that leaves it to the data (`training/defaults.py`).
+    `by_rule` holds the value that leaves it to the data, if one does (`training/defaults.py`).
     """
     metadata = {"help": help, "choices": choices, "low": low, "high": high, "by_rule": by_rule}
     return dataclasses.field(default=default, metadata=metadata)
@@ -122,7 +122,7 @@ def check(config: T) -> T:
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{where}: wants a finite number")
-        if low is not None and value < low and value != field.metadata["by_rule"]:
+        if low is not None and value < low and value not in field.metadata["by_rule"]:
             raise UserError(f"{where}: must be at least {low}")
         if high is not None and value > high:
             raise UserError(f"{where}: must be at most {high}")
@@ -138,7 +138,8 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _type_name(kind: Any) -> str:
-    return str(kind) if isinstance(kind, types.GenericAlias) else kind.__name__
+    named = isinstance(kind, type) and not isinstance(kind, types.GenericAlias)
+    return kind.__name__ if named else str(kind)
 
 
 def to_json(config: Any) -> str:

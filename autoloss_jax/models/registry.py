@@ -49,7 +49,7 @@ def make(model: config.Model, num_outputs: int, num_fields: int) -> Recommender 
         "embed_dim": model.embed_dim,
         "hidden": model.hidden,
         "dropout": model.dropout,
-        "batch_norm": model.batch_norm,
+        "batch_norm": bool(model.batch_norm),
         "dtype": jnp.bfloat16 if model.compute == "bfloat16" else None,
         "members": model.members if model.shared else 1,
     }

@@ -23,9 +23,8 @@ CROSSES = "data.crosses"
 LEAST_BATCH, MOST_BATCH = 32, 4096
 LEAST_STEPS = 6000  # of a whole training, if it is not stopped before
 PATIENCE_STEPS, PATIENCE = 300, 4  # steps, and evaluations, without improvement, at least
-L2_ROWS, MOST_L2 = 100, 0.01
+MANY_ROWS = 50_000
 MOST_CROSSED_ROWS = 100_000  # from more, a network finds by itself which fields act together
-MANY_ROWS = 50_000  # fewer are learned by more members, as each costs little
 
 
 def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
@@ -65,17 +64,24 @@ def by_rows(cfg: Config, rows: int, *, embeds: bool = True) -> dict[str, Any]:
     - train.batch_size: a hundredth of the rows, from 32 to 4096.
     - train.epochs: at least 20, and 6,000 steps.
     - train.patience: at least four evaluations, and 300 steps.
-    - optimizer.l2: 100 / rows, at most .01: as a prior, its weight falls as rows speak. Without
-      embeddings 1 / rows, which is what scikit-learn's logistic regression has.
-    - model.members: 8, and of more than 50,000 rows 4. Without embeddings all would be alike: 1.
+    - model.members: 8, and of many rows 4.
+    - optimizer.l2, embed_init_std, batch_norm: as a prior, L2 falls as rows speak. Of at most
+      MANY_ROWS it is 100 / rows, at most .01, embeddings begin at .1, and there is no batch
+      normalisation. Of more there is, the embeddings begin at .01, and L2 is 8,000 / rows: as
+      the network then sees little of their scale, it takes that much more to bind them.
+
+    Without embeddings all members would be alike: one. L2 is 1 / rows, which is what
+    scikit-learn's logistic regression has.
     """
     batch = max(min(max(rows // STEPS_AN_EPOCH, LEAST_BATCH), MOST_BATCH, rows), 2)
     steps = max(rows // (cfg.train.batch_size or batch), 1)
-    between = cfg.train.evaluate_every or steps
-    l2 = min(L2_ROWS / rows, MOST_L2) if embeds else 1 / rows
+    between, many = cfg.train.evaluate_every or steps, rows > MANY_ROWS
+    l2 = 8000 / rows if many else min(100 / rows, 0.01)
     found = {
-        "model.members": (8 if rows <= MANY_ROWS else 4) if embeds else 1,
-        "optimizer.l2": float(f"{l2:.2g}"),
+        "model.members": (4 if many else 8) if embeds else 1,
+        "model.embed_init_std": 0.01 if many else 0.1,
+        "model.batch_norm": many,
+        "optimizer.l2": float(f"{l2 if embeds else 1 / rows:.2g}"),
         "train.batch_size": batch,
         "train.epochs": max(20, math.ceil(LEAST_STEPS / steps)),
         "train.patience": max(PATIENCE, math.ceil(PATIENCE_STEPS / between)),
@@ -86,8 +92,4 @@ def by_rows(cfg: Config, rows: int, *, embeds: bool = True) -> dict[str, Any]:
 
 def _left(cfg: Config) -> list[str]:
     """The keys of `cfg` that are left to a rule."""
-    return [
-        name
-        for name, value, field in settings.keys(cfg)
-        if field.metadata["by_rule"] is not None and value == field.metadata["by_rule"]
-    ]
+    return [name for name, value, field in settings.keys(cfg) if value in field.metadata["by_rule"]]
