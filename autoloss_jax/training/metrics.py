@@ -68,7 +68,7 @@ class Calibration:
 
 
 IDENTITY = Calibration(1.0, 0.0)
-SCALE_DEVIATION, SHIFT_DEVIATION = 0.25, 0.5  # of a prior
+SCALE_DEVIATION, SHIFT_DEVIATION = 0.1, 0.2  # of a prior
 MOST_SHIFTS = 32  # classes; more have none
 
 
