@@ -129,6 +129,12 @@ def test_several_classes(table, tmp_path):
         assert baselines.figures(rows, fitted)["logloss"] == pytest.approx(np.log(3), abs=0.05)
 
 
+def test_a_mistyped_method_to_compare_with_is_said_before_anything_is_trained(table, tmp_path):
+    with pytest.raises(UserError, match="'lihgtgbm': not a method or a loss.*did you mean 'light"):
+        modes.train(table[0].replace({"run.compare": ("lihgtgbm",)}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def outcome(method, val, test=None):
     test = {"logloss": None, "logloss_calibrated": None} | (test or {})
     rows = {"val": 10, "test": 10 if test["logloss"] else 0}

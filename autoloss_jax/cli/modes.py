@@ -13,11 +13,12 @@ from typing import Any
 
 import rich.console
 
+from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.distributed.processes import say
-from autoloss_jax.search import train as methods
+from autoloss_jax.search import train as search
 from autoloss_jax.search import tune as tuning
 from autoloss_jax.training import defaults, metrics, prediction, report
 from autoloss_jax.training.metrics import Calibration
@@ -26,14 +27,16 @@ from autoloss_jax.training.scored_rows import Restored
 
 def train(cfg: Config, workdir: Path) -> None:
     """Train the config, then each method it is compared with, and print what was found."""
+    for method in cfg.run.compare:
+        methods.check(dataclasses.replace(cfg.method, name=method))
     cfg = _with_data(cfg, workdir)
-    own = methods.train(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)
+    own = search.train(settings.with_keys(cfg, {"run.compare": ()}), workdir, say)
     others = []
     for method in cfg.run.compare:
         other = settings.with_keys(cfg, {"method.name": method, "run.compare": ()})
         folder = workdir / "compare" / re.sub(r"[^A-Za-z0-9_.=-]", "_", method)
         try:
-            others.append(methods.train(other, folder, say))
+            others.append(search.train(other, folder, say))
         except UserError as error:  # the run itself is finished
             say(f"left out of the table: {method}: {error}")
     _show([own, *others], workdir)
@@ -60,7 +63,7 @@ def tune(cfg: Config, workdir: Path) -> None:
         f"the best of {cfg.search.trials} trials by validation logloss (all of them: "
         f"{here / 'trials.json'}); training with them in {workdir}"
     )
-    _show([methods.train(settings.with_keys(cfg, found), workdir, say)], workdir)
+    _show([search.train(settings.with_keys(cfg, found), workdir, say)], workdir)
 
 
 def _show(results: list[dict[str, Any]], workdir: Path) -> None:
