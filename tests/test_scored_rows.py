@@ -163,6 +163,8 @@ def test_flags_of_the_training_are_taken_and_others_refused(finished):
         for words in (f"--config.{name}={value!r}", f"trained with {same[name]!r}", "leave the"):
             assert words in str(error.value)
     assert prediction.differing(loaded, cfg) == []
+    by_rule = {"optimizer.l2": -1.0, "train.batch_size": 0, "data.crosses": ("auto",)}
+    assert prediction.differing(loaded, settings.with_keys(cfg, by_rule)) == []
     other = settings.with_keys(cfg, {"model.embed_dim": 9, "data.path": "x", "method.every": 5})
     assert prediction.differing(loaded, other) == ["model.embed_dim", "method.every"]
 

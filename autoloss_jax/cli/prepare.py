@@ -12,11 +12,11 @@ from autoloss_jax.cli import app, command_line
 def main() -> None:
     """Prepare the data of the config on the command line."""
     folder, cfg = command_line.folder(), config.check(command_line.config(config.Config))
-    from autoloss_jax.data import source  # Polars and JAX, after the flags
-    from autoloss_jax.data.prepare import pipeline
+    from autoloss_jax.data.prepare import pipeline  # Polars and JAX, after the flags
+    from autoloss_jax.training import defaults
     from autoloss_jax.training.run import Run
 
-    cfg = source.resolved(cfg, folder, app.say)
+    cfg = defaults.resolved(cfg, folder, app.say)
     print(pipeline.prepare(Run.of(cfg).data, app.say).path)
 
 

@@ -61,11 +61,15 @@ def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Rest
 
 
 def differing(loaded: Restored, cfg: Config) -> list[str]:
-    """The keys in which `cfg` is not what the run was trained with; those that may change, and
-    those that its method found for itself, are none.
+    """The keys in which `cfg` is not what the run was trained with; those that may change, those
+    that its method found for itself, and those that it leaves to a rule are none.
     """
     found = ("method.static", "method.transfer_from")
-    given = {name: value for name, value, _ in settings.keys(cfg) if value or name not in found}
+    given = {
+        name: value
+        for name, value, field in settings.keys(cfg)
+        if (value or name not in found) and value not in field.metadata["by_rule"]
+    }
     return [name for name, _ in _differing(given, loaded.trained, loaded.asked)]
 
 
