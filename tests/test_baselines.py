@@ -109,6 +109,21 @@ def test_a_baseline_is_a_method_with_the_figures_of_its_logits(name, table, tmp_
     assert (result["test"]["auc"] == 0.5) == (name == "constant")
 
 
+def test_a_baseline_has_the_columns_as_they_are(table, tmp_path):
+    for name, part in table[1].items():
+        kind = pl.Series(np.arange(part.height) % 3).cast(pl.String)
+        part.with_columns(kind=kind).write_parquet(tmp_path / f"{name}.parquet")
+    columns = ("site", "kind")
+    keys = {"data.path": str(tmp_path), "data.categorical": columns, "method.name": "logistic"}
+    cfg = table[0].replace(keys)
+    crossed = cfg.replace({"data.crosses": ("site*kind",)})
+    results = [
+        searching.train(c, tmp_path / str(i), quiet, shown=False)
+        for i, c in enumerate((cfg, crossed))
+    ]
+    assert results[0]["test"] == results[1]["test"]
+
+
 def test_a_library_that_is_not_there_is_said_with_how_to_get_it(table, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lightgbm", None)
     with pytest.raises(UserError, match=r"lightgbm is not installed; pip install lightgbm"):

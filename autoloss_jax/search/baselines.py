@@ -39,7 +39,7 @@ def _train(
         if finished := workdirs.finished_result(cfg, workdir):
             say(f"{workdir}: this run is complete; nothing to do")
             return finished
-        run = Run.of(cfg)
+        run = Run.of(settings.with_keys(cfg, {"data.crosses": ()}))  # the columns as they are
         data = pipeline.prepare(run.data, say)
         splits = divide(run, data)
         rows, started = Rows(splits.train, splits.val, splits.test), time.monotonic()
