@@ -13,7 +13,7 @@ from autoloss_jax.config import presets
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.search import train as searching
-from autoloss_jax.training import baselines, report
+from autoloss_jax.training import baselines, boosting, interactions, report
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
 
@@ -71,7 +71,7 @@ def test_lightgbm_is_as_good_as_on_the_raw_columns(table):
     """Within what 16 buckets of a number cost."""
     lightgbm = pytest.importorskip("lightgbm")
     rows, data = opened(table)
-    found = auc(baselines.lightgbm(rows, data), rows)
+    found = auc(boosting.lightgbm(rows, data), rows)
 
     def raw(part):
         one_hot = [part["tags"].str.split("|").list.contains(f"t{v}").to_numpy() for v in range(5)]
@@ -100,13 +100,21 @@ def test_a_baseline_is_a_method_with_the_figures_of_its_logits(name, table, tmp_
     cfg = table[0].replace({"method.name": name})
     result = searching.train(cfg, tmp_path, quiet, shown=False)
     rows, data = opened(table)
-    fitted = getattr(baselines, name)(rows, data, 0)
+    fitted = getattr(boosting, name, getattr(baselines, name, None))(rows, data, 0)
     labels, p = np.asarray(rows.test["y"]), 1 / (1 + np.exp(-fitted.test[:, 0]))
     assert result["test"]["logloss"] == pytest.approx(theirs.log_loss(labels, p), abs=1e-6)
     assert result["test"]["auc"] == pytest.approx(theirs.roc_auc_score(labels, p), abs=1e-9)
     assert json.loads((tmp_path / "result.json").read_text()) == result
     assert searching.train(cfg, tmp_path, quiet, shown=False) == result
     assert (result["test"]["auc"] == 0.5) == (name == "constant")
+
+
+def test_one_label_alone_is_said(table):
+    rows, data = opened(table)
+    alone = tuple({**part, "y": 0 * np.asarray(part["y"])} for part in rows.learned)
+    with pytest.raises(UserError, match=r"only labels \[0\] among"):
+        baselines.logistic(rows._replace(learned=alone), data)
+    assert interactions.found(alone, data) == ()
 
 
 def test_a_baseline_has_the_columns_as_they_are(table, tmp_path):

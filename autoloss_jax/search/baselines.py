@@ -1,5 +1,5 @@
-"""What a person would pick instead (`training/baselines.py`), as methods: the same rows, the same
-table, no recommender.
+"""What a person would pick instead, as methods: the same rows, the same table, no recommender
+(`training/baselines.py`, `training/boosting.py`).
 
 `--config.run.compare="('logistic','lightgbm')"` puts them beside a run, and a study has them as
 rows. They leave a result.json, and no checkpoint.
@@ -21,7 +21,7 @@ from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.store import Store
 from autoloss_jax.distributed import atomic, processes
-from autoloss_jax.training import baselines, evaluation, report, workdirs
+from autoloss_jax.training import baselines, boosting, evaluation, report, workdirs
 from autoloss_jax.training.baselines import Fitted, Rows
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
@@ -52,7 +52,7 @@ def _train(
 
 constant, logistic, lightgbm, catboost = (
     functools.partial(_train, fit)
-    for fit in (baselines.constant, baselines.logistic, baselines.lightgbm, baselines.catboost)
+    for fit in (baselines.constant, baselines.logistic, boosting.lightgbm, boosting.catboost)
 )
 
 

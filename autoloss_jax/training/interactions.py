@@ -28,10 +28,9 @@ def found(learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
     """The pairs as `data.crosses` names them, the strongest first; none where labels have more
     than two classes.
     """
-    schema = data.schema
-    if schema.num_classes != 2:
+    schema, sample = data.schema, baselines.sample(learned, seed=0)
+    if schema.num_classes != 2 or len(np.unique(sample["y"])) < 2:
         return ()
-    sample = baselines.sample(learned, seed=0)
     alone = baselines.logistic(baselines.Rows((sample,), val=sample, test=sample), data)
     p = scipy.special.expit(alone.val[:, 0])
     scores = {
