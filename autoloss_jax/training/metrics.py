@@ -69,7 +69,7 @@ class Calibration:
 
 IDENTITY = Calibration(1.0, 0.0)
 SCALE_DEVIATION, SHIFT_DEVIATION = 0.1, 0.2  # of a prior
-MOST_SHIFTS = 32  # classes; more have none
+MOST_SHIFTS = 10  # classes; more have none
 
 
 def apply(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
