@@ -27,7 +27,7 @@ BY_RULE = {
     "model.embed_init_std": -1.0,
     "model.members": 0,
     "optimizer.l2": -1.0,
-    "optimizer.decay": 0.1,
+    "optimizer.decay": -1.0,
     "temperature.horizon": 0,
     "train.batch_size": 0,
     "train.epochs": 0,

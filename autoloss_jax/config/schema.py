@@ -384,9 +384,11 @@ class Optimizer:
     )
     decay: float = field(
         1.0,
-        "factor on the learning rate after each evaluation without improvement",
+        "factor on the learning rate after each evaluation without improvement; -1: by rule, .7, "
+        "and of more than 50,000 rows .1",
         low=0.0,
         high=1.0,
+        by_rule=(-1.0,),
     )
 
 
@@ -405,8 +407,8 @@ class Train:
     )
     patience: int = field(
         2,
-        "stop after this many evaluations without improvement; 0: by rule, at least 4 and 300 "
-        "steps",
+        "stop after this many evaluations without improvement; 0: by rule, at least 10, of more "
+        "than 50,000 rows 4, and 300 steps",
         low=1,
         by_rule=(0,),
     )

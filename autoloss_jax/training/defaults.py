@@ -22,7 +22,7 @@ STEPS_AN_EPOCH = 100
 CROSSES = "data.crosses"
 LEAST_BATCH, MOST_BATCH = 32, 4096
 LEAST_STEPS = 6000  # of a whole training, if it is not stopped before
-PATIENCE_STEPS, PATIENCE = 300, 4  # steps, and evaluations, without improvement, at least
+PATIENCE_STEPS = 300  # without improvement, at least
 MANY_ROWS = 50_000
 MOST_CROSSED_ROWS = 100_000  # from more, a network finds by itself which fields act together
 
@@ -63,8 +63,10 @@ def by_rows(cfg: Config, rows: int, *, embeds: bool = True) -> dict[str, Any]:
 
     - train.batch_size: a hundredth of the rows, from 32 to 4096.
     - train.epochs: at least 20, and 6,000 steps.
-    - train.patience: at least four evaluations, and 300 steps.
-    - model.members: 8, and of many rows 4.
+    - train.patience: at least 10 evaluations, of many rows 4, and 300 steps.
+    - optimizer.decay: .7, of many rows .1. Few rows have noisy evaluations, and products of
+      embeddings take hundreds of steps to begin.
+    - model.members: 8, of many rows 4.
     - optimizer.l2, embed_init_std, batch_norm: as a prior, L2 falls as rows speak. Of at most
       MANY_ROWS it is 100 / rows, at most .01, embeddings begin at .1, and there is no batch
       normalisation. Of more there is, the embeddings begin at .01, and L2 is 8,000 / rows: as
@@ -81,10 +83,11 @@ def by_rows(cfg: Config, rows: int, *, embeds: bool = True) -> dict[str, Any]:
         "model.members": (4 if many else 8) if embeds else 1,
         "model.embed_init_std": 0.01 if many else 0.1,
         "model.batch_norm": many,
+        "optimizer.decay": 0.1 if many else 0.7,
         "optimizer.l2": float(f"{l2 if embeds else 1 / rows:.2g}"),
         "train.batch_size": batch,
         "train.epochs": max(20, math.ceil(LEAST_STEPS / steps)),
-        "train.patience": max(PATIENCE, math.ceil(PATIENCE_STEPS / between)),
+        "train.patience": max(4 if many else 10, math.ceil(PATIENCE_STEPS / between)),
     }
     left = _left(cfg)
     return {name: value for name, value in found.items() if name in left}
