@@ -146,26 +146,16 @@ METHODS = {
         trains="autoloss_jax.search.auto:train",
         contenders=("ce", "al1", "retrain", "bohb"),
     ),
-    "constant": Method(
-        "one probability for all rows, as a yardstick",
-        pool=("ce",),
-        trains="autoloss_jax.search.baselines:constant",
-    ),
-    "logistic": Method(
-        "a logistic regression (scikit-learn), as a yardstick",
-        pool=("ce",),
-        trains="autoloss_jax.search.baselines:logistic",
-    ),
-    "lightgbm": Method(
-        "gradient boosting (LightGBM), as a yardstick",
-        pool=("ce",),
-        trains="autoloss_jax.search.baselines:lightgbm",
-    ),
-    "catboost": Method(
-        "gradient boosting (CatBoost), as a yardstick",
-        pool=("ce",),
-        trains="autoloss_jax.search.baselines:catboost",
-    ),
+} | {
+    name: Method(
+        f"{what}, as a yardstick", pool=("ce",), trains=f"autoloss_jax.search.baselines:{name}"
+    )
+    for name, what in {
+        "constant": "one probability for all rows",
+        "logistic": "a logistic regression (scikit-learn)",
+        "lightgbm": "gradient boosting (LightGBM)",
+        "catboost": "gradient boosting (CatBoost)",
+    }.items()
 }
 ONE_LOSS = dataclasses.replace(METHODS["al1"], loss="one loss")  # a pool of one, of weight 1
 

@@ -82,6 +82,11 @@ def keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.
             yield prefix + field.name, value, field
 
 
+def left_to_rule(config: Any) -> list[str]:
+    """The keys that a config leaves to the data (`training/defaults.py`)."""
+    return [name for name, value, field in keys(config) if value in field.metadata["by_rule"]]
+
+
 def plain(config: Any) -> dict[str, bool | int | float | str]:
     """Every leaf of `config` by its dotted key, tuples as text, for programs that compare runs."""
     return {

@@ -15,9 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
-from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.store import Store
 from autoloss_jax.distributed import atomic, processes
@@ -60,17 +58,10 @@ def _result(cfg: Config, data: Store, rows: Rows, fitted: Fitted, seconds: float
     """As that of a training, an epoch of one step being all of it."""
     labels = np.asarray(rows.val["y"])
     val = evaluation.figures(labels, fitted.val)
-    nothing = {"auc": None, "logloss": None, "logloss_calibrated": None}
-    test = baselines.figures(rows, fitted) if len(rows.test["y"]) else nothing
+    test = baselines.figures(rows, fitted) if len(rows.test["y"]) else evaluation.NO_TEST
     return atomic.finite(
-        {
-            "schema": 1,
-            "config": json.loads(settings.to_json(cfg)),
-            "method": cfg.method.name,
-            "label": methods.label(cfg),
-            "model": cfg.method.name,
-            "dataset": data.schema.name,
-            "seed": cfg.run.seed,
+        report.head(cfg, cfg.method.name, data.schema.name)
+        | {
             "steps": fitted.steps,
             "epochs": 1,
             "best_step": fitted.steps,
@@ -84,7 +75,7 @@ def _result(cfg: Config, data: Store, rows: Rows, fitted: Fitted, seconds: float
             "num_examples": {
                 "train": fitted.rows,
                 "val": len(rows.val["y"]),
-                "test": host.num_rows((rows.test,)),
+                "test": len(rows.test["y"]),
             },
             "num_params": 0,
             "versions": report.versions(),

@@ -1,5 +1,6 @@
 """Where a study's raw data lie: in its folder of them, or made there from what lies in it."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,24 +18,14 @@ def path(folder: str, dataset: str, workdir: Path, say: Callable[[str], None]) -
     """The file or folder of a dataset (as "frappe:paper") in the folder of raw data; UserError
     if it is not there.
     """
-    name, _, variant = dataset.partition(":")
+    name = dataset.partition(":")[0]
     found = Path(folder) / RAW.get(name, name)
     found = next((p for p in (found, found.with_name(found.name + ".gz")) if p.exists()), found)
     if not folder or not found.exists():
         raise UserError(
             f"--config.raw={folder}: {found} is not there; name the folder that holds it"
         )
-    if name == "small":
-        return _small_set(variant, found, workdir, say)
     return MADE[dataset](found, workdir, say) if dataset in MADE else found
-
-
-def _small_set(name: str, movielens1m: Path, workdir: Path, say: Callable[[str], None]) -> Path:
-    target = workdir / "raw" / name
-    if not target.exists():
-        say(f"writing {name} to {target}")
-        small_sets.write(small_sets.SETS[name](movielens1m), target)
-    return target
 
 
 def of_dated_users(ratings: Path, workdir: Path, say: Callable[[str], None]) -> Path:
@@ -64,7 +55,16 @@ def with_profiles(ratings: Path, workdir: Path, say: Callable[[str], None]) -> P
     if not target.exists():
         say(f"writing the ratings with their users and movies to {target}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_text(target, movielens.profiles(ratings.parent))
+        atomic.write_text(target, movielens.profiles(ratings.parent).write_csv())
+    return target
+
+
+def small_set(name: str, movielens1m: Path, workdir: Path, say: Callable[[str], None]) -> Path:
+    """One of `small_sets.SETS`."""
+    target = workdir / "raw" / name
+    if not target.exists():
+        say(f"writing {name} to {target}")
+        small_sets.write(small_sets.SETS[name](movielens1m), target)
     return target
 
 
@@ -73,4 +73,8 @@ RAW = {
     "movielens1m": "movielens1m/ratings.dat",
     "small": "movielens1m",
 }  # where a dataset is in the folder
-MADE = {"movielens1m:time": of_dated_users, "movielens1m:profiles": with_profiles}
+MADE = {
+    "movielens1m:time": of_dated_users,
+    "movielens1m:profiles": with_profiles,
+    **{f"small:{name}": functools.partial(small_set, name) for name in small_sets.SETS},
+}

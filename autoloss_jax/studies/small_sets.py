@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 
 from autoloss_jax.data.download import movielens
-from autoloss_jax.distributed import atomic
 
 TEST_ROWS = 50_000
 SIZES = (5, 10, 20, 50, 100, 300)  # values of the fields of a made-up log
@@ -20,7 +19,7 @@ USERS, MOVIES = 300, 200  # of one that has two fields
 
 def movielens_cut(folder: Path, rows: int) -> pl.DataFrame:
     """So many ratings and the rows of test, drawn at random, in the order drawn."""
-    everything = pl.read_csv(movielens.profiles(folder).encode(), infer_schema=False)
+    everything = movielens.profiles(folder)
     drawn = np.random.default_rng(7).permutation(everything.height)[: rows + TEST_ROWS]
     return everything[drawn].drop("rating").rename({"liked": "label"})
 
@@ -74,7 +73,7 @@ def write(rows: pl.DataFrame, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}")
     partial.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
-        atomic.write_text(partial / f"{name}.csv", part.write_csv())
+        part.write_csv(partial / f"{name}.csv")
     partial.rename(folder)
 
 

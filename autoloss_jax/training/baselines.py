@@ -40,9 +40,7 @@ class Fitted(NamedTuple):
 def figures(rows: Rows, fitted: Fitted) -> dict[str, Any]:
     """As those of test in result.json: calibrated on the rows that calibrate a run."""
     labels = np.asarray(rows.test["y"])
-    calibration = calibrated(rows, fitted)
-    after = metrics.logloss(labels, metrics.apply(calibration, fitted.test))
-    return evaluation.figures(labels, fitted.test) | {"logloss_calibrated": float(after)}
+    return evaluation.calibrated_figures(labels, fitted.test, calibrated(rows, fitted))
 
 
 def calibrated(rows: Rows, fitted: Fitted) -> metrics.Calibration:
@@ -63,15 +61,19 @@ def constant(rows: Rows, data: Store, seed: int = 0) -> Fitted:
 
 
 def logistic(rows: Rows, data: Store, seed: int = 0) -> Fitted:
-    """scikit-learn's LogisticRegression, at its defaults (L2 of C = 1), on one-hot ids; numbers
-    that are fed as values are columns of their own.
+    """`regression` from a random sample of MOST_ROWS where there are more rows."""
+    learned = sample(rows.learned, seed)
+    model = regression(learned, data)
+    of_val, of_test = (linear(model, split) for split in rows[1:])
+    return Fitted(of_val, of_test, int(max(model.n_iter_)), len(learned["y"]))
 
-    It learns from a random sample of MOST_ROWS where there are more. UserError where the sample
-    lacks a class.
+
+def regression(learned: host.Split, data: Store) -> Any:
+    """scikit-learn's LogisticRegression, at its defaults (L2 of C = 1), on one-hot ids; numbers
+    that are fed as values are columns of their own. UserError where the rows lack a class.
     """
     from sklearn.linear_model import LogisticRegression  # a second, for whoever asks for it
 
-    learned = sample(rows.learned, seed)
     n, slots = learned["x"].shape
     values = learned.get("v", np.ones((n, slots), np.float32)).astype(np.float64)
     places = (learned["x"].ravel(), np.arange(0, n * slots + 1, slots))
@@ -84,9 +86,7 @@ def logistic(rows: Rows, data: Store, seed: int = 0) -> Fitted:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it could go on: STEPS are enough for a yardstick
-        regression = LogisticRegression(max_iter=STEPS).fit(features, learned["y"])
-    of_val, of_test = (_linear(regression, split) for split in rows[1:])
-    return Fitted(of_val, of_test, int(max(regression.n_iter_)), n)
+        return LogisticRegression(max_iter=STEPS).fit(features, learned["y"])
 
 
 def sample(parts: tuple[host.Split, ...], seed: int) -> host.Split:
@@ -97,8 +97,8 @@ def sample(parts: tuple[host.Split, ...], seed: int) -> host.Split:
     return host.gather(inputs, np.sort(chosen))
 
 
-def _linear(regression: Any, split: host.Split) -> np.ndarray:
-    """float64[n, 1], or [n, C]."""
+def linear(regression: Any, split: host.Split) -> np.ndarray:
+    """Its logits, float64[n, 1] or [n, C]."""
     found = []
     for begin in range(0, len(split["y"]), BLOCK):
         x = np.asarray(split["x"][begin : begin + BLOCK])

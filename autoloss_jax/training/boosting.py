@@ -3,9 +3,10 @@
 Shapes: n rows, S slots, C classes.
 """
 
+import functools
 import importlib
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,17 +21,29 @@ TREES, PATIENCE = 2000, 50  # at most; without a better logloss on val
 BAG_VALUES = 64  # of a bag's vocabulary, the commonest, that are a column each
 
 
+class Table(NamedTuple):
+    """Rows as boosting takes them."""
+
+    numbers: np.ndarray  # float32[n, any]
+    categories: np.ndarray  # int32[n, any]
+    labels: np.ndarray
+    weight: np.ndarray | None
+
+    @property
+    def columns(self) -> np.ndarray:
+        """The numbers, then the categories."""
+        return np.hstack([self.numbers, self.categories])
+
+
 def lightgbm(rows: Rows, data: Store, seed: int = 0) -> Fitted:
     """Ke et al., NeurIPS 2017, at its defaults, with as many trees as val wants."""
     boosting = _library("lightgbm")
-    parts, weight = _tables(rows, data)
-    numbers, categories = parts[0]
-    columns = list(range(numbers.shape[1], numbers.shape[1] + categories.shape[1]))
-    learned, val = (
-        boosting.Dataset(
-            np.hstack(part), split["y"], weight=w, categorical_feature=columns, free_raw_data=False
-        )
-        for part, split, w in zip(parts, (_whole(rows.learned), rows.val), weight, strict=False)
+    learned, val, test = _tables(rows, data)
+    numbers, categories = learned.numbers.shape[1], learned.categories.shape[1]
+    dataset = functools.partial(
+        boosting.Dataset,
+        categorical_feature=list(range(numbers, numbers + categories)),
+        free_raw_data=False,
     )
     classes = data.schema.num_classes
     parameters = {
@@ -41,22 +54,32 @@ def lightgbm(rows: Rows, data: Store, seed: int = 0) -> Fitted:
         "deterministic": True,
         "verbosity": -1,
     }
-    stop = boosting.early_stopping(PATIENCE, verbose=False)
-    trees = boosting.train(parameters, learned, TREES, [val], callbacks=[stop])
-    of_val, of_test = (trees.predict(np.hstack(part), raw_score=True) for part in parts[1:])
+    trees = boosting.train(
+        parameters,
+        dataset(learned.columns, learned.labels, weight=learned.weight),
+        TREES,
+        [dataset(val.columns, val.labels)],
+        callbacks=[boosting.early_stopping(PATIENCE, verbose=False)],
+    )
+    of_val, of_test = (trees.predict(part.columns, raw_score=True) for part in (val, test))
     return _boosted(of_val, of_test, trees.best_iteration, rows)
 
 
 def catboost(rows: Rows, data: Store, seed: int = 0) -> Fitted:
     """Prokhorenkova et al., NeurIPS 2018, at its defaults, with as many trees as val wants."""
     boosting = _library("catboost")
-    parts, weights = _tables(rows, data)
-    tables = [
-        boosting.FeaturesData(
-            num_feature_data=numbers if numbers.shape[1] else None,
-            cat_feature_data=categories.astype("S").astype(object) if categories.size else None,
+    pools = [
+        boosting.Pool(
+            boosting.FeaturesData(
+                num_feature_data=part.numbers if part.numbers.shape[1] else None,
+                cat_feature_data=part.categories.astype("S").astype(object)
+                if part.categories.shape[1]
+                else None,
+            ),
+            part.labels,
+            weight=part.weight,
         )
-        for numbers, categories in parts
+        for part in _tables(rows, data)
     ]
     model = boosting.CatBoostClassifier(
         loss_function="MultiClass" if data.schema.num_classes > 2 else "Logloss",
@@ -66,12 +89,8 @@ def catboost(rows: Rows, data: Store, seed: int = 0) -> Fitted:
         random_seed=seed,
         verbose=0,
     )
-    learned, val = (
-        boosting.Pool(of, split["y"], weight=w)
-        for of, split, w in zip(tables, (_whole(rows.learned), rows.val), weights, strict=False)
-    )
-    model.fit(learned, eval_set=val)
-    of_val, of_test = (model.predict(of, prediction_type="RawFormulaVal") for of in tables[1:])
+    model.fit(pools[0], eval_set=pools[1])
+    of_val, of_test = (model.predict(of, prediction_type="RawFormulaVal") for of in pools[1:])
     return _boosted(of_val, of_test, model.tree_count_, rows)
 
 
@@ -89,18 +108,15 @@ def _whole(parts: tuple[host.Split, ...]) -> host.Split:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _tables(rows: Rows, data: Store) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[Any]]:
-    """((Numbers float32[n, any], categories int32[n, any]) of the rows to learn from, val and test;
-    the weights of the first two).
-    """
+def _tables(rows: Rows, data: Store) -> list[Table]:
+    """The rows to learn from, val and test."""
     learned, schema = _whole(rows.learned), data.schema
     bags = {
         field: _commonest(learned, schema, field)
         for field, slots in enumerate(schema.slots[: schema.num_inputs])
         if slots > 1
     }
-    splits = (learned, rows.val, rows.test)
-    return [_table(split, data, bags) for split in splits], [learned.get("weight"), None]
+    return [_table(split, data, bags) for split in (learned, rows.val, rows.test)]
 
 
 def _commonest(split: host.Split, schema: Schema, field: int) -> np.ndarray:
@@ -116,9 +132,7 @@ def _slots(schema: Schema, field: int) -> slice:
     return slice(begin, begin + schema.slots[field])
 
 
-def _table(
-    split: host.Split, data: Store, bags: dict[int, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _table(split: host.Split, data: Store, bags: dict[int, np.ndarray]) -> Table:
     """A bag is a column for each of its commonest values; a number is a number, NaN where blank."""
     schema = data.schema
     numbers: list[np.ndarray] = []
@@ -141,7 +155,12 @@ def _table(
     of_numbers, of_categories = (
         np.stack(found, axis=1) if found else none for found in (numbers, categories)
     )
-    return of_numbers.astype(np.float32), of_categories.astype(np.int32)
+    return Table(
+        of_numbers.astype(np.float32),
+        of_categories.astype(np.int32),
+        np.asarray(split["y"]),
+        split.get("weight"),
+    )
 
 
 def _boosted(of_val: np.ndarray, of_test: np.ndarray, trees: int, rows: Rows) -> Fitted:

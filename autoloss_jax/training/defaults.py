@@ -32,7 +32,7 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     leaves to a rule; `say` is told them.
     """
     cfg = source.resolved(cfg, folder, say)
-    if not (left := _left(cfg)):
+    if not (left := settings.left_to_rule(cfg)):
         return cfg
     plain = settings.with_keys(cfg, {CROSSES: ()} if CROSSES in left else {})
     run = Run.of(plain)
@@ -89,10 +89,5 @@ def by_rows(cfg: Config, rows: int, *, embeds: bool = True) -> dict[str, Any]:
         "train.epochs": max(20, math.ceil(LEAST_STEPS / steps)),
         "train.patience": max(4 if many else 10, math.ceil(PATIENCE_STEPS / between)),
     }
-    left = _left(cfg)
+    left = settings.left_to_rule(cfg)
     return {name: value for name, value in found.items() if name in left}
-
-
-def _left(cfg: Config) -> list[str]:
-    """The keys of `cfg` that are left to a rule."""
-    return [name for name, value, field in settings.keys(cfg) if value in field.metadata["by_rule"]]

@@ -84,3 +84,19 @@ def figures(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
     return {"auc": auc, "logloss": float(metrics.logloss(labels, logits))} | (
         {"auc_undefined": undefined} if undefined else {}
     )
+
+
+def calibrated_figures(
+    labels: np.ndarray, logits: np.ndarray, calibration: metrics.Calibration
+) -> dict[str, Any]:
+    """The same and "logloss_calibrated", with a calibration from other rows."""
+    after = metrics.logloss(np.asarray(labels), metrics.apply(calibration, logits))
+    return figures(labels, logits) | {"logloss_calibrated": float(after)}
+
+
+NO_TEST = {
+    "auc": None,
+    "logloss": None,
+    "logloss_calibrated": None,
+    "auc_undefined": "no test rows",
+}  # figures of a run without such

@@ -31,8 +31,8 @@ def found(learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
     schema, sample = data.schema, baselines.sample(learned, seed=0)
     if schema.num_classes != 2 or len(np.unique(sample["y"])) < 2:
         return ()
-    alone = baselines.logistic(baselines.Rows((sample,), val=sample, test=sample), data)
-    p = scipy.special.expit(alone.val[:, 0])
+    alone = baselines.linear(baselines.regression(sample, data), sample)
+    p = scipy.special.expit(alone[:, 0])
     scores = {
         pair: excess(cells, np.asarray(sample["y"]) - p, p * (1 - p))
         for pair, cells in _cells(sample, schema)

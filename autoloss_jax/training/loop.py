@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,9 +12,8 @@ import jax
 import numpy as np
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import methods
 from autoloss_jax.algorithm.state import TrainState
-from autoloss_jax.config import Config, settings
+from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.load import host
 from autoloss_jax.distributed import atomic, processes
@@ -181,14 +179,8 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
     calibration = metrics.calibrate(val_logits, np.asarray(splits.val["y"]), metrics.IDENTITY)
     seconds = max(progress.train_seconds, 1e-9)
     return atomic.finite(
-        {
-            "schema": 1,
-            "config": json.loads(settings.to_json(cfg)),
-            "method": cfg.method.name,
-            "label": methods.label(cfg),
-            "model": cfg.model.label,
-            "dataset": schema.name,
-            "seed": cfg.run.seed,
+        report.head(cfg, cfg.model.label, schema.name)
+        | {
             "steps": steps,
             "epochs": round(steps / trainer.epoch_steps, 4),
             "best_step": progress.best_step,
@@ -215,8 +207,6 @@ def _test_figures(
 ) -> dict[str, Any]:
     labels = np.asarray(rows["y"])
     if not len(labels):
-        nothing = dict.fromkeys(("auc", "logloss", "logloss_calibrated"))
-        return nothing | {"auc_undefined": "no test rows"}
+        return evaluation.NO_TEST
     logits, _ = forward(rows, cfg.train.eval_batch_size)
-    calibrated = float(metrics.logloss(labels, metrics.apply(calibration, logits)))
-    return evaluation.figures(labels, logits) | {"logloss_calibrated": calibrated}
+    return evaluation.calibrated_figures(labels, logits, calibration)

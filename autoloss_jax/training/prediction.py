@@ -64,11 +64,11 @@ def differing(loaded: Restored, cfg: Config) -> list[str]:
     """The keys in which `cfg` is not what the run was trained with; those that may change, those
     that its method found for itself, and those that it leaves to a rule are none.
     """
-    found = ("method.static", "method.transfer_from")
+    found, left = ("method.static", "method.transfer_from"), settings.left_to_rule(cfg)
     given = {
         name: value
-        for name, value, field in settings.keys(cfg)
-        if (value or name not in found) and value not in field.metadata["by_rule"]
+        for name, value, _ in settings.keys(cfg)
+        if (value or name not in found) and name not in left
     }
     return [name for name, _ in _differing(given, loaded.trained, loaded.asked)]
 

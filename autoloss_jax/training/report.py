@@ -15,12 +15,29 @@ import rich.progress
 import rich.table
 from tensorboard.summary import Writer
 
-from autoloss_jax.config import Config
+from autoloss_jax.algorithm import methods
+from autoloss_jax.config import Config, settings
 from autoloss_jax.distributed import processes
 from autoloss_jax.distributed.atomic import finite
 from autoloss_jax.training.events import describe
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "polars")
+
+
+LOGLOSS = ("logloss_calibrated", "logloss")  # for `better`, the first that all runs have
+
+
+def head(cfg: Config, model: str, dataset: str) -> dict[str, Any]:
+    """What a result.json begins with: which run it is of."""
+    return {
+        "schema": 1,
+        "config": json.loads(settings.to_json(cfg)),
+        "method": cfg.method.name,
+        "label": methods.label(cfg),
+        "model": model,
+        "dataset": dataset,
+        "seed": cfg.run.seed,
+    }
 
 
 def versions() -> dict[str, str]:
@@ -99,9 +116,6 @@ def better(own: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
     return [
         other["method"] for other, logloss in zip(others, theirs, strict=True) if logloss < ours
     ]
-
-
-LOGLOSS = ("logloss_calibrated", "logloss")  # the first that all runs have
 
 
 def table(results: list[dict[str, Any]]) -> rich.table.Table:

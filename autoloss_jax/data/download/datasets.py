@@ -41,7 +41,7 @@ class Source:
 def _profiles(folder: Path) -> str:
     from autoloss_jax.data.download import movielens  # Polars, for this alone
 
-    return movielens.profiles(folder)
+    return movielens.profiles(folder).write_csv()
 
 
 RECZOO = "https://huggingface.co/datasets/reczoo"

@@ -15,8 +15,8 @@ FILES = {
 COLUMNS = ("user", "movie", "gender", "age", "occupation", "zip", "genres", "rating")
 
 
-def profiles(folder: Path) -> str:
-    """The three files of a folder (or their .gz) as one CSV.
+def profiles(folder: Path) -> pl.DataFrame:
+    """The three files of a folder (or their .gz) as one table.
 
     It has COLUMNS, of which rating is 1 to 5, and liked: 1 for more than three stars.
     """
@@ -24,7 +24,7 @@ def profiles(folder: Path) -> str:
     table = ratings.join(users, on="user", how="left", maintain_order="left")
     table = table.join(movies, on="movie", how="left", maintain_order="left")
     liked = (pl.col("rating").cast(pl.Int32) > 3).cast(pl.Int32)
-    return table.select(*COLUMNS, liked=liked).write_csv()
+    return table.select(*COLUMNS, liked=liked)
 
 
 def _table(path: Path, names: tuple[str, ...]) -> pl.DataFrame:
