@@ -6,13 +6,14 @@ import json
 
 import jax
 import numpy as np
+import optuna
 import pytest
 
 from autoloss_jax.algorithm import candidates, methods, networks
 from autoloss_jax.cli import modes
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.search import bohb, trials, tune
+from autoloss_jax.search import bohb, gain, trials, tune
 from autoloss_jax.search import train as searching
 from autoloss_jax.training import checkpoint, loop
 from tests.support.runs import digest
@@ -170,21 +171,61 @@ def test_a_cross_fitted_retraining_that_is_killed_ends_in_the_same_bits(
     assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
 
 
-def test_tuning_begins_with_the_config_as_given_and_ends_no_worse(small, tmp_path):
-    cfg = small(
-        method__name="ce",
-        search__trials=3,
-        train__epochs=1,
-        search__over=("optimizer.l2", "model.dropout"),
-    )
-    found = tune.tune(cfg, tmp_path, quiet)
-    assert set(found) == {"optimizer.l2", "model.dropout"}
-    first, *_ = done = json.loads((tmp_path / "trials.json").read_text())
-    assert first["keys"]["model.dropout"] == pytest.approx(cfg.model.dropout)
-    assert json.loads((tmp_path / "best.json").read_text())["logloss"] <= first["logloss"]
-    assert len(done) == 3
-    for name, value in (pair for trial in done[1:] for pair in trial["keys"].items()):
-        assert value == float(f"{value:.3g}"), name
+OVER = ("optimizer.l2", "model.dropout", "model.embed_dim", "train.batch_size")
+
+
+def test_tuning_begins_with_the_config_as_given_and_keeps_it_where_nothing_is_surely_better(
+    small, tmp_path, monkeypatch
+):
+    cfg = small(method__name="ce", search__trials=3, train__epochs=1, search__over=OVER)
+    said = []
+    monkeypatch.setattr(tune, "plateau", lambda done, spaces: done[-1])
+    found = tune.tune(cfg, tmp_path / "chance", said.append)
+    first, *others = done = json.loads((tmp_path / "chance" / "trials.json").read_text())
+    given = {name: value for name, value, _ in settings.keys(cfg) if name in OVER}
+    assert found == first["keys"] == given | {"optimizer.l2": 1e-7} and len(done) == 3
+    assert first["state"] == "complete" and any("may be chance" in line for line in said)
+    for name, value in (pair for trial in others for pair in trial["keys"].items()):
+        assert value == float(f"{value:.2g}"), name
+        assert isinstance(value, int) == tune.SPACES[name].whole, name
+    assert all(200 * 4 >= trial["keys"]["train.batch_size"] >= 32 for trial in others)
+    better = gain.Gain("AUC", 0.1, 0.05)
+    monkeypatch.setattr(gain, "between", lambda cfg, ours, theirs, tried: better)
+    last = [trial for trial in done if trial["state"] == "complete"][-1]
+    assert tune.tune(cfg, tmp_path / "better", quiet) == last["keys"]
+
+
+def trials_of(figures):
+    """Finished trials at points of two spaces, with a figure each."""
+    spaces = {"a": tune.Space(1e-4, 1.0), "b": tune.Space(0.0, 1.0, log=False)}
+    ranges = {
+        name: optuna.distributions.FloatDistribution(space.low, space.high, log=space.log)
+        for name, space in spaces.items()
+    }
+    return spaces, [
+        optuna.trial.create_trial(params={"a": a, "b": b}, distributions=ranges, value=value)
+        for (a, b), value in figures.items()
+    ]
+
+
+def test_a_lucky_trial_among_bad_ones_is_not_the_best_but_one_among_good_ones_is():
+    rng = np.random.default_rng(0)
+    points = [(float(10 ** -rng.uniform(0, 4)), float(rng.random())) for _ in range(30)]
+    figures = {(a, b): (np.log10(a) + 1) ** 2 * 0.01 + rng.normal() * 5e-4 for a, b in points}
+    lucky = min(figures, key=lambda p: abs(np.log10(p[0]) + 3))  # far from the valley at a = .1
+    figures[lucky] = min(figures.values()) - 1e-4
+    spaces, done = trials_of(figures)
+    assert trials.lowest(done).params["a"] == lucky[0]
+    assert abs(np.log10(tune.plateau(done, spaces).params["a"]) + 1) < 0.4
+    assert tune.plateau(done[:5], spaces) is trials.lowest(done[:5])
+
+
+def test_no_trial_begins_after_the_minutes_of_a_search(small, tmp_path):
+    said = []
+    cfg = small(method__name="ce", search__trials=5, train__epochs=1, search__minutes=1e-6)
+    trials.search(cfg, tmp_path, lambda trial: {"optimizer.l2": 1e-7}, said.append)
+    assert len(json.loads((tmp_path / "trials.json").read_text())) == 1
+    assert any("none more begins" in line for line in said)
 
 
 def test_the_best_of_tuning_is_printed_as_flags_and_trained_in_the_workdir(

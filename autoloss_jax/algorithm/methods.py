@@ -43,6 +43,7 @@ class Method:
     # package.module:function.
     trains: str = ""
     contenders: tuple[str, ...] = ()  # the methods and losses that this function trains
+    yardsticks: tuple[str, ...] = ()  # and those that it compares them with
     tuned_as: str = ""  # the method whose training is tuned for it; empty: itself
     trainings: Callable[[config.Method], int] = lambda method: 1  # the fewest that it takes
     more_trials: bool = False  # whether its search makes use of any number of further trainings
@@ -145,6 +146,7 @@ METHODS = {
         "whichever loss was best on validation",
         trains="autoloss_jax.search.auto:train",
         contenders=("ce", "al1", "retrain", "bohb"),
+        yardsticks=("constant", "logistic", "lightgbm", "catboost"),
     ),
 } | {
     name: Method(
@@ -157,6 +159,7 @@ METHODS = {
         "catboost": "gradient boosting (CatBoost)",
     }.items()
 }
+MEMBERS = 4  # that `auto` tries where a config has one recommender
 ONE_LOSS = dataclasses.replace(METHODS["al1"], loss="one loss")  # a pool of one, of weight 1
 
 
@@ -184,7 +187,7 @@ def must_search(method: config.Method) -> bool:
 
 
 def contenders(cfg: config.Config) -> dict[str, dict[str, Any]]:
-    """Name -> config keys of what `auto` trains, in order.
+    """Name -> config keys of what `auto` trains, in order, the first being cross-entropy.
 
     With context fields or a file of trusted rows somebody doubts train's labels: then corrections
     are among them, too, for each kind of noise, that of the config first.
@@ -205,6 +208,8 @@ def contenders(cfg: config.Config) -> dict[str, dict[str, Any]]:
             found["retrain_from_rates"] = search | rates
         else:
             found["glc"] = {"method.name": "glc"}
+    if cfg.model.members == 1:
+        found["members"] = {"method.name": first, "model.members": MEMBERS}
     return found | {name: {"method.name": name} for name in others}
 
 

@@ -242,10 +242,10 @@ class Method:
     name: str = field(
         "autoloss",
         "autoloss, corrected, glc, noise_layer, al1, al2, darts, slf, bohb, melu, static, "
-        "transfer, retrain, or one loss, as ce or focal(gamma=1.0); auto: the best on validation "
-        "of ce, al1, retrain, its search and bohb, and with context or trusted rows of "
-        "corrections; constant, logistic, lightgbm, catboost: no recommender, but a yardstick on "
-        "the same rows",
+        "transfer, retrain, or one loss, as ce or focal(gamma=1.0); auto: ce, tuned, or which of "
+        "members, al1, retrain, its search and bohb, and with context or trusted rows of "
+        "corrections, is better on validation by more than chance; constant, logistic, lightgbm, "
+        "catboost: no recommender, but a yardstick on the same rows",
     )
     pool: tuple[str, ...] = field(
         ("focal", "kl", "hinge", "ce"),
@@ -440,9 +440,15 @@ class Search:
     trials: int = field(
         20,
         "trainings tried, of train.epochs each or fewer; auto: all its trainings, at least 1 for "
-        "ce, 2 with al1, 4 with retrain, 7 with bohb, whose search gets the rest; corrections for "
-        "label noise, which come first where there are trusted rows or a context, take 2 to 5 more",
+        "ce, 5 with four members, 6 with al1, 8 with retrain, 11 with bohb; bohb's search and the "
+        "tuning of ce share what is left; corrections for label noise, which come first where "
+        "there are trusted rows or a context, take 2 to 5 more",
         low=1,
+    )
+    minutes: float = field(
+        0.0,
+        "tune, bohb: after so many minutes of trials none begins; 0: there are search.trials",
+        low=0.0,
     )
     over: tuple[str, ...] = field(
         ("optimizer.l2", "model.dropout", "optimizer.learning_rate"),

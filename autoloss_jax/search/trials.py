@@ -2,8 +2,9 @@
 remembers.
 
 A trial is a run of its own in `workdir/trials/NNN`, judged by the logloss of the early-stopping
-rows; test decides nothing. Proposals are a function of the seed and of the trials before, and a
-trial that was killed goes on, so that a search that was killed ends where it would have ended.
+rows, calibrated where `train.monitor` is; test decides nothing. Proposals are a function of the
+seed and of the trials before, and a trial that was killed goes on, so that a search that was killed
+ends where it would have ended.
 """
 
 import contextlib
@@ -11,10 +12,11 @@ import json
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 
 from autoloss_jax import config
@@ -24,6 +26,12 @@ from autoloss_jax.distributed.bar import Bar
 from autoloss_jax.training import evaluator, loop, workdirs
 
 Suggest = Callable[[optuna.Trial], dict[str, Any]]  # config keys to try
+Best = Callable[[Sequence[optuna.trial.FrozenTrial]], optuna.trial.FrozenTrial]
+
+
+def lowest(done: Sequence[optuna.trial.FrozenTrial]) -> optuna.trial.FrozenTrial:
+    """The trial with the lowest logloss, the first of equals."""
+    return done[int(np.argmin(np.array([trial.value for trial in done], np.float64)))]
 
 
 def search(
@@ -33,15 +41,17 @@ def search(
     say: Callable[[str], None],
     first: dict[str, Any] | None = None,
     least: int = 1,
+    choose: Best = lowest,
     *,
     shown: bool = True,
 ) -> dict[str, Any]:
     """The best of `cfg.search.trials` proposals, as config keys; the budget of a training is
     `cfg.train.epochs`.
 
-    `first` holds the parameters of the first trial, so that what is found is no worse; none is
-    given up before `least` evaluations. The outcome is left in `workdir/best.json` and each
-    trial in `workdir/trials.json`; where the former is there, nothing is run. UserError if the
+    `first` holds the parameters of the first trial, which is not given up, and no other before
+    `least` evaluations; `choose` takes one among those that were not. After `cfg.search.minutes`
+    none begins. The outcome is left in `workdir/best.json` and each trial in
+    `workdir/trials.json`; where the former is there, nothing is run. UserError if the
     search that was begun in `workdir` is another.
     """
     processes.alone("a search over trainings (tune, bohb)")
@@ -58,18 +68,43 @@ def search(
     title = f"{cfg.method.name} {cfg.model.label} {cfg.data.name}, trials"
     with Bar(title, cfg.search.trials, len(study.get_trials(states=DONE)), shown=shown) as bar:
         while (number := len(study.get_trials(states=DONE))) < cfg.search.trials:
+            if number and _spent(study) > 60 * (cfg.search.minutes or float("inf")):
+                say(f"{number} trials in {_spent(study) / 60:.1f} minutes: none more begins")
+                break
             _run(study, _trial(study, cfg.run.seed, number), cfg, workdir, suggest, say)
             bar.step(number + 1)
-    if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
+    whole = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    if not whole:
         raise evaluator.Diverged(
             f"{workdir}: every trial was given up; raise --config.search.trials"
         )
-    best = study.best_trial
+    found = choose(whole)
     atomic.write_json(workdir / "trials.json", [_record(t) for t in study.trials])
     atomic.write_json(
-        chosen, {"trial": best.number, "logloss": best.value, "keys": best.user_attrs["keys"]}
+        chosen, {"trial": found.number, "logloss": found.value, "keys": found.user_attrs["keys"]}
     )
-    return _tuples(best.user_attrs["keys"])
+    return _tuples(found.user_attrs["keys"])
+
+
+def folder(workdir: Path, number: int) -> Path:
+    """Where a trial's run is."""
+    return workdir / "trials" / f"{number:03d}"
+
+
+def best(workdir: Path) -> int:
+    """The number of the trial that a finished search chose."""
+    return json.loads((workdir / "best.json").read_text())["trial"]
+
+
+def seconds(workdir: Path) -> float:
+    """What all trials of a finished search took; 0 where there was none."""
+    tried = workdir / "trials.json"
+    return sum(t["seconds"] for t in json.loads(tried.read_text())) if tried.exists() else 0.0
+
+
+def _spent(study: optuna.Study) -> float:
+    """Seconds of all trials that have ended."""
+    return sum(t.user_attrs.get("seconds", 0.0) for t in study.get_trials(states=DONE))
 
 
 DONE = (
@@ -107,20 +142,22 @@ def _trial(study: optuna.Study, seed: int, number: int) -> optuna.Trial:
 def _run(study, trial, cfg, workdir, suggest, say) -> None:
     keys = suggest(trial)
     trial.set_user_attr("keys", keys)
-    here = workdir / "trials" / f"{trial.number:03d}"
+    here = folder(workdir, trial.number)
     seen: dict[int, float] = {
         int(k): v for k, v in study.trials[trial.number].intermediate_values.items()
     }
 
+    figure = "logloss_calibrated" if cfg.train.monitor == "calibrated" else "logloss"
+
     def watch(evaluations: int, val: dict[str, Any]) -> None:
         if evaluations not in seen:
-            trial.report(val["logloss"], evaluations)
-        seen[evaluations] = val["logloss"]
-        if trial.should_prune():
+            trial.report(val[figure], evaluations)
+        seen[evaluations] = val[figure]
+        if trial.number and trial.should_prune():
             raise optuna.TrialPruned
 
     try:
-        if seen and trial.should_prune():
+        if trial.number and seen and trial.should_prune():
             raise optuna.TrialPruned
         with _timed(trial):
             loop.train(settings.with_keys(cfg, keys), here, lambda _: None, watch, shown=False)
@@ -130,8 +167,8 @@ def _run(study, trial, cfg, workdir, suggest, say) -> None:
     except evaluator.Diverged:  # a bad proposal, not the end of the search
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     best = min(seen.values(), default=None)
-    figure = "diverged" if best is None else f"logloss {best:.5f} after {len(seen)} evaluations"
-    say(f"trial {trial.number}: {figure}: {shlex.join(settings.as_flags(keys))}")
+    said = "diverged" if best is None else f"logloss {best:.5f} after {len(seen)} evaluations"
+    say(f"trial {trial.number}: {said}: {shlex.join(settings.as_flags(keys))}")
 
 
 @contextlib.contextmanager

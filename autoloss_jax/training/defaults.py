@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.data import source
 from autoloss_jax.data.prepare import pipeline
@@ -34,8 +35,10 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     cfg = source.resolved(cfg, folder, say)
     if not (left := settings.left_to_rule(cfg)):
         return cfg
-    plain = settings.with_keys(cfg, {CROSSES: ()} if CROSSES in left else {})
-    run = Run.of(plain)
+    plain: dict[str, Any] = {CROSSES: ()} if CROSSES in left else {}
+    if contenders := methods.row(cfg.method).contenders:  # they have the same rows
+        plain["method.name"] = contenders[0]
+    run = Run.of(settings.with_keys(cfg, plain))
     data = pipeline.prepare(run.data, say)
     rows = max(round(data.schema.num_examples["train"] * cfg.data.train_share), 2)
     keys = by_rows(cfg, rows, embeds=_embeds(cfg, data.schema))

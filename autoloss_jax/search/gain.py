@@ -1,0 +1,81 @@
+"""How much better one finished run is than another on the early-stopping rows, and how far chance
+goes: what is better by chance alone is not shipped.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+
+from autoloss_jax.config import Config
+from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.training import checkpoint, evaluation, evaluator, metrics, prediction
+from autoloss_jax.training.splits import divide
+
+RESAMPLES = 200
+MOST_ROWS = 100_000  # of a resample; of more rows the interval is that of so many
+LEVEL = 0.95
+
+
+class Scores(NamedTuple):
+    """What a run says of the rows that decided when it stopped."""
+
+    labels: np.ndarray  # [n]
+    logits: np.ndarray  # [n, 1] or [n, C]
+
+
+class Gain(NamedTuple):
+    """A difference in the figure that decides; above 0 is better."""
+
+    figure: str  # for people
+    value: float
+    reach: float  # of its interval, to either side
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is more than chance."""
+        return self.value > self.reach
+
+    def __str__(self) -> str:
+        return f"{self.value:+.5f} ± {self.reach:.5f}"
+
+
+def scores(run: Path, say: Callable[[str], None]) -> Scores:
+    """Of the best checkpoint of a finished run."""
+    loaded = checkpoint.load(checkpoint.newest(run / "best"))
+    rows = divide(loaded.run, pipeline.prepare(loaded.run.data, say)).val
+    return Scores(np.asarray(rows["y"]), prediction.logits_of(loaded)(rows))
+
+
+def between(cfg: Config, ours: Scores, theirs: Scores, tried: int = 1) -> Gain:
+    """In `cfg.train.monitor`, by a paired bootstrap over the rows (Efron, 1979).
+
+    Where ours is the best of several, `tried` says of how many, and the interval is as wide as
+    all of them together need (Bonferroni).
+    """
+    labels, n = ours.labels, len(ours.labels)
+    both = [_as_judged(cfg, side) for side in (ours, theirs)]
+    rng, drawn = np.random.default_rng(0), [np.arange(n)]
+    drawn += [rng.integers(n, size=min(n, MOST_ROWS)) for _ in range(RESAMPLES)]
+    a, b = ([_figure(cfg, labels[i], logits[i]) for i in drawn] for logits in both)
+    value, *resampled = np.subtract(a, b)
+    z = scipy.stats.norm.ppf(1 - (1 - LEVEL) / 2 / tried)
+    reach = z * np.nanstd(resampled)  # of few positives some draw has none
+    return Gain(evaluator.MONITORED[cfg.train.monitor], float(value), float(reach))
+
+
+def _as_judged(cfg: Config, side: Scores) -> np.ndarray:
+    """The logits, calibrated on these rows where that is judged."""
+    if cfg.train.monitor != "calibrated":
+        return side.logits
+    return metrics.apply(metrics.calibrate(*side[::-1], metrics.IDENTITY), side.logits)
+
+
+def _figure(cfg: Config, labels: np.ndarray, logits: np.ndarray) -> float:
+    """Greater is better; NaN where it is undefined."""
+    if cfg.train.monitor == "auc":
+        auc = evaluation.figures(labels, logits)["auc"]
+        return float("nan") if auc is None else auc
+    return -metrics.logloss(labels, logits)
