@@ -97,7 +97,7 @@ def test_lightgbm_is_as_good_as_on_the_raw_columns(table):
 def test_a_baseline_is_a_method_with_the_figures_of_its_logits(name, table, tmp_path):
     if name in ("lightgbm", "catboost"):
         pytest.importorskip(name)
-    cfg = table[0].replace({"method.name": name})
+    cfg = table[0].replace({"method.name": name, "train.monitor": "logloss"})
     result = searching.train(cfg, tmp_path, quiet, shown=False)
     rows, data = opened(table)
     fitted = getattr(boosting, name, getattr(baselines, name, None))(rows, data, 0)

@@ -4,17 +4,21 @@ PyTorch and JAX.
 
 import dataclasses
 import importlib.util
+import itertools
 import json
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.interpolate import PchipInterpolator
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 
-from autoloss_jax.algorithm import losses
+from autoloss_jax.algorithm import losses, mixture
 from autoloss_jax.algorithm.networks import CandidateLosses
-from autoloss_jax.analysis import export
+from autoloss_jax.analysis import export, tabulation
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.training import checkpoint
@@ -192,6 +196,141 @@ def test_torchfms_deepfm_trains_with_it(searched, torch):
         loss(slice(step % 5 * 200, step % 5 * 200 + 200)).backward()
         optimizer.step()
     assert held() < 0.6 * before
+
+
+RATE = {1: 0.0, 2: 0.6}  # of positives that read 0, by the number of a context
+
+
+@pytest.fixture(scope="module")
+def corrected(searched, exported, tmp_path_factory):
+    """A searched_loss.py whose loss is known: cross-entropy where nothing is lost, or as many."""
+    folder, labels = tmp_path_factory.mktemp("corrected"), {}
+    for label in LABELS:
+
+        def at(z, label=label):
+            cells = [np.zeros(len(z)), *(np.full(len(z), rate) for rate in RATE.values())]
+            columns = [derivatives(z, label, rate) for rate in cells]
+            stacked = (np.stack(parts, axis=1) for parts in zip(*columns, strict=True))
+            return tabulation.Curve(np.ones((len(z), 3, 1)), *stacked)
+
+        table, _ = tabulation.tabulate(at, [])
+        labels[str(label)] = {name: a.tolist() for name, a in table.items()}
+    record = {"context": {"fields": ["site"], "words": [["good", "lossy"]]}, "labels": labels}
+    (folder / "searched_loss.json").write_text(json.dumps(record))
+    (folder / "searched_loss.py").write_text((exported / "searched_loss.py").read_text())
+    spec = importlib.util.spec_from_file_location("corrected_loss", folder / "searched_loss.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def derivatives(z, label, rate):
+    """Value, gradient and hessian of cross-entropy of (1 - rate) sigmoid z, by hand.
+
+    A 0 reads log(1 + e^z) - log(1 + rate e^z), a 1 log(1 + e^-z) - log(1 - rate).
+    """
+    shift = np.log(np.maximum(rate, 1e-300))
+    (p, lost), one = (expit(z), expit(z + shift)), np.ones_like(z)
+    if label:
+        return np.logaddexp(0, -z) - np.log(1 - rate), p - one, p * (1 - p)
+    value = np.logaddexp(0, z) - np.logaddexp(0, z + shift)
+    return value, p - lost, p * (1 - p) - lost * (1 - lost)
+
+
+def test_the_hessian_is_the_slope_of_the_gradient_at_fixed_weights(corrected, searched, loaded):
+    z = np.random.default_rng(0).uniform(-8, 8, 200)
+    for label, (number, rate) in itertools.product(LABELS, RATE.items()):
+        where = np.full(200, label), np.full(200, number)
+        want = derivatives(z, label, np.full(200, rate))
+        for name, true in zip(("value", "gradient", "hessian"), want, strict=True):
+            assert far(getattr(corrected, name)(z, *where), true) < 1e-4
+    z = z[np.abs(np.abs(z) - 1) > 1e-2]  # the hinge breaks there
+    V, context = loaded.state.controller, np.zeros((1, 0), np.int32)
+    for label in LABELS:
+        exact = tabulation.exact(loaded.al, V.params, V.stats, label, context)
+        here, near = exact(z), (exact(z - 1e-5), exact(z + 1e-5))
+        with jax.enable_x64(True):
+            pool, y = loaded.al.candidates.losses, np.full(len(z), label)
+            slopes = [
+                np.asarray(mixture.of(pool, here.weights[:, 0], (z + e)[:, None], y).gradient)
+                for e in (-1e-5, 1e-5)
+            ]
+        want = (slopes[1] - slopes[0])[:, 0] / 2e-5
+        assert far(searched.hessian(z, y), want) < 2e-4
+        moved = (near[1].gradient - near[0].gradient)[:, 0] / 2e-5
+        assert far(moved, want) > 0.05  # where alpha moves with z, it is not that
+
+
+def test_the_curvature_is_the_information_that_the_labels_are_expected_to_have(corrected):
+    z = np.linspace(-8, 8, 100)
+    p = 1 / (1 + np.exp(-z))
+    for number, rate in RATE.items():
+        seen, slope = (1 - rate) * p, (1 - rate) * p * (1 - p)
+        want = slope**2 / (seen * (1 - seen))
+        assert np.allclose(corrected.curvature(z, np.full(100, number)), want, atol=1e-4)
+
+
+def lossy_rows():
+    """Columns, true labels, labels of which some positives are lost, and numbers of contexts."""
+    rng, n = np.random.default_rng(0), 6000
+    columns = rng.normal(size=(n, 3))
+    lossy = rng.random(n) < 0.5
+    columns[:, 2] = lossy
+    truth = rng.random(n) < 1 / (1 + np.exp(-2 * columns[:, 0] - columns[:, 1] ** 2 + 1))
+    lost = rng.random(n) < np.where(lossy, RATE[2], RATE[1])
+    return columns, truth.astype(int), (truth & ~lost).astype(int), 1 + lossy.astype(int)
+
+
+def boost_lightgbm(columns, labels, objective, lightgbm):
+    data = lightgbm.Dataset(columns, labels, free_raw_data=False)
+    parameters = {"objective": objective, "verbosity": -1, "num_threads": 1, "seed": 0}
+    parameters |= {"boost_from_average": False, "deterministic": True, "num_leaves": 7}
+    return lightgbm.train(parameters, data, 60).predict(columns, raw_score=True)
+
+
+def test_lightgbm_boosts_cross_entropy_as_its_own_and_ranks_better_by_a_correction(corrected):
+    lightgbm = pytest.importorskip("lightgbm")
+    columns, truth, labels, numbers = lossy_rows()
+    good = corrected.lightgbm_objective(np.ones(len(labels), int))
+    own = boost_lightgbm(columns, labels, "binary", lightgbm)
+    ours = boost_lightgbm(columns, labels, good, lightgbm)
+    assert np.quantile(np.abs(own - ours), 0.9) < 0.05 < own.std()  # a table has 1e-4
+    found = boost_lightgbm(columns, labels, corrected.lightgbm_objective(numbers), lightgbm)
+    assert roc_auc_score(truth, found) > roc_auc_score(truth, own) + 0.02
+    p = 1 / (1 + np.exp(-found))
+    assert p[numbers == 2].mean() == pytest.approx(truth[numbers == 2].mean(), abs=0.03)
+
+
+def test_catboost_ranks_better_by_a_correction_too(corrected):
+    catboost = pytest.importorskip("catboost")
+    columns, truth, labels, numbers = lossy_rows()
+    whats = {
+        "own": ("Logloss", labels),
+        "as it is": (corrected.CatBoostObjective(), corrected.targets(labels, 0 * numbers + 1)),
+        "corrected": (corrected.CatBoostObjective(), corrected.targets(labels, numbers)),
+    }
+    found = {}
+    for name, (objective, targets) in whats.items():
+        model = catboost.CatBoost(
+            {
+                "loss_function": objective,
+                "eval_metric": "Logloss" if name == "own" else "RMSE",
+                "iterations": 60,
+                "learning_rate": 0.1,
+                "leaf_estimation_method": "Newton",
+                "leaf_estimation_iterations": 1,
+                "boost_from_average": False,
+                "thread_count": 1,
+                "allow_writing_files": False,
+                "verbose": 0,
+            }
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it could be faster with numba
+            model.fit(columns, targets)
+        found[name] = model.predict(columns, prediction_type="RawFormulaVal")
+    assert np.corrcoef(found["own"], found["as it is"])[0, 1] > 0.98
+    assert roc_auc_score(truth, found["corrected"]) > roc_auc_score(truth, found["own"]) + 0.02
 
 
 def test_a_loss_that_is_no_table_is_one_line(finished, loaded, monkeypatch, tmp_path):

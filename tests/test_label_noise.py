@@ -1,6 +1,7 @@
 """Method `corrected`: rates of label noise by context, estimated from trusted rows."""
 
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import json
@@ -257,6 +258,52 @@ def test_corrected_ranks_and_judges_better_than_cross_entropy(lossy, tmp_path):
     cells = kept["missing"]["cells"]
     assert kept["missing"]["fields"] == ["platform"] and max(c["rate"] for c in cells) > 0.6
     assert {c["values"][0] for c in cells} == set("012345")
+    corrected_loss_is_that_of_the_rates(tmp_path / "corrected", cells, tmp_path / "out")
+
+
+def corrected_loss_is_that_of_the_rates(workdir, cells, folder):
+    """Value and gradient of each platform, and where the platform is not known, by the mean."""
+    module = exported_module(workdir, folder)
+    z, rows = np.linspace(-8, 8, 40), np.array([c["rows"] for c in cells])
+    rates = {c["values"][0]: c["rate"] for c in cells}
+    rates["never seen"] = np.average([c["rate"] for c in cells], weights=rows)
+    for platform, rate in rates.items():
+        number = np.full(40, module.contexts([[platform]])[0])
+        for label in (0, 1):
+            y = np.full(40, label)
+            losses_of = functools.partial(losses.missing_ce, labels=jnp.asarray(y), rate=rate)
+            want = losses_of(jnp.asarray(z, jnp.float32)[:, None])
+            slope = jax.grad(lambda z, f=losses_of: f(z[:, None]).sum())(jnp.asarray(z))
+            assert np.allclose(module.value(z, y, number), want, atol=2e-4)
+            assert np.allclose(module.gradient(z, y, number), slope, atol=2e-4)
+
+
+@pytest.mark.slow
+def test_lightgbm_takes_the_loss_of_a_run_and_ranks_better_by_it(lossy, tmp_path):
+    pytest.importorskip("lightgbm")
+    found = {}
+    for name in ("ce", "corrected"):
+        keys = {"method.name": name, "train.epochs": 1}
+        autoloss_jax.train(lossy.replace(keys), tmp_path / name, progress=False)
+    for monitor, source in itertools.product(("auc", "logloss"), ("", "ce", "corrected")):
+        keys = {"method.name": "lightgbm", "train.monitor": monitor}
+        keys |= {"method.transfer_from": str(tmp_path / source)} if source else {}
+        workdir = tmp_path / f"lightgbm-{source}-{monitor}"
+        run = autoloss_jax.train(lossy.replace(keys), workdir, progress=False)
+        found[monitor, source] = run.result["test"]
+    for monitor in ("auc", "logloss"):
+        own, ce, corrected = (found[monitor, source] for source in ("", "ce", "corrected"))
+        assert ce["auc"] == pytest.approx(own["auc"], abs=0.01)  # its own begins at the mean
+        assert corrected["auc"] > own["auc"] + 0.02
+        assert corrected["logloss_calibrated"] < 0.99 * own["logloss_calibrated"]
+    for keys, said in (
+        ({"method.name": "logistic"}, "takes the loss of no other run"),
+        ({"method.name": "catboost"}, "takes no objective of another run"),
+        ({"method.name": "lightgbm", "data.min_count": 3}, "other values of data"),
+    ):
+        cfg = lossy.replace(keys | {"method.transfer_from": str(tmp_path / "ce")})
+        with pytest.raises(UserError, match=said):
+            autoloss_jax.train(cfg, tmp_path / "refused", progress=False)
 
 
 @pytest.mark.slow
@@ -433,16 +480,22 @@ def test_rates_that_are_searched_begin_at_the_estimates_and_move(
     exported_loss_is_that_of_the_run(tmp_path / "run", loaded, tmp_path / "out")
 
 
-def exported_loss_is_that_of_the_run(workdir, loaded, folder):
-    """Value and gradient of each platform, computed here from V in float64."""
+def exported_module(workdir, folder):
+    """The exported file as a program would import it."""
     record = export.export(workdir, folder)
     assert record["context"]["fields"] == ["platform"]
     spec = importlib.util.spec_from_file_location("with_context", folder / "searched_loss.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def exported_loss_is_that_of_the_run(workdir, loaded, folder):
+    """Value and gradient of each platform, computed here from V in float64."""
+    module = exported_module(workdir, folder)
     platforms = ["4", "0", "never seen"]
     numbers = module.contexts([[platform] for platform in platforms])
-    words = record["context"]["words"][0]
+    (words,) = json.loads((folder / "searched_loss.json").read_text())["context"]["words"]
     assert numbers.tolist() == [words.index("4") + 1, words.index("0") + 1, 0]
     z, controller = np.linspace(-8, 8, 40), loaded.state.controller
     with jax.enable_x64(True):

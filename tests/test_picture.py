@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from autoloss_jax.algorithm import autoloss, losses, networks
+from autoloss_jax.algorithm import autoloss, losses, mixture, networks
 from autoloss_jax.algorithm.networks import CandidateLosses
 from autoloss_jax.analysis import curves, pictures
 from autoloss_jax.config import settings
@@ -27,7 +27,7 @@ def test_a_mixture_is_the_sum_of_its_losses_and_of_their_gradients():
     with jax.enable_x64(True):
         z, alpha = np.linspace(-3, 3, 8), np.linspace(0.1, 0.9, 8)
         for y in (0, 1):
-            got = curves.mixture(
+            got = mixture.of(
                 [losses.ce, losses.hinge],
                 np.stack([alpha, 1 - alpha], 1),
                 z[:, None],
@@ -48,7 +48,7 @@ def test_the_curves_go_through_what_evaluation_finds(loaded):
     alpha = jax.jit(functools.partial(networks.mean_policy, loaded.al))(V, stats, logits, batch)
     np.testing.assert_allclose(np.sum(alpha, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(
-        curves.mixture(loaded.al.candidates.losses, alpha, logits, batch["y"]).value,
+        mixture.of(loaded.al.candidates.losses, alpha, logits, batch["y"]).value,
         mixed,
         rtol=1e-5,
     )

@@ -341,8 +341,9 @@ def test_a_frozen_controller_comes_from_the_run_of_the_same_seed_that_is_named(s
     source = tmp_path / "runs" / grid.Cell(study.datasets[0], "deepfm", "slf", 0).folder
     assert result["config"]["method"]["transfer_from"] == str(source)
     assert json.loads((source / "result.json").read_text())["method"] == "slf"
-    with pytest.raises(UserError, match="searched_on"):
-        grid.run(dataclasses.replace(transfer, searched_on=""), tmp_path / "other", quiet)
+    ((_, own),) = grid.run(dataclasses.replace(transfer, searched_on=""), tmp_path / "other", quiet)
+    source = Path(own["config"]["method"]["transfer_from"])
+    assert json.loads((source / "result.json").read_text())["model"] == "nfm"
 
 
 def test_a_study_shows_no_bar_but_its_own(study, tmp_path, monkeypatch):

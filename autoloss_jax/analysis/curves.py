@@ -4,7 +4,7 @@ prediction.
 Shapes: K points, C logits, N candidate losses.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
-from autoloss_jax.algorithm import autoloss, losses, networks
-from autoloss_jax.algorithm.autoloss import AutoLoss, Loss
+from autoloss_jax.algorithm import losses, mixture, networks
+from autoloss_jax.algorithm.autoloss import AutoLoss
+from autoloss_jax.algorithm.mixture import Mixture
 from autoloss_jax.algorithm.state import Params
 
 
@@ -26,28 +27,6 @@ class Path(NamedTuple):
     )  # [K], the logit; for several classes, the label's above the others', which are equal
     probability: np.ndarray  # [K], y_hat; for several classes, p_y
     logits: np.ndarray  # [K, C]
-
-
-class Mixture(NamedTuple):
-    """What the recommender descends, example by example; alpha is held fixed in the gradient, as
-    with method.detach.
-    """
-
-    weights: Any  # [K, N], alpha
-    value: Any  # [K], sum_i alpha_i l_i
-    gradient: Any  # [K, C], sum_i alpha_i dl_i/dz
-
-
-def mixture(pool: Sequence[Loss], alpha: Any, logits: Any, labels: Any) -> Mixture:
-    """The mixture of losses at weights alpha [K, N]; its gradient is not that of its value,
-    where alpha moves with z.
-    """
-    alpha, logits, labels = (jnp.asarray(a) for a in (alpha, logits, labels))
-    candidates, pull = jax.vjp(
-        lambda z: jnp.stack([loss(z, labels) for loss in pool], axis=-1), logits
-    )
-    alpha = alpha.astype(candidates.dtype)
-    return Mixture(alpha, autoloss.mixed_loss(alpha, candidates), pull(alpha)[0])
 
 
 def paths(num_classes: int, num_points: int = 401, reach: float = 6.0) -> tuple[Path, ...]:
@@ -77,7 +56,7 @@ def program(al: AutoLoss) -> Callable[[Params, Params, Path], Mixture]:
     def compiled(V, stats, logits, labels):
         batch = unknown(al, labels)
         alpha = networks.mean_policy(al, V, stats, logits, batch)
-        return mixture(al.candidates.of(batch, V), alpha, logits, labels)
+        return mixture.of(al.candidates.of(batch, V), alpha, logits, labels)
 
     return lambda V, stats, path: compiled(V, stats, path.logits, _labels(path))
 
@@ -85,7 +64,7 @@ def program(al: AutoLoss) -> Callable[[Params, Params, Path], Mixture]:
 def cross_entropy(path: Path) -> Mixture:
     """The same of cross-entropy."""
     labels = _labels(path)
-    return mixture([losses.ce], np.ones((len(labels), 1)), path.logits, labels)
+    return mixture.of([losses.ce], np.ones((len(labels), 1)), path.logits, labels)
 
 
 def _labels(path: Path) -> np.ndarray:

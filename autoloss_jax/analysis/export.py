@@ -20,15 +20,15 @@ MOST_CONTEXTS = 500  # combinations of context values; a table has a column of e
 
 
 def export(workdir: Path, output: Path) -> dict[str, Any]:
-    """Write a run's loss to a folder and return its table; UserError unless the task is binary
-    and the weights are learnt.
+    """Write a run's loss to a folder and return its table; UserError unless the task is binary,
+    and the weights or rates of label noise were found from data.
     """
     step = checkpoint.newest(workdir / "best")
     loaded = checkpoint.load(step)
-    if not loaded.run.method.has_controller:
+    if not (loaded.run.method.has_controller or any(loaded.run.noise_kinds)):
         raise UserError(
-            f"{workdir}: its method, {loaded.cfg.method.name}, has no controller: its loss is "
-            "known as it is"
+            f"{workdir}: its method, {loaded.cfg.method.name}, has no controller and corrects for "
+            "no label noise: its loss is known as it is"
         )
     if loaded.schema.num_classes != 2:
         raise UserError(
@@ -55,8 +55,11 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
             )
     controller, labels, errors = loaded.state.controller, {}, {}
     contexts = Cells(tuple(len(of_field) + 1 for of_field in words)).values()
+    noise = _transitions(loaded, workdir, words)
     for label in (0, 1):
-        at = tabulation.exact(loaded.al, controller.params, controller.stats, label, contexts)
+        at = tabulation.exact(
+            loaded.al, controller.params, controller.stats, label, contexts, noise
+        )
         table, errors[label] = tabulation.tabulate(
             at, tabulation.kinks(loaded.al.candidates.losses, label)
         )
@@ -66,12 +69,13 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
         weights = dict(zip(loaded.pool, of_losses.tolist(), strict=True))
         labels[str(label)] = {name: a.tolist() for name, a in table.items()} | {"weights": weights}
     record = {
-        "schema": 2,
+        "schema": 3,
         "context": {"fields": list(loaded.run.sees), "words": words},
         "value": "v(y, z) = sum_i alpha_i(y, sigmoid z) l_i(z, y)",
         "gradient": "g(y, z) = sum_i alpha_i dl_i/dz, alpha held fixed: not dv/dz",
+        "hessian": "h(y, z) = sum_i alpha_i d2l_i/dz2, alpha held fixed: not dg/dz",
         "bound": tabulation.BOUND,
-        "error": {name: max(e[name] for e in errors.values()) for name in ("value", "gradient")},
+        "error": {name: max(e[name] for e in errors.values()) for name in tabulation.TABULATED},
         "error_is": "relative to max(1, |.|), on random logits within "
         f"{2 * tabulation.REACH:g}, "
         "in float64",
@@ -91,6 +95,31 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
     atomic.write_text(output / "searched_loss.json", json.dumps(record, allow_nan=False) + "\n")
     atomic.write_text(output / "searched_loss.py", Path(searched_loss.__file__).read_text())
     return record
+
+
+def _transitions(loaded: Loaded, workdir: Path, words: list[list[str]]) -> np.ndarray | None:
+    """The label noise of each combination of values, float64[M, 2, 2], where it is no part of V.
+
+    Combinations that train does not have read as the others do on average.
+    """
+    if not any(loaded.run.noise_kinds) or loaded.run.learns_rates:
+        return None
+    (noise,) = json.loads((workdir / "label_noise.json").read_text()).values()
+    cells = noise["cells"]
+    known = [cell.get("transition") or _at_rate(noise["kind"], cell["rate"]) for cell in cells]
+    average = np.average(known, axis=0, weights=[cell["rows"] for cell in cells])
+    found = np.tile(average, (math.prod(len(of_field) + 1 for of_field in words), 1, 1))
+    for cell, transition in zip(cells, known, strict=True):
+        place = 0
+        for value, of_field in zip(cell["values"], words, strict=True):
+            number = 1 + of_field.index(value) if value in of_field else 0
+            place = place * (len(of_field) + 1) + number
+        found[place] = transition
+    return found
+
+
+def _at_rate(kind: str, rate: float) -> list[list[float]]:
+    return losses.transition(kind, np.array(rate)).tolist()
 
 
 def _words(loaded: Loaded, workdir: Path) -> list[list[str]]:

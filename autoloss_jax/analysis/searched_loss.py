@@ -1,5 +1,5 @@
-"""A searched loss for click prediction, in numpy, PyTorch and JAX, from the table in
-searched_loss.json beside this file.
+"""A searched loss for click prediction, in numpy, PyTorch, JAX, LightGBM and CatBoost, from the
+table in searched_loss.json beside this file.
 
     import searched_loss
     loss = searched_loss.torch_loss(logits, labels).mean()  # PyTorch; loss.backward() as ever
@@ -13,11 +13,21 @@ the numbers as a third argument, of the labels' shape:
     numbers = searched_loss.contexts([["ios"], ["android"]])  # the values of an example, in order
     loss = searched_loss.torch_loss(logits, labels, torch.tensor(numbers)).mean()
 
+Gradient boosting takes it as the objective; probabilities are then sigmoid(raw score):
+
+    parameters = {"objective": searched_loss.lightgbm_objective(numbers), "metric": "auc"}
+    lightgbm.train(parameters, lightgbm.Dataset(columns, labels))
+
+    objective = searched_loss.CatBoostObjective()
+    model = catboost.CatBoost({"loss_function": objective, "eval_metric": "RMSE"})
+    model.fit(columns, searched_loss.targets(labels, numbers))
+
 Logits z are real numbers before the sigmoid, labels are 0 or 1, of one shape; so is what comes
 back, in the logits' type, float32 or float64. The value is v(y, z) = sum_i alpha_i l_i, where a
 controller chose the weights alpha from (y, sigmoid z). The gradient is g(y, z) = sum_i alpha_i
 dl_i/dz with alpha held fixed, which is what the recommender was trained with. So g is not the
-derivative of v, and the functions above hand g to automatic differentiation in its place.
+derivative of v, and the functions above hand g to automatic differentiation in its place. The
+hessian is h(y, z) = sum_i alpha_i d2l_i/dz2, and may be negative.
 Between the points of the table both are monotone cubics, beyond it straight lines; where a hinge
 breaks, g is that of its right-hand side.
 
@@ -33,6 +43,7 @@ from typing import Any
 import numpy as np
 
 TABLE = Path(__file__).with_name("searched_loss.json")
+LEAST = 1e-6  # curvature
 
 
 def fields() -> list[str]:
@@ -61,6 +72,55 @@ def value(logits: Any, labels: Any, context: Any = None) -> np.ndarray:
 def gradient(logits: Any, labels: Any, context: Any = None) -> np.ndarray:
     """g(y, z), in numpy."""
     return _look_up(np, "gradient", _floats(logits), np.asarray(labels), context)
+
+
+def hessian(logits: Any, labels: Any, context: Any = None) -> np.ndarray:
+    """h(y, z), in numpy."""
+    return _look_up(np, "hessian", _floats(logits), np.asarray(labels), context)
+
+
+def curvature(logits: Any, context: Any = None) -> np.ndarray:
+    """What a Newton step divides by, positive: the mean of h over labels whose share of ones, q,
+    is the one at which the loss would stay at z, q g(1, z) + (1 - q) g(0, z) = 0.
+
+    Of cross-entropy q is sigmoid z, and this is q (1 - q).
+    """
+    of_label = np.zeros(np.shape(logits), int), np.ones(np.shape(logits), int)
+    down, up = (gradient(logits, labels, context) for labels in of_label)
+    at_zero, at_one = (hessian(logits, labels, context) for labels in of_label)
+    share = np.clip(down / np.maximum(down - up, LEAST), 0, 1)
+    return np.maximum(share * at_one + (1 - share) * at_zero, LEAST)
+
+
+def lightgbm_objective(context: Any = None) -> Any:
+    """For `objective` of lightgbm.train: (raw scores, Dataset) -> the gradient and curvature of
+    each row; `context` are the numbers of the Dataset's rows, in their order.
+    """
+
+    def objective(raw: np.ndarray, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+        labels, weight = dataset.get_label().astype(int), dataset.get_weight()
+        found = gradient(raw, labels, context), curvature(raw, context)
+        return found if weight is None else tuple(part * weight for part in found)
+
+    return objective
+
+
+def targets(labels: Any, context: Any = None) -> np.ndarray:
+    """For CatBoostObjective, which sees no more of a row than its target: label + 2 number."""
+    labels = np.asarray(labels).astype(int)
+    return labels if context is None else labels + 2 * np.asarray(context)
+
+
+class CatBoostObjective:
+    """For `loss_function` of CatBoost, whose targets are those of `targets`."""
+
+    def calc_ders_range(self, approxes: Any, targets: Any, weights: Any) -> list[tuple]:
+        """First and second derivative, of each row, of what CatBoost maximises."""
+        code, raw = np.asarray(targets).astype(int), np.asarray(approxes)
+        context = code // 2 if fields() else None
+        weight = np.ones(len(code)) if weights is None else np.asarray(weights)
+        found = gradient(raw, code % 2, context), curvature(raw, context)
+        return list(zip(*((-weight * part).tolist() for part in found), strict=True))
 
 
 def torch_loss(logits: Any, labels: Any, context: Any = None) -> Any:
@@ -114,7 +174,8 @@ def _jax_function() -> Any:
 
 @functools.cache
 def _table() -> dict[str, dict[str, np.ndarray]]:
-    columns = ("logits", "value", "value_slope", "gradient", "gradient_slope")
+    tabulated = ("value", "gradient", "hessian")
+    columns = ("logits", *tabulated, *(f"{name}_slope" for name in tabulated))
     return {
         label: {name: np.asarray(table[name]) for name in columns}
         for label, table in _record()["labels"].items()

@@ -1,5 +1,5 @@
-"""A searched loss as data: its value and gradient over the logit, at as many points as a bound
-on the error wants.
+"""A searched loss as data: its value, gradient and curvature over the logit, at as many points
+as a bound on the error wants.
 
 Shapes: K points of one label, M combinations of context values (1 without), N candidate losses.
 """
@@ -7,16 +7,17 @@ Shapes: K points of one label, M combinations of context values (1 without), N c
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from autoloss_jax.algorithm import losses, networks
+from autoloss_jax.algorithm import losses, mixture, networks
 from autoloss_jax.algorithm.autoloss import AutoLoss
 from autoloss_jax.algorithm.state import Params
-from autoloss_jax.analysis import curves, searched_loss
+from autoloss_jax.analysis import searched_loss
 from autoloss_jax.config.errors import UserError
 
 BOUND = 1e-4  # on the error, relative to max(1, |what is tabulated|)
@@ -25,40 +26,59 @@ MOST_POINTS = 20_000
 CHUNK = 8192  # points evaluated at once
 KINKS = {losses.hinge: 1.0}  # where a loss breaks, as s z with s = +-1 the sign of the label
 
-# logits float64[K] -> the mixture there: weights [K, M, N], value and gradient [K, M]
-Exact = Callable[[np.ndarray], curves.Mixture]
+TABULATED = ("value", "gradient", "hessian")
+
+
+class Curve(NamedTuple):
+    """A mixture of losses at some logits, its weights held fixed in both derivatives."""
+
+    weights: Any  # [K, M, N], alpha
+    value: Any  # [K, M], sum_i alpha_i l_i
+    gradient: Any  # [K, M], sum_i alpha_i dl_i/dz
+    hessian: Any  # [K, M], sum_i alpha_i d2l_i/dz2
+
+
+Exact = Callable[[np.ndarray], Curve]  # of logits float64[K]
 Table = dict[str, np.ndarray]
 
 
-def exact(al: AutoLoss, V: Params, stats: Params, label: int, context: np.ndarray) -> Exact:
+def exact(
+    al: AutoLoss,
+    V: Params,
+    stats: Params,
+    label: int,
+    context: np.ndarray,
+    transition: np.ndarray | None = None,
+) -> Exact:
     """What a controller makes of one label's logits, in float64, under each of M combinations of
-    context values, int[M, fields].
+    context values, int[M, fields]; `transition` [M, 2, 2] is the label noise of each, if known.
     """
 
     @jax.jit
-    def chunk(V, stats, logits, cell, seen):
+    def chunk(V, stats, logits, cell, seen, noise):
         size = logits.shape[0]
         batch = {
-            "y": jax.numpy.full(size, label),
-            "seen": jax.numpy.broadcast_to(seen, (size, len(seen))),
-            "cell": jax.numpy.full(size, cell),
-        }
+            "y": jnp.full(size, label),
+            "seen": jnp.broadcast_to(seen, (size, len(seen))),
+            "cell": jnp.full(size, cell),
+        } | {name: jnp.broadcast_to(a, (size, *a.shape)) for name, a in noise.items()}
+        pool, y = al.candidates.of(batch, V), batch["y"]
         alpha = networks.mean_policy(al, V, stats, logits, batch)
-        return curves.mixture(al.candidates.of(batch, V), alpha, logits, batch["y"])
+        found = mixture.of(pool, alpha, logits, y)
+        hessian = mixture.hessian(pool, alpha, logits, y)
+        return Curve(found.weights, found.value, found.gradient[:, 0], hessian)
 
-    def under(logits: np.ndarray, cell: int) -> curves.Mixture:
+    def under(logits: np.ndarray, cell: int) -> Curve:
+        noise = {} if transition is None else {"transition": transition[cell]}
         with jax.enable_x64(True):
             wide = jax.tree.map(lambda a: np.asarray(a, np.float64), (V, stats))
             padded = np.resize(logits, (-(-len(logits) // CHUNK), CHUNK, 1))
-            parts = [jax.device_get(chunk(*wide, z, cell, context[cell])) for z in padded]
-        weights, value, gradient = (
-            np.concatenate(p)[: len(logits)] for p in zip(*parts, strict=True)
-        )
-        return curves.Mixture(weights, value, gradient[:, 0])
+            parts = [jax.device_get(chunk(*wide, z, cell, context[cell], noise)) for z in padded]
+        return Curve(*(np.concatenate(p)[: len(logits)] for p in zip(*parts, strict=True)))
 
-    def at(logits: np.ndarray) -> curves.Mixture:
+    def at(logits: np.ndarray) -> Curve:
         cells = [under(logits, cell) for cell in range(len(context))]
-        return curves.Mixture(*(np.stack(parts, axis=1) for parts in zip(*cells, strict=True)))
+        return Curve(*(np.stack(parts, axis=1) for parts in zip(*cells, strict=True)))
 
     return at
 
@@ -88,8 +108,8 @@ def tabulate(at: Exact, breaks: Sequence[float]) -> tuple[Table, dict[str, float
 
 
 def measure(at: Exact, table: Table) -> dict[str, float]:
-    """{"value", "gradient"}: the largest error, relative to max(1, |.|), of a table on points
-    drawn at random.
+    """What is tabulated -> the largest error, relative to max(1, |.|), of a table on points drawn
+    at random.
     """
     random = np.random.default_rng(0)
     z = np.concatenate([random.uniform(-r, r, 4 * CHUNK) for r in (2 * REACH, 6.0)])
@@ -98,9 +118,9 @@ def measure(at: Exact, table: Table) -> dict[str, float]:
 
 def _errors(at: Exact, table: Table, z: np.ndarray) -> dict[str, np.ndarray]:
     """The largest error over contexts at each logit, [K]."""
-    mixture, found = at(z), {}
-    for name in ("value", "gradient"):
-        true = getattr(mixture, name)
+    curve, found = at(z), {}
+    for name in TABULATED:
+        true = getattr(curve, name)
         cells = [np.full(len(z), cell) for cell in range(true.shape[1])]
         ours = [searched_loss.interpolate(np, table, name, z, cell) for cell in cells]
         errors = np.abs(np.stack(ours, axis=1) - true) / np.maximum(1, np.abs(true))
@@ -135,10 +155,10 @@ def _interval(at: Exact, low: float, high: float, tolerance: float) -> Table:
 
 def _fit(at: Exact, x: np.ndarray) -> Table:
     """The table at these points, its ends approached from inside."""
-    mixture = at(np.clip(x, np.nextafter(x[0], np.inf), np.nextafter(x[-1], -np.inf)))
-    table = {"logits": x, "weights": _rounded(mixture.weights)}
-    for name in ("value", "gradient"):
-        table[name] = _rounded(getattr(mixture, name))
+    curve = at(np.clip(x, np.nextafter(x[0], np.inf), np.nextafter(x[-1], -np.inf)))
+    table = {"logits": x, "weights": _rounded(curve.weights)}
+    for name in TABULATED:
+        table[name] = _rounded(getattr(curve, name))
         table[f"{name}_slope"] = _rounded(PchipInterpolator(x, table[name]).derivative()(x))
     return table
 

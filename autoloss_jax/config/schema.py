@@ -303,7 +303,7 @@ class Method:
     transfer_from: str = field(
         "",
         "transfer, retrain: the workdir of the run whose controller is restored; retrain "
-        "searches it first if there is none",
+        "searches it first if there is none. lightgbm: of the run whose loss is its objective",
     )
     noise: str = field(
         "missing",

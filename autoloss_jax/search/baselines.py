@@ -16,15 +16,27 @@ from typing import Any
 import numpy as np
 
 from autoloss_jax.config import Config, settings
+from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.store import Store
 from autoloss_jax.distributed import atomic, processes
-from autoloss_jax.training import baselines, boosting, evaluation, report, workdirs
+from autoloss_jax.training import (
+    baselines,
+    boosting,
+    checkpoint,
+    evaluation,
+    objective,
+    report,
+    workdirs,
+)
 from autoloss_jax.training.baselines import Fitted, Rows
+from autoloss_jax.training.boosting import whole
+from autoloss_jax.training.checkpoint import Loaded
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
 
-Fit = Callable[[Rows, Store, int], Fitted]
+PLAIN = {"data.crosses": ()}  # the columns as they are
+Fit = Callable[..., Fitted]  # Rows, Store and a seed
 
 
 def _train(
@@ -37,10 +49,14 @@ def _train(
         if finished := workdirs.finished_result(cfg, workdir):
             say(f"{workdir}: this run is complete; nothing to do")
             return finished
-        run = Run.of(settings.with_keys(cfg, {"data.crosses": ()}))  # the columns as they are
+        source = _source(cfg)
+        of_source = source.cfg if source else cfg
+        run = Run.of(settings.with_keys(of_source, PLAIN))
         data = pipeline.prepare(run.data, say)
         splits = divide(run, data)
         rows, started = Rows(splits.train, splits.val, splits.test), time.monotonic()
+        if source:
+            fit = functools.partial(fit, objective=objective.of_run(source, whole(rows.learned)))
         fitted = fit(rows, data, cfg.run.seed)
         result = _result(cfg, data, rows, fitted, time.monotonic() - started)
         atomic.write_json(workdir / "config.json", json.loads(settings.to_json(cfg)))
@@ -48,9 +64,41 @@ def _train(
         return result
 
 
-constant, logistic, lightgbm, catboost = (
-    functools.partial(_train, fit)
-    for fit in (baselines.constant, baselines.logistic, boosting.lightgbm, boosting.catboost)
+def _source(cfg: Config) -> Loaded | None:
+    """The run whose loss is the objective; UserError where its rows are others."""
+    folder = cfg.method.transfer_from
+    if not folder:
+        return None
+    source = checkpoint.load(checkpoint.newest(Path(folder) / "best"))
+    ours, theirs = (settings.with_keys(c, PLAIN).data for c in (cfg, source.cfg))
+    if ours != theirs:
+        raise UserError(
+            f"--config.method.transfer_from={folder}: it was trained with other values of data.*; "
+            "an objective is that of the same rows"
+        )
+    return source
+
+
+def _boosted(fit: Fit, train: Any, cfg: Config, *rest: Any) -> dict[str, Any]:
+    """Boosting, which has as many trees as `train.monitor` wants."""
+    fit = functools.partial(fit, by_auc=cfg.train.monitor == "auc")
+    return _train(fit, train, cfg, *rest)
+
+
+def _without_objective(fit: Fit, train: Any, cfg: Config, *rest: Any) -> dict[str, Any]:
+    if cfg.method.transfer_from:
+        raise UserError(
+            f"--config.method.transfer_from={cfg.method.transfer_from}: {cfg.method.name} takes "
+            "the loss of no other run; leave it out, or use lightgbm"
+        )
+    return _train(fit, train, cfg, *rest)
+
+
+constant, logistic = (
+    functools.partial(_without_objective, fit) for fit in (baselines.constant, baselines.logistic)
+)
+lightgbm, catboost = (
+    functools.partial(_boosted, fit) for fit in (boosting.lightgbm, boosting.catboost)
 )
 
 

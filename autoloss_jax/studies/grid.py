@@ -174,13 +174,10 @@ def _tuned(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
 
 
 def _source(study: Study, cell: Cell, method: str) -> Cell:
-    """The cell whose controller a cell takes."""
+    """The cell whose controller, or whose loss, a cell takes."""
+    if not study.searched_on:
+        return dataclasses.replace(cell, method=method)
     dataset, _, model = study.searched_on.rpartition(" ")
-    if not dataset:
-        raise UserError(
-            f"--config.searched_on={study.searched_on!r}: {cell.method} takes the controller of "
-            f"{method} from a dataset and a model; name them, as 'frappe:paper deepfm'"
-        )
     return Cell(dataset, model, method, cell.seed)
 
 

@@ -40,8 +40,8 @@ class Study:
     )
     searched_on: str = field(
         "",
-        "dataset and model; there method.transfer_from=METHOD takes the controller of METHOD's "
-        "run of the same seed",
+        "dataset and model on which METHOD of method.transfer_from=METHOD is trained, with the "
+        "same seed; empty: those of the row",
     )
     over: tuple[str, ...] = field(
         (), "config keys that are tuned for every row, as search.over of a training"
