@@ -23,6 +23,7 @@ SETTINGS = {
 BY_RULE = {
     "data.crosses": ("auto",),
     "data.min_count": 2,
+    "data.target_encoding": ("auto",),
     "model.batch_norm": None,
     "model.embed_init_std": -1.0,
     "model.members": 0,

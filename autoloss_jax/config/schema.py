@@ -103,6 +103,14 @@ class Data:
         "its own field too; auto: those whose values act together, as train's labels show",
         by_rule=(("auto",),),
     )
+    target_encoding: tuple[str, ...] = field(
+        (),
+        "categorical fields, or pairs as user*item, of whose values the share of positives among "
+        "train's rows, smoothed, and how many these are, are numbers fed as values too; of a row "
+        "of train they are those of other rows (cross fitting); auto: the fields of many values, "
+        "and the pair of the two with most",
+        by_rule=(("auto",),),
+    )
     executor: str = field(
         "local",
         "where data are prepared: in threads of this process, or by Apache Spark, whose "
@@ -534,6 +542,12 @@ def check(config: Config) -> Config:
         raise UserError(
             f"--config.data.trusted_fold={fold!r}: the trusted rows are those of "
             f"--config.data.trusted={data.trusted}; leave one of the two out"
+        )
+    if data.target_encoding and (data.missing or data.flipped):
+        spoiled = "missing" if data.missing else "flipped"
+        raise UserError(
+            f"--config.data.target_encoding={data.target_encoding!r}: rows are prepared before "
+            f"--config.data.{spoiled} spoils their labels, and would know them; leave one out"
         )
     if data.format != "tabular" and (data.values or data.bags):
         name = "values" if data.values else "bags"

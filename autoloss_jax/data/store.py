@@ -21,6 +21,7 @@ from autoloss_jax.data.shards import Shards
 
 SPLITS = ("train", "val", "test")
 SCHEMA, VOCABULARY, SUMS = "schema.json", "vocabulary.parquet", "sha256.json"
+TARGETS = "targets.parquet"  # what train's labels say of values, where that is an input
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,10 @@ class Store:
         return arrays[0] if arrays else np.zeros((0, *shape), kind)
 
     def copy_to(self, workdir: Path) -> None:
-        """Put what encodes new rows beside a run: the schema and the vocabulary."""
-        for name in (VOCABULARY, SCHEMA):
+        """Put what encodes new rows beside a run: the schema, the vocabulary, and what train's
+        labels say of values.
+        """
+        for name in (VOCABULARY, *((TARGETS,) if (self.path / TARGETS).exists() else ()), SCHEMA):
             with whole(workdir / name) as temporary:
                 shutil.copyfile(self.path / name, temporary)
 
@@ -97,6 +100,17 @@ def load_vocabulary(folder: Path) -> tuple[Schema, pl.DataFrame]:
     if vocabulary.height + schema.num_fields + sum(schema.hashed.values()) != schema.num_rows:
         raise UserError(f"{folder}: {VOCABULARY} and {SCHEMA} do not belong together")
     return schema, vocabulary
+
+
+def targets(folder: Path) -> pl.DataFrame | None:
+    """What train's labels say of values, of a store or of a run's workdir; None: it is no input."""
+    path = folder / TARGETS
+    if not path.exists():
+        return None
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
 
 
 def words(folder: Path, field: str) -> list[str]:

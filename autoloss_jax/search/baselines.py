@@ -35,7 +35,7 @@ from autoloss_jax.training.checkpoint import Loaded
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
 
-PLAIN = {"data.crosses": ()}  # the columns as they are
+PLAIN = {"data.crosses": (), "data.target_encoding": ()}  # the columns as they are
 Fit = Callable[..., Fitted]  # Rows, Store and a seed
 
 

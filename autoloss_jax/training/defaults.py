@@ -13,18 +13,22 @@ from typing import Any
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.data import source
+from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.schema import Schema
+from autoloss_jax.data.store import Store
 from autoloss_jax.models import registry
 from autoloss_jax.training import interactions, splits
 from autoloss_jax.training.run import Run
 
 STEPS_AN_EPOCH = 100
-CROSSES = "data.crosses"
+CROSSES, TARGETS = "data.crosses", "data.target_encoding"
 LEAST_BATCH, MOST_BATCH = 32, 4096
 LEAST_STEPS = 6000  # of a whole training, if it is not stopped before
 PATIENCE_STEPS = 300  # without improvement, at least
 MANY_ROWS = 50_000
+ROWS_A_VALUE = 50  # on average: of more, a network learns each value's embedding
+MOST_ENCODED_ROWS = 1_000_000
 MOST_CROSSED_ROWS = 100_000  # from more, a network finds by itself which fields act together
 
 
@@ -35,7 +39,7 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     cfg = source.resolved(cfg, folder, say)
     if not (left := settings.left_to_rule(cfg)):
         return cfg
-    plain: dict[str, Any] = {CROSSES: ()} if CROSSES in left else {}
+    plain: dict[str, Any] = {name: () for name in (CROSSES, TARGETS) if name in left}
     if contenders := methods.row(cfg.method).contenders:  # they have the same rows
         plain["method.name"] = contenders[0]
     run = Run.of(settings.with_keys(cfg, plain))
@@ -45,9 +49,33 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     if CROSSES in left:
         few = rows <= MOST_CROSSED_ROWS
         keys[CROSSES] = interactions.found((splits.train_rows(run, data),), data) if few else ()
+    if TARGETS in left:
+        keys[TARGETS] = _encoded(cfg, (splits.train_rows(run, data),), data)
     said = ", ".join(f"{name} {_said(value)}" for name, value in keys.items())
     say(f"from {rows:,} rows: {said}")
     return settings.with_keys(cfg, keys)
+
+
+def _encoded(cfg: Config, learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
+    """The fields whose values have few rows each, so that their embeddings learn little; and the
+    two with the most values and their pair, if they act together.
+
+    None where labels are doubted, or rows so many that this takes long.
+    """
+    rows, asked = host.num_rows(learned), cfg.data
+    doubted = asked.context or asked.trusted or asked.missing or asked.flipped
+    if doubted or rows > MOST_ENCODED_ROWS:
+        return ()
+    others = {*asked.numeric, *asked.values, *asked.bags, *asked.crosses}
+    schema = data.schema
+    sizes = dict(zip(schema.fields[: schema.num_inputs], schema.vocab_sizes, strict=False))
+    sizes = {name: size for name, size in sizes.items() if name not in others}
+    few = {name for name, size in sizes.items() if rows < ROWS_A_VALUE * size}
+    first = sorted(sizes, key=lambda name: -sizes[name])[:2]
+    pair = tuple(name for name in sizes if name in first)
+    both = len(pair) == 2 and interactions.act_together(learned, data, pair)
+    found = tuple(name for name in sizes if name in few or (both and name in pair))
+    return (*found, "*".join(pair)) if both else found
 
 
 def _embeds(cfg: Config, schema: Schema) -> bool:

@@ -21,24 +21,42 @@ from autoloss_jax.training import baselines
 PRIOR_ROWS = 10  # a cell's mean residual is shrunk by so many, each of variance p (1 - p)
 LEAST = 3.0  # standard deviations above chance
 MOST = 16  # pairs
-ROWS_A_CELL = 8  # at least, on average
+ROWS_A_CELL = 8  # at least, on average, of a pair that is a field
+LEAST_ROWS_A_CELL = 1.1  # of a pair that is asked for
 
 
 def found(learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
     """The pairs as `data.crosses` names them, the strongest first; none where labels have more
     than two classes.
     """
-    schema, sample = data.schema, baselines.sample(learned, seed=0)
-    if schema.num_classes != 2 or len(np.unique(sample["y"])) < 2:
+    sample = baselines.sample(learned, seed=0)
+    if data.schema.num_classes != 2 or len(np.unique(sample["y"])) < 2:
         return ()
-    alone = baselines.linear(baselines.regression(sample, data), sample)
-    p = scipy.special.expit(alone[:, 0])
-    scores = {
-        pair: excess(cells, np.asarray(sample["y"]) - p, p * (1 - p))
-        for pair, cells in _cells(sample, schema)
-    }
+    left = _left(sample, data)
+    scores = {pair: excess(cells, *left) for pair, cells in _cells(sample, data.schema)}
     strongest = sorted(scores, key=lambda pair: -scores[pair])
     return tuple(pair for pair in strongest if scores[pair] > LEAST)[:MOST]
+
+
+def act_together(learned: tuple[host.Split, ...], data: Store, pair: tuple[str, str]) -> bool:
+    """Whether the values of one pair of fields do, however few rows each of their cells has; no
+    where labels have more than two classes.
+    """
+    sample = baselines.sample(learned, seed=0)
+    if data.schema.num_classes != 2 or len(np.unique(sample["y"])) < 2:
+        return False
+    slots = [data.schema.place(name, "--config.data.target_encoding")[0] for name in pair]
+    _, cells = np.unique(np.asarray(sample["x"])[:, slots], axis=0, return_inverse=True)
+    if len(cells) < LEAST_ROWS_A_CELL * (cells.max() + 1):  # hardly a pair is there twice
+        return False
+    return excess(cells, *_left(sample, data)) > LEAST
+
+
+def _left(sample: host.Split, data: Store) -> tuple[np.ndarray, np.ndarray]:
+    """What a regression on the fields leaves of each label, and its variance by chance."""
+    alone = baselines.linear(baselines.regression(sample, data), sample)
+    p = scipy.special.expit(alone[:, 0])
+    return np.asarray(sample["y"]) - p, p * (1 - p)
 
 
 def excess(cells: np.ndarray, residual: np.ndarray, variance: np.ndarray) -> float:

@@ -219,9 +219,11 @@ def _encode(
     loaded: Restored, workdir: Path, rows: ScoredRows, *, labelled: bool
 ) -> Iterator[host.Split]:
     """Blocks of raw files in the vocabulary of the run."""
-    schema, vocabulary = store.load_vocabulary(workdir)
+    (schema, vocabulary), targets = store.load_vocabulary(workdir), store.targets(workdir)
     if schema.fingerprint != loaded.schema.fingerprint:
         raise UserError(f"{workdir}: its vocabulary is not the one of the checkpoint")
     for path in rows.files:
-        for block in pipeline.encode(path, rows.data, schema, vocabulary, labelled=labelled):
+        for block in pipeline.encode(
+            path, rows.data, schema, vocabulary, targets, labelled=labelled
+        ):
             yield loaded.run.with_context(schema, block)

@@ -11,8 +11,10 @@ import polars as pl
 from autoloss_jax import config
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.hashing import mix
+from autoloss_jax.data.prepare import target_encoding
 from autoloss_jax.data.prepare.chunk import Chunk
 from autoloss_jax.data.prepare.scaling import warped
+from autoloss_jax.data.prepare.target_encoding import TargetEncoding
 from autoloss_jax.data.read import formats
 from autoloss_jax.data.schema import Schema
 
@@ -27,23 +29,33 @@ class Encoder:
     data: config.Data
     schema: Schema
     enums: dict[str, pl.Enum]
+    targets: dict[str, TargetEncoding]
 
     @classmethod
-    def of(cls, data: config.Data, schema: Schema, vocabulary: pl.DataFrame) -> "Encoder":
+    def of(
+        cls,
+        data: config.Data,
+        schema: Schema,
+        vocabulary: pl.DataFrame,
+        targets: pl.DataFrame | None = None,
+    ) -> "Encoder":
         """From a vocabulary with the columns field and value, values of a field in the order of
-        their ids.
+        their ids, and what `target_encoding.together` gives.
         """
         known = {str(name): part["value"] for (name,), part in vocabulary.group_by("field")}
-        return cls(data, schema, {f: pl.Enum(known.get(f, [])) for f in schema.fields})
+        enums = {f: pl.Enum(known.get(f, [])) for f in schema.fields}
+        found = target_encoding.by_field(targets, schema.num_classes) if targets is not None else {}
+        return cls(data, schema, enums, found)
 
-    def encode(self, chunk: Chunk) -> dict[str, np.ndarray]:
+    def encode(self, chunk: Chunk, folds: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """{"x": int32[n, S], "y": int32[n] if the rows are labelled, "v": float32[n, S] if the
         schema is weighted, "weight": float32[n] if the rows have such}.
 
         An id is a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus
-        the offset. UserError for a number that cannot be scaled.
+        the offset. `folds`: those of rows of train, for the target encoding. UserError for a number
+        that cannot be scaled.
         """
-        schema, rows = self.schema, chunk.rows
+        schema, rows = self.schema, self._with_targets(chunk, folds)
         x = np.empty((rows.height, sum(schema.slots)), np.int32)
         v = np.ones(x.shape, np.float32) if schema.weighted else None
         plain: list[
@@ -80,6 +92,15 @@ class Encoder:
             found["weight"] = rows[formats.WEIGHT].to_numpy().astype(np.float32)
         return found | ({"v": v} if v is not None else {})
 
+    def _with_targets(self, chunk: Chunk, folds: np.ndarray | None) -> pl.DataFrame:
+        """The rows, and the numbers of the target encoding."""
+        rows, columns = chunk.rows, {}
+        fold = np.full(rows.height, -1, np.int8) if folds is None else folds
+        for name, encoding in self.targets.items():
+            numbers = encoding.numbers(chunk.words[name], rows[name].to_numpy(), fold)
+            columns |= zip(formats.encoded(name), map(pl.Series, numbers.T), strict=True)
+        return rows.with_columns(**columns)
+
     def _ids(self, name: str, words: pl.Series, offset: int) -> np.ndarray:
         """int32[len(words)]: the id of each word."""
         if name in self.schema.hashed:
@@ -115,7 +136,8 @@ class Encoder:
         mean, deviation = self.schema.scales[column.name]
         blank = column.is_null().to_numpy()
         with np.errstate(over="ignore"):
-            scaled = (warped(column.to_numpy(), self.data.scale) - mean) / deviation
+            scale = self.data.scale if column.name in self.data.values else "standard"
+            scaled = (warped(column.to_numpy(), scale) - mean) / deviation
             weights = np.where(blank, 1.0, scaled).astype(np.float32)
         if not np.isfinite(weights).all():
             number = column.to_numpy()[~np.isfinite(weights)][0]

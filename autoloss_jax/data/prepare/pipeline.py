@@ -99,7 +99,8 @@ def trusted_rows(data: config.Data, prepared: Store) -> dict[str, np.ndarray]:
     """The rows of `data.trusted` in the vocabulary of a prepared dataset, in memory."""
     path = _trusted_file(data)
     schema, words = store.load_vocabulary(prepared.path)
-    blocks = list(encode(path, data, schema, words, labelled=True, whole=True))
+    known = store.targets(prepared.path)
+    blocks = list(encode(path, data, schema, words, known, labelled=True, whole=True))
     if not blocks:
         raise UserError(f"--config.data.trusted={path}: no rows in this file")
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
@@ -117,6 +118,7 @@ def encode(
     data: config.Data,
     schema: Schema,
     words: pl.DataFrame,
+    targets: pl.DataFrame | None = None,
     *,
     labelled: bool,
     whole: bool = False,
@@ -132,7 +134,7 @@ def encode(
             f"{path}: its fields are {', '.join(names)}; the model was trained on "
             f"{', '.join(schema.fields)}"
         )
-    encoder = Encoder.of(data, schema, words)
+    encoder = Encoder.of(data, schema, words, targets)
     for block in sources.read(path, data, labelled=labelled):
         if missing := [n for n in schema.context if whole and n not in block.frame.columns]:
             raise UserError(f"{path}: no column {missing[0]!r}, which is in --config.data.context")
@@ -241,13 +243,14 @@ def _encode(
     if len(classes) < 2:
         path = next(iter(files.values()))[0]
         raise UserError(f"{path}: every training label is the same; nothing can be learnt")
-    none = np.zeros(schema.num_fields)
+    none, targets = np.zeros(schema.num_fields), bool(job.data.target_encoding)
     rates = {
         name: ((unknown[name] + none) / max(count, 1)).tolist()
         for name, count in schema.num_examples.items()
     }
     (job.store / store.SCHEMA).write_text(dataclasses.replace(schema, oov_rate=rates).to_json())
-    sums |= {name: store.sum_of(job.store / name) for name in (store.SCHEMA, store.VOCABULARY)}
+    others = (store.SCHEMA, store.VOCABULARY, *((store.TARGETS,) if targets else ()))
+    sums |= {name: store.sum_of(job.store / name) for name in others}
     (job.store / store.SUMS).write_text(json.dumps(dict(sorted(sums.items())), indent=2) + "\n")
 
 
@@ -267,6 +270,8 @@ def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
         settings["context"] = context
     if data.crosses:
         settings["crosses"] = data.crosses
+    if data.target_encoding:
+        settings["target_encoding"] = data.target_encoding
     if data.weight:
         settings["weight"] = data.weight
     if data.trusted:

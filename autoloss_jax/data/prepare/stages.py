@@ -19,7 +19,7 @@ import polars as pl
 
 from autoloss_jax import config
 from autoloss_jax.data import store
-from autoloss_jax.data.prepare import chunk, division
+from autoloss_jax.data.prepare import chunk, division, target_encoding
 from autoloss_jax.data.prepare.division import Part
 from autoloss_jax.data.prepare.encoder import Encoder
 from autoloss_jax.data.read import formats, sources, text
@@ -27,7 +27,7 @@ from autoloss_jax.data.read import formats, sources, text
 STRETCH = 1 << 27  # bytes of text
 LOADING = threading.Lock()  # of an encoder: once, and not once in each thread
 EXTRA = ("label", formats.TIME, formats.WEIGHT)  # columns that are no fields
-COUNTS, ENCODED = "counts.parquet", "encoded.json"
+COUNTS, TARGETS, ENCODED = "counts.parquet", "targets.parquet", "encoded.json"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +87,8 @@ def read(job: Job, stretch: Stretch) -> Iterator[float]:
         facts = chunk.Facts(str(stretch.path), stretch.split)
         made = chunk.of(_watched(blocks, job.data, facts), job.data.bag_size)
         facts.rows = made.rows.height
-        facts.fields = [name for name in made.rows.columns if name not in EXTRA]
+        no_fields = (*EXTRA, *formats.read_alone(job.data))
+        facts.fields = [name for name in made.rows.columns if name not in no_fields]
         chunk.write(made, stretch.chunk(job, number), facts)
         if stretch.number is not None:
             yield stretch.num_bytes
@@ -128,6 +129,15 @@ def count(job: Job, folder: Path) -> Iterator[Path]:
     yield target
 
 
+def count_targets(job: Job, folder: Path) -> Iterator[Path]:
+    """What the labels of train say of values: a file, as `target_encoding.counted` has it."""
+    target = folder / TARGETS
+    if not target.exists():
+        with store.whole(target) as temporary:
+            target_encoding.counted(job.data, folder).write_parquet(temporary)
+    yield target
+
+
 def encode(job: Job, numbered: tuple[int, Path]) -> Iterator[dict[str, Any]]:
     """Make the shards of a chunk of this number, if they are not there yet; what there is to say
     of them, as `_encode` has it.
@@ -145,8 +155,9 @@ def _encode(job: Job, number: int, folder: Path) -> dict[str, Any]:
     """
     with LOADING:
         encoder = _encoder(job)
-    schema, drawn = encoder.schema, Part.of(folder).drawn
-    whole = encoder.encode(chunk.read(folder))
+    schema, part = encoder.schema, Part.of(folder)
+    folds = target_encoding.folds(part, job.data.split_seed)
+    drawn, whole = part.drawn, encoder.encode(chunk.read(folder), folds)
     facts: dict[str, Any] = {"unknown": {}, "classes": [], "sums": {}}
     for split, kinds in division.OF.items():
         mine = np.isin(drawn, kinds)
@@ -167,4 +178,4 @@ def _encode(job: Job, number: int, folder: Path) -> dict[str, Any]:
 @functools.lru_cache(maxsize=1)
 def _encoder(job: Job) -> Encoder:
     """Of the vocabulary in the store to be."""
-    return Encoder.of(job.data, *store.load_vocabulary(job.store))
+    return Encoder.of(job.data, *store.load_vocabulary(job.store), store.targets(job.store))

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data.prepare import stages
+from autoloss_jax.data import store
+from autoloss_jax.data.prepare import stages, target_encoding
 from autoloss_jax.data.prepare.division import Part
 from autoloss_jax.data.prepare.encoder import NUMBER
 from autoloss_jax.data.prepare.executor import Executor
@@ -24,11 +25,19 @@ def learn(
     """(Schema without rates, vocabulary with the columns field, value), from the rows that teach
     W.
     """
-    data, names = job.data, tuple(parts[0].facts.fields)
+    data, read = job.data, tuple(parts[0].facts.fields)
+    made = {*data.crosses}  # with_made adds them
+    names = formats.with_made(tuple(name for name in read if name not in made), data)
     tabular = data.format == "tabular"
     hashed = {name: data.hash_size for name in data.hash}
     buckets = {name: _cut_points(parts, name, data.num_buckets) for name in data.numeric if tabular}
     scales = {name: _standard(parts, name, data.scale) for name in data.values if tabular}
+    if data.target_encoding:
+        tables = list(executor.each(stages.count_targets, job, [part.folder for part in parts]))
+        targets = target_encoding.together(tables)
+        targets.write_parquet(job.store / store.TARGETS)
+        encodings = target_encoding.by_field(targets, data.num_classes)
+        scales |= target_encoding.scales(encodings, data)
     known = {name: ["", *map(str, range(len(cuts) + 1))] for name, cuts in buckets.items()}
     known |= {name: [NUMBER] for name in scales} | {name: [] for name in hashed}
     counted = tuple(name for name in names if name not in known)

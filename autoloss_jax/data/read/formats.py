@@ -240,10 +240,23 @@ def context_only(data: config.Data) -> tuple[str, ...]:
     return tuple(name for name in data.context if name not in tabular_inputs(data))
 
 
-def with_crosses(fields: tuple[str, ...], data: config.Data) -> tuple[str, ...]:
-    """The fields of a format and those of `data.crosses`, before what is context alone."""
+def encoded(name: str) -> tuple[str, str]:
+    """The fields that the target encoding of a field has."""
+    return f"{name} rate", f"{name} count"
+
+
+def with_made(fields: tuple[str, ...], data: config.Data) -> tuple[str, ...]:
+    """The fields of a format and those that are made of them, before what is context alone: pairs
+    (`data.crosses`), and the numbers of `data.target_encoding`.
+    """
     inputs = len(fields) - len({*fields} & {*context_only(data)})
-    return fields[:inputs] + data.crosses + fields[inputs:]
+    numbers = [field for name in data.target_encoding for field in encoded(name)]
+    return (*fields[:inputs], *data.crosses, *numbers, *fields[inputs:])
+
+
+def read_alone(data: config.Data) -> tuple[str, ...]:
+    """The pairs that are read for `data.target_encoding`, and are no fields."""
+    return tuple(n for n in data.target_encoding if "*" in n and n not in data.crosses)
 
 
 def crosses(
@@ -252,17 +265,24 @@ def crosses(
     """Name -> both values of a pair of fields, as one word; UserError for a pair of others."""
     words = [name for name in fields if name not in (*data.numeric, *data.values, *data.bags)]
     found = {}
-    for name in data.crosses:
+    for name in data.target_encoding:
+        if "*" not in name and name not in words:
+            raise UserError(
+                f"--config.data.target_encoding: {name!r} is not a categorical field: "
+                f"{', '.join(words)}{settings.nearest(name, words)}"
+            )
+    for name in (*data.crosses, *read_alone(data)):
+        key = "crosses" if name in data.crosses else "target_encoding"
         pair = name.split("*")
         for side in pair:
             if side not in words:
                 raise UserError(
-                    f"--config.data.crosses: {name!r}: {side!r} is not a categorical field: "
+                    f"--config.data.{key}: {name!r}: {side!r} is not a categorical field: "
                     f"{', '.join(words)}{settings.nearest(side, words)}"
                 )
         if len(pair) != 2 or pair[0] == pair[1]:
             raise UserError(
-                f"--config.data.crosses: {name!r}: wants two fields, as {words[0]}*{words[-1]}"
+                f"--config.data.{key}: {name!r}: wants two fields, as {words[0]}*{words[-1]}"
             )
         both = [meanings.get(side, pl.col(side)) for side in pair]
         found[name] = pl.concat_str(both, separator=" * ")

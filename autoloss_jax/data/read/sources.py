@@ -123,10 +123,12 @@ def _blocks(
             )
         fields, meanings = kind.fields(layout, data), kind.meanings(layout)
         columns |= formats.crosses(fields, data, meanings)
+        known = {*fields, *data.crosses}
         names = (
             *(("label",) if labelled else ()),
             *extra,
-            *formats.with_crosses(fields, data),
+            *(name for name in formats.with_made(fields, data) if name in known),
+            *formats.read_alone(data),
         )
         yield Block(
             frame.select(columns.get(n, pl.col(n)).alias(n) for n in names),
@@ -153,7 +155,7 @@ def fields(path: Path, data: config.Data, *, labelled: bool = True) -> tuple[str
     kind, found = FORMATS[data.format], formats.tabular_fields(data)
     if data.format != "tabular":
         found = kind.fields(kind.layout(text.first_line(path), data, labelled), data)
-    return formats.with_crosses(found, data)
+    return formats.with_made(found, data)
 
 
 def _text(
