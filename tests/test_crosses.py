@@ -91,3 +91,15 @@ def test_context_alone_stays_the_last_field(tmp_path):
 def test_a_pair_that_is_none_is_said(name, message, tmp_path):
     with pytest.raises(UserError, match=message):
         prepared(log("fields", 50), tmp_path / "log", crosses=(name,))
+
+
+def test_what_rows_of_a_cell_tell_of_each_other_is_a_fall_of_logloss():
+    """Of cells with a logit each, it is what a logistic regression on the other rows' sum gains."""
+    rng = np.random.default_rng(0)
+    cells, effect = rng.integers(0, 2000, 6000), rng.choice([-1.0, 1.0], 2000)
+    p = np.full(6000, 0.5)
+    for strength, low, high in ((0.0, 0.0, 0.003), (0.7, 0.005, 0.05), (3.0, 0.2, 0.9)):
+        label = rng.random(6000) < 1 / (1 + np.exp(-strength * effect[cells]))
+        found = interactions.gain(cells, label - p, p * (1 - p))
+        assert low <= found <= high, (strength, found)
+    assert interactions.gain(np.arange(6000) // 2, np.tile([0.5, -0.5], 3000), p / 2) == 0

@@ -4,13 +4,15 @@ import json
 import runpy
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 from autoloss_jax import Config, config
 from autoloss_jax.api import runs
 from autoloss_jax.config import presets, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.training import defaults
+from autoloss_jax.training import defaults, loop, report
 from tests.support.logs import log
 from tests.support.runs import ROOT
 
@@ -93,3 +95,38 @@ def test_only_the_value_of_a_rule_is_outside_the_range(key, value):
     settings.check(TABLE)
     with pytest.raises(UserError, match=f"--config.{key}="):
         settings.check(TABLE.replace({key: value}))
+
+
+@pytest.mark.slow
+def test_where_evaluations_are_chance_the_mean_of_three_decides_and_a_kill_changes_nothing(
+    small, tmp_path
+):
+    keys = {"method.name": "ce", "train.epochs": 3, "train.evaluate_every": 2}
+    cfg = settings.with_keys(small(), keys | {"train.smooth": 3, "train.patience": 99})
+    result = loop.train(cfg, tmp_path / "run", lambda _: None)
+    rows = [r for r in report.read_log(tmp_path / "run" / "metrics.jsonl") if "val" in r]
+    figures = np.array([r["val"]["auc"] for r in rows])
+    means = np.convolve(figures, np.full(3, 1 / 3), "valid")
+    assert result["best_step"] == rows[int(np.argmax(means)) + 2]["step"]
+    assert result["val"]["auc"] == figures[int(np.argmax(means)) + 2]
+
+    def killed(evaluations, val):
+        if evaluations == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(cfg, tmp_path / "killed", lambda _: None, killed)
+    again = loop.train(cfg, tmp_path / "killed", lambda _: None)
+    assert (again["best_step"], again["test"]) == (result["best_step"], result["test"])
+
+
+@pytest.mark.parametrize(("positives", "smooth"), [(300, 3), (3000, 1)])
+def test_few_positives_of_validation_are_averaged_over(tmp_path, positives, smooth):
+    rng = np.random.default_rng(0)
+    label = np.arange(9000) < positives
+    frame = pl.DataFrame({"a": rng.integers(0, 9, 9000), "label": label.astype(int)})
+    frame.sample(fraction=1.0, shuffle=True, seed=0).write_csv(tmp_path / "log.csv")
+    data = {"data.path": str(tmp_path / "log.csv"), "data.cache": str(tmp_path / "cache")}
+    keys = {"data.categorical": ("a",), "method.name": "ce", "data.trusted_share": 0.0}
+    found = defaults.resolved(TABLE.replace(data | keys), tmp_path, lambda _: None)
+    assert found.train.smooth == smooth

@@ -42,4 +42,5 @@ BY_RULE = {
     "train.epochs": 0,
     "train.monitor": "calibrated",
     "train.patience": 0,
+    "train.smooth": 0,
 }

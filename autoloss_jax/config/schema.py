@@ -426,6 +426,13 @@ class Train:
         "rows",
         choices=("auc", "logloss", "calibrated"),
     )
+    smooth: int = field(
+        1,
+        "the figure that decides is the mean of so many evaluations, the last ones; 0: by rule, 3 "
+        "where validation has less than 100 rows of some class",
+        low=1,
+        by_rule=(0,),
+    )
     evaluate_every: int = field(0, "steps between evaluations; 0: at the end of each epoch", low=0)
     checkpoint_every: int = field(
         0, "steps between checkpoints, beside those at evaluations; 0: none", low=0

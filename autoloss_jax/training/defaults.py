@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.data import source
@@ -23,11 +25,14 @@ from autoloss_jax.training.run import Run
 
 STEPS_AN_EPOCH = 100
 CROSSES, TARGETS = "data.crosses", "data.target_encoding"
+SMOOTH, SMOOTHED = "train.smooth", 3
+FEW_OF_A_CLASS = 100  # rows of validation, by which one evaluation is mostly chance
 LEAST_BATCH, MOST_BATCH = 32, 4096
 LEAST_STEPS = 6000  # of a whole training, if it is not stopped before
 PATIENCE_STEPS = 300  # without improvement, at least
 MANY_ROWS = 50_000
-ROWS_A_VALUE = 50  # on average: of more, a network learns each value's embedding
+ROWS_A_VALUE = 20  # on average: of more, a network learns each value's embedding
+LEAST_GAIN = 0.1  # nats a row, of a pair: what acts together more evenly, embeddings learn better
 MOST_ENCODED_ROWS = 1_000_000
 MOST_CROSSED_ROWS = 100_000  # from more, a network finds by itself which fields act together
 
@@ -46,6 +51,9 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     data = pipeline.prepare(run.data, say)
     rows = max(round(data.schema.num_examples["train"] * cfg.data.train_share), 2)
     keys = by_rows(cfg, rows, embeds=_embeds(cfg, data.schema))
+    if SMOOTH in left:
+        labels = np.bincount(splits.val_rows(run, data)["y"], minlength=data.schema.num_classes)
+        keys[SMOOTH] = SMOOTHED if labels.min() < FEW_OF_A_CLASS else 1
     if CROSSES in left:
         few = rows <= MOST_CROSSED_ROWS
         keys[CROSSES] = interactions.found((splits.train_rows(run, data),), data) if few else ()
@@ -58,7 +66,7 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
 
 def _encoded(cfg: Config, learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
     """The fields whose values have few rows each, so that their embeddings learn little; and the
-    two with the most values and their pair, if they act together.
+    two with the most values and their pair, if rows of one pair tell much of each other.
 
     None where labels are doubted, or rows so many that this takes long.
     """
@@ -73,7 +81,7 @@ def _encoded(cfg: Config, learned: tuple[host.Split, ...], data: Store) -> tuple
     few = {name for name, size in sizes.items() if rows < ROWS_A_VALUE * size}
     first = sorted(sizes, key=lambda name: -sizes[name])[:2]
     pair = tuple(name for name in sizes if name in first)
-    both = len(pair) == 2 and interactions.act_together(learned, data, pair)
+    both = len(pair) == 2 and interactions.told_by_others(learned, data, pair) > LEAST_GAIN
     found = tuple(name for name in sizes if name in few or (both and name in pair))
     return (*found, "*".join(pair)) if both else found
 

@@ -58,9 +58,11 @@ class Evaluator:
         if cfg.train.monitor == "calibrated":
             val["logloss_calibrated"] = evaluation.calibrated(rows["y"], logits)
         require_finite(val["logloss"], "validation", step)
-        value = monitored(cfg, val)
+        progress.latest = [*progress.latest, monitored(cfg, val)][-cfg.train.smooth :]
+        value = float(np.mean(progress.latest))
+        early = step <= cfg.train.smooth * trainer.evaluate_every  # no figure is an average before
         selection = progress.take_share(tuple(trainer.run.pool))
-        if progress.best_value is None or value > progress.best_value + 1e-6:
+        if early or progress.best_value is None or value > progress.best_value + 1e-6:
             progress.best_step, progress.best_value, progress.stalled = step, value, 0
             progress.best = {"val": val, "selection": selection}
             self.best.save(step, state, checkpoint.meta(cfg, trainer.store.schema, progress))

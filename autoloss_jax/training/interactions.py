@@ -22,7 +22,7 @@ PRIOR_ROWS = 10  # a cell's mean residual is shrunk by so many, each of variance
 LEAST = 3.0  # standard deviations above chance
 MOST = 16  # pairs
 ROWS_A_CELL = 8  # at least, on average, of a pair that is a field
-LEAST_ROWS_A_CELL = 1.1  # of a pair that is asked for
+LEAST_ROWS_A_CELL = 1.1  # of a pair of which only that is asked
 
 
 def found(learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
@@ -38,18 +38,18 @@ def found(learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
     return tuple(pair for pair in strongest if scores[pair] > LEAST)[:MOST]
 
 
-def act_together(learned: tuple[host.Split, ...], data: Store, pair: tuple[str, str]) -> bool:
-    """Whether the values of one pair of fields do, however few rows each of their cells has; no
-    where labels have more than two classes.
+def told_by_others(learned: tuple[host.Split, ...], data: Store, pair: tuple[str, str]) -> float:
+    """How much less logloss a row of a pair's cell has, in nats, where the other rows of the cell
+    are known beside the fields by themselves; 0 where labels have more than two classes.
     """
     sample = baselines.sample(learned, seed=0)
     if data.schema.num_classes != 2 or len(np.unique(sample["y"])) < 2:
-        return False
+        return 0.0
     slots = [data.schema.place(name, "--config.data.target_encoding")[0] for name in pair]
     _, cells = np.unique(np.asarray(sample["x"])[:, slots], axis=0, return_inverse=True)
     if len(cells) < LEAST_ROWS_A_CELL * (cells.max() + 1):  # hardly a pair is there twice
-        return False
-    return excess(cells, *_left(sample, data)) > LEAST
+        return 0.0
+    return gain(cells, *_left(sample, data))
 
 
 def _left(sample: host.Split, data: Store) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +57,22 @@ def _left(sample: host.Split, data: Store) -> tuple[np.ndarray, np.ndarray]:
     alone = baselines.linear(baselines.regression(sample, data), sample)
     p = scipy.special.expit(alone[:, 0])
     return np.asarray(sample["y"]) - p, p * (1 - p)
+
+
+def gain(cells: np.ndarray, residual: np.ndarray, variance: np.ndarray) -> float:
+    """The fall of logloss, in nats a row, to second order, if each logit moves by the mean residual
+    of its cell's other rows, times what is best for all; over the rows that are not alone.
+
+    Args:
+        cells, residual, variance: as those of `excess`.
+    """
+    total, weight = np.bincount(cells, residual), np.bincount(cells, variance)
+    others = (total[cells] - residual) / (weight[cells] - variance + PRIOR_ROWS * variance.mean())
+    known = np.bincount(cells)[cells] > 1
+    slope, curvature = (np.sum((of * others)[known]) for of in (residual, variance * others))
+    if slope <= 0:
+        return 0.0
+    return float(slope**2 / max(curvature, 1e-12) / 2 / known.sum())
 
 
 def excess(cells: np.ndarray, residual: np.ndarray, variance: np.ndarray) -> float:

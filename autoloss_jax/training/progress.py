@@ -13,6 +13,7 @@ class Progress:
     best_step: int = 0
     best_value: float | None = None
     best: dict[str, Any] = dataclasses.field(default_factory=dict)
+    latest: list[float] = dataclasses.field(default_factory=list)  # figures that are averaged
     stalled: int = 0
     stopped: bool = False
     faint: int = 0  # evaluations in a row at which V's signal was below method.min_agreement
