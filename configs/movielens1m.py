@@ -7,9 +7,9 @@
 Data: ratings.dat (`user::movie::rating::timestamp`; .gz is read too).
 Split 8:1:1 at random. AUC is one-vs-rest, macro.
 
-Result: the README has the table. `:paper` has the paper's settings, `:binary` these with more
-than three stars as positive; `:time` trains on the oldest ratings and tests on the newest, with
-the L2, pool and controller's rate that validation preferred; `:profiles` has seven fields of
+Result: `docs/measured.md` has the table. `:paper` has the paper's settings, `:binary` these with
+more than three stars as positive; `:time` trains on the oldest ratings and tests on the newest,
+with the L2, pool and controller's rate that validation preferred; `:profiles` has seven fields of
 users and movies, more than three stars as positive, and reads profiles.csv, which the download
 writes too; `:quick` is one epoch of a small network.
 """

@@ -1,4 +1,5 @@
-"""What a config leaves to the data: batch, length, patience, L2 and members, each by a rule.
+"""What a config leaves to the data: batch, length, patience, L2, members, and inputs that are made
+of its fields, each by a rule.
 
 The rules were found on MovieLens 1M cut to 2,000 to 100,000 rows and on made-up sets
 (docs/research.md, "Defaults by rule"). They are for tables that nobody has tuned.

@@ -26,8 +26,7 @@ def learn(
     W.
     """
     data, read = job.data, tuple(parts[0].facts.fields)
-    made = {*data.crosses}  # with_made adds them
-    names = formats.with_made(tuple(name for name in read if name not in made), data)
+    names = formats.with_made(tuple(name for name in read if name not in data.crosses), data)
     tabular = data.format == "tabular"
     hashed = {name: data.hash_size for name in data.hash}
     buckets = {name: _cut_points(parts, name, data.num_buckets) for name in data.numeric if tabular}
