@@ -3,6 +3,7 @@ changes nothing.
 """
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,9 @@ def test_the_report_says_what_the_results_say(chosen):
     names = [line["method"].strip("*") for line in rows(workdir)]
     ours = [name for name in names if not name.startswith("(")]
     assert ours == list(folders)
-    assert names[len(ours) :] == [f"({n})" for n in methods.METHODS["auto"].yardsticks]
+    extras = ("lightgbm", "catboost")
+    there = [n for n in methods.METHODS["auto"].yardsticks if n not in extras or find_spec(n)]
+    assert names[len(ours) :] == [f"({n})" for n in there]
     theirs = auto.gain.scores(workdir / "search" / folders[ours[len(ours) - 6]], quiet)
     for line in rows(workdir):
         name = line["method"].strip("*")

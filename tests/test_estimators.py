@@ -18,6 +18,8 @@ import autoloss_jax
 from autoloss_jax import Classifier, Regressor
 from autoloss_jax.data import frames
 
+pytestmark = pytest.mark.slow  # nearly all train
+
 LOST = np.array([0.0, 0.16, 0.32, 0.48, 0.64, 0.8])
 SMALL = {"model": "lr", "members": 1, "learning_rate": 0.05, "epochs": 5}
 # Rows are drawn in batches and ids go by how often a value is seen, so that two rows are not the
@@ -82,14 +84,12 @@ def outcome(estimator, wanted):
     return failed
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Classifier, Regressor])
 def test_the_conventions_of_scikit_learn_hold(kind):
     """The checks that train little; the others, which take minutes, pass too."""
     assert not outcome(kind(**SMALL), lambda name: any(part in name for part in QUICK))
 
 
-@pytest.mark.slow
 def test_trusted_rows_and_context_rank_better(log):
     frame, bought, _ = log
     sample = frame[SAMPLE], bought[SAMPLE]
