@@ -60,8 +60,8 @@ def tune(cfg: Config, workdir: Path) -> None:
     found = tuning.tune(tuning.own_training(cfg), here, say)
     print(shlex.join(settings.as_flags(found)), flush=True)
     say(
-        f"the best of {cfg.search.trials} trials by validation logloss (all of them: "
-        f"{here / 'trials.json'}); training with them in {workdir}"
+        f"chosen by validation logloss (all trials: {here / 'trials.json'}); training with these "
+        f"values in {workdir}"
     )
     _show([search.train(settings.with_keys(cfg, found), workdir, say)], workdir)
 
