@@ -30,7 +30,7 @@ def prepared(frame, folder, **keys):
 )
 def test_the_pairs_that_act_together_are_found_and_no_others(kind, expected, tmp_path):
     _, data = prepared(log(kind), tmp_path / kind)
-    assert set(interactions.found((data.split("train"),), data)) == expected
+    assert set(interactions.Interactions((data.split("train"),), data).found()) == expected
 
 
 def test_by_chance_the_excess_is_none():

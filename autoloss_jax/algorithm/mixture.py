@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from autoloss_jax.algorithm import autoloss
-from autoloss_jax.algorithm.autoloss import Loss
+from autoloss_jax.algorithm import autoloss, networks
+from autoloss_jax.algorithm.autoloss import AutoLoss, Loss
+from autoloss_jax.algorithm.state import Batch, Params
 
 LEAST = 1e-6  # curvature
 
@@ -47,7 +48,13 @@ def hessian(pool: Sequence[Loss], alpha: Any, logits: Any, labels: Any) -> jax.A
     return jax.jvp(slope, (logits,), (jnp.ones_like(logits),))[1][:, 0]
 
 
-def curvature(gradients: tuple[Any, Any], hessians: tuple[Any, Any], xp: Any = jnp) -> Any:
+def searched(al: AutoLoss, V: Params, stats: Params, logits: Any, batch: Batch) -> Mixture:
+    """What a controller makes of the candidates, in evaluation mode, at these logits of a batch."""
+    alpha = networks.mean_policy(al, V, stats, logits, batch)
+    return of(al.candidates.of(batch, V), alpha, logits, batch["y"])
+
+
+def curvature(gradients: tuple[Any, Any], hessians: tuple[Any, Any]) -> jax.Array:
     """What a Newton step divides by, positive: the mean hessian over labels whose share of ones,
     q, is the one at which the loss would stay at z, q g(1, z) + (1 - q) g(0, z) = 0.
 
@@ -56,8 +63,7 @@ def curvature(gradients: tuple[Any, Any], hessians: tuple[Any, Any], xp: Any = j
 
     Args:
         gradients, hessians: of labels 0 and 1, each [K].
-        xp: numpy or jax.numpy.
     """
     (down, up), (at_zero, at_one) = gradients, hessians
-    q = xp.clip(down / xp.maximum(down - up, LEAST), 0, 1)
-    return xp.maximum(q * at_one + (1 - q) * at_zero, LEAST)
+    q = jnp.clip(down / jnp.maximum(down - up, LEAST), 0, 1)
+    return jnp.maximum(q * at_one + (1 - q) * at_zero, LEAST)

@@ -54,9 +54,7 @@ def program(al: AutoLoss) -> Callable[[Params, Params, Path], Mixture]:
 
     @jax.jit
     def compiled(V, stats, logits, labels):
-        batch = unknown(al, labels)
-        alpha = networks.mean_policy(al, V, stats, logits, batch)
-        return mixture.of(al.candidates.of(batch, V), alpha, logits, labels)
+        return mixture.searched(al, V, stats, logits, unknown(al, labels))
 
     return lambda V, stats, path: compiled(V, stats, path.logits, _labels(path))
 

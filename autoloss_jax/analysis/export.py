@@ -54,8 +54,8 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
                 "function of one prediction; export the loss of a pool without it"
             )
     controller, labels, errors = loaded.state.controller, {}, {}
-    contexts = Cells(tuple(len(of_field) + 1 for of_field in words)).values()
-    noise = _transitions(loaded, workdir, words)
+    cells = Cells(tuple(len(of_field) + 1 for of_field in words))
+    contexts, noise = cells.values(), _transitions(loaded, workdir, words, cells)
     for label in (0, 1):
         at = tabulation.exact(
             loaded.al, controller.params, controller.stats, label, contexts, noise
@@ -97,7 +97,9 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
     return record
 
 
-def _transitions(loaded: Loaded, workdir: Path, words: list[list[str]]) -> np.ndarray | None:
+def _transitions(
+    loaded: Loaded, workdir: Path, words: list[list[str]], cells: Cells
+) -> np.ndarray | None:
     """The label noise of each combination of values, float64[M, 2, 2], where it is no part of V.
 
     Combinations that train does not have read as the others do on average.
@@ -105,21 +107,20 @@ def _transitions(loaded: Loaded, workdir: Path, words: list[list[str]]) -> np.nd
     if not any(loaded.run.noise_kinds) or loaded.run.learns_rates:
         return None
     (noise,) = json.loads((workdir / "label_noise.json").read_text()).values()
-    cells = noise["cells"]
-    known = [cell.get("transition") or _at_rate(noise["kind"], cell["rate"]) for cell in cells]
-    average = np.average(known, axis=0, weights=[cell["rows"] for cell in cells])
-    found = np.tile(average, (math.prod(len(of_field) + 1 for of_field in words), 1, 1))
-    for cell, transition in zip(cells, known, strict=True):
-        place = 0
-        for value, of_field in zip(cell["values"], words, strict=True):
-            number = 1 + of_field.index(value) if value in of_field else 0
-            place = place * (len(of_field) + 1) + number
-        found[place] = transition
+    if "rate" in noise["cells"][0]:
+        rates = np.array([cell["rate"] for cell in noise["cells"]])
+        known = losses.transition(noise["kind"], rates)
+    else:
+        known = np.array([cell["transition"] for cell in noise["cells"]])
+    average = np.average(known, axis=0, weights=[cell["rows"] for cell in noise["cells"]])
+    places = [dict(zip(of_field, range(1, len(of_field) + 1), strict=True)) for of_field in words]
+    values = [
+        [of_field.get(value, 0) for value, of_field in zip(cell["values"], places, strict=True)]
+        for cell in noise["cells"]
+    ]
+    found = np.tile(average, (len(cells), 1, 1))
+    found[cells.number(np.array(values).reshape(len(values), -1))] = known
     return found
-
-
-def _at_rate(kind: str, rate: float) -> list[list[float]]:
-    return losses.transition(kind, np.array(rate)).tolist()
 
 
 def _words(loaded: Loaded, workdir: Path) -> list[list[str]]:

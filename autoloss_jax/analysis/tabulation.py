@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from autoloss_jax.algorithm import losses, mixture, networks
+from autoloss_jax.algorithm import losses, mixture
 from autoloss_jax.algorithm.autoloss import AutoLoss
 from autoloss_jax.algorithm.state import Params
 from autoloss_jax.analysis import searched_loss
@@ -62,10 +62,9 @@ def exact(
             "seen": jnp.broadcast_to(seen, (size, len(seen))),
             "cell": jnp.full(size, cell),
         } | {name: jnp.broadcast_to(a, (size, *a.shape)) for name, a in noise.items()}
-        pool, y = al.candidates.of(batch, V), batch["y"]
-        alpha = networks.mean_policy(al, V, stats, logits, batch)
-        found = mixture.of(pool, alpha, logits, y)
-        hessian = mixture.hessian(pool, alpha, logits, y)
+        found = mixture.searched(al, V, stats, logits, batch)
+        pool = al.candidates.of(batch, V)
+        hessian = mixture.hessian(pool, found.weights, logits, batch["y"])
         return Curve(found.weights, found.value, found.gradient[:, 0], hessian)
 
     def under(logits: np.ndarray, cell: int) -> Curve:

@@ -51,7 +51,7 @@ class Store:
         """Put what encodes new rows beside a run: the schema, the vocabulary, and what train's
         labels say of values.
         """
-        for name in (VOCABULARY, *((TARGETS,) if (self.path / TARGETS).exists() else ()), SCHEMA):
+        for name in encoding_files(self.path):
             with whole(workdir / name) as temporary:
                 shutil.copyfile(self.path / name, temporary)
 
@@ -91,15 +91,17 @@ def load_vocabulary(folder: Path) -> tuple[Schema, pl.DataFrame]:
     values in the order of ids.
     """
     schema = read_schema(folder)
-    try:
-        vocabulary = pl.read_parquet(folder / VOCABULARY, columns=["field", "value"])
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(
-            f"{folder / VOCABULARY}: cannot be read ({str(error).splitlines()[0]})"
-        ) from error
+    vocabulary = _read(folder / VOCABULARY, ["field", "value"])
     if vocabulary.height + schema.num_fields + sum(schema.hashed.values()) != schema.num_rows:
         raise UserError(f"{folder}: {VOCABULARY} and {SCHEMA} do not belong together")
     return schema, vocabulary
+
+
+def encoding_files(folder: Path) -> list[str]:
+    """Those of a store that new rows are encoded by; the schema, which says that all are there, is
+    the last.
+    """
+    return [VOCABULARY, *([TARGETS] if (folder / TARGETS).exists() else []), SCHEMA]
 
 
 def targets(folder: Path) -> pl.DataFrame | None:
@@ -107,8 +109,12 @@ def targets(folder: Path) -> pl.DataFrame | None:
     path = folder / TARGETS
     if not path.exists():
         return None
+    return _read(path)
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, columns=columns)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
 

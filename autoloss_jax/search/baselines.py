@@ -40,10 +40,14 @@ Fit = Callable[..., Fitted]  # Rows, Store and a seed
 
 
 def _train(
-    fit: Fit, train: Any, cfg: Config, workdir: Path, say: Callable[[str], None]
+    fit: Fit, refusal: str, train: Any, cfg: Config, workdir: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The result.json of a model of another library on the rows of `cfg`."""
+    """The result.json of a model of another library on the rows of `cfg`; `refusal` says why it
+    takes the loss of no other run, if it does not.
+    """
     del train
+    if refusal and (source := cfg.method.transfer_from):
+        raise UserError(f"--config.method.transfer_from={source}: {cfg.method.name} {refusal}")
     processes.alone(f"--config.method.name={cfg.method.name}")
     with workdirs.locked(workdir):
         if finished := workdirs.finished_result(cfg, workdir):
@@ -79,26 +83,22 @@ def _source(cfg: Config) -> Loaded | None:
     return source
 
 
-def _boosted(fit: Fit, train: Any, cfg: Config, *rest: Any) -> dict[str, Any]:
+def _boosted(fit: Fit, refusal: str, train: Any, cfg: Config, *rest: Any) -> dict[str, Any]:
     """Boosting, which has as many trees as `train.monitor` wants."""
     fit = functools.partial(fit, by_auc=cfg.train.monitor == "auc")
-    return _train(fit, train, cfg, *rest)
-
-
-def _without_objective(fit: Fit, train: Any, cfg: Config, *rest: Any) -> dict[str, Any]:
-    if cfg.method.transfer_from:
-        raise UserError(
-            f"--config.method.transfer_from={cfg.method.transfer_from}: {cfg.method.name} takes "
-            "the loss of no other run; leave it out, or use lightgbm"
-        )
-    return _train(fit, train, cfg, *rest)
+    return _train(fit, refusal, train, cfg, *rest)
 
 
 constant, logistic = (
-    functools.partial(_without_objective, fit) for fit in (baselines.constant, baselines.logistic)
+    functools.partial(_train, fit, "takes the loss of no other run; leave it out, or use lightgbm")
+    for fit in (baselines.constant, baselines.logistic)
 )
-lightgbm, catboost = (
-    functools.partial(_boosted, fit) for fit in (boosting.lightgbm, boosting.catboost)
+lightgbm = functools.partial(_boosted, boosting.lightgbm, "")
+catboost = functools.partial(
+    _boosted,
+    boosting.catboost,
+    "takes no objective of another run here (a second a tree); autoloss export-loss writes one for "
+    "it, or use lightgbm",
 )
 
 

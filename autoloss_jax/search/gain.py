@@ -57,13 +57,16 @@ def between(cfg: Config, ours: Scores, theirs: Scores, tried: int = 1) -> Gain:
     """
     labels, n = ours.labels, len(ours.labels)
     both = [_as_judged(cfg, side) for side in (ours, theirs)]
-    rng, drawn = np.random.default_rng(0), [np.arange(n)]
-    drawn += [rng.integers(n, size=min(n, MOST_ROWS)) for _ in range(RESAMPLES)]
-    a, b = ([_figure(cfg, labels[i], logits[i]) for i in drawn] for logits in both)
-    value, *resampled = np.subtract(a, b)
+
+    def difference(rows: np.ndarray | slice) -> float:
+        ours, theirs = (_figure(cfg, labels[rows], logits[rows]) for logits in both)
+        return ours - theirs
+
+    rng = np.random.default_rng(0)
+    resampled = [difference(rng.integers(n, size=min(n, MOST_ROWS))) for _ in range(RESAMPLES)]
     z = scipy.stats.norm.ppf(1 - (1 - LEVEL) / 2 / tried)
     reach = z * np.nanstd(resampled)  # of few positives some draw has none
-    return Gain(evaluator.MONITORED[cfg.train.monitor], float(value), float(reach))
+    return Gain(evaluator.MONITORED[cfg.train.monitor], difference(slice(None)), float(reach))
 
 
 def _as_judged(cfg: Config, side: Scores) -> np.ndarray:

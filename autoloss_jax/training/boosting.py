@@ -59,7 +59,7 @@ def lightgbm(
     classes = data.schema.num_classes
     own = "multiclass" if classes > 2 else "binary"
     parameters = {
-        "objective": own if objective is None else lambda raw, _: weighted(objective, raw, learned),
+        "objective": _weighted(objective, learned.weight) if objective else own,
         "metric": ("auc_mu" if classes > 2 else "auc") if by_auc else "None" if objective else "",
         "num_class": classes if classes > 2 else 1,
         "num_threads": len(os.sched_getaffinity(0)),
@@ -79,17 +79,15 @@ def lightgbm(
     return _boosted(of_val, of_test, trees.best_iteration, rows)
 
 
-def weighted(objective: Objective, raw: np.ndarray, rows: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient and curvature, each times the rows' weights."""
-    gradient, curvature = objective(raw)
-    return (
-        (gradient, curvature)
-        if rows.weight is None
-        else (
-            gradient * rows.weight,
-            curvature * rows.weight,
-        )
-    )
+def _weighted(objective: Objective, weight: np.ndarray | None) -> Any:
+    """As LightGBM calls it; it leaves the rows' weights to an objective of ours."""
+    by = 1.0 if weight is None else weight
+
+    def given(raw: np.ndarray, dataset: Any) -> tuple[np.ndarray, ...]:
+        del dataset
+        return tuple(part * by for part in objective(raw))
+
+    return given
 
 
 def _logloss(raw: np.ndarray, dataset: Any) -> tuple[str, float, bool]:
@@ -97,20 +95,8 @@ def _logloss(raw: np.ndarray, dataset: Any) -> tuple[str, float, bool]:
     return "logloss", metrics.logloss(dataset.get_label().astype(int), raw[:, None]), False
 
 
-def catboost(
-    rows: Rows,
-    data: Store,
-    seed: int = 0,
-    objective: Objective | None = None,
-    *,
-    by_auc: bool = False,
-) -> Fitted:
-    """Prokhorenkova et al., NeurIPS 2018, at its defaults, and the rest as `lightgbm`."""
-    if objective:
-        raise UserError(
-            "--config.method.name=catboost: takes no objective of another run here (a second a "
-            "tree); autoloss export-loss writes one for it, or use lightgbm"
-        )
+def catboost(rows: Rows, data: Store, seed: int = 0, *, by_auc: bool = False) -> Fitted:
+    """Prokhorenkova et al., NeurIPS 2018, at its defaults, with as many trees as `lightgbm`."""
     boosting = _library("catboost")
     pools = [
         boosting.Pool(

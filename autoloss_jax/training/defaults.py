@@ -16,12 +16,11 @@ import numpy as np
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.data import source
-from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.schema import Schema
-from autoloss_jax.data.store import Store
 from autoloss_jax.models import registry
-from autoloss_jax.training import interactions, splits
+from autoloss_jax.training import splits
+from autoloss_jax.training.interactions import Interactions
 from autoloss_jax.training.run import Run
 
 STEPS_AN_EPOCH = 100
@@ -55,34 +54,34 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     if SMOOTH in left:
         labels = np.bincount(splits.val_rows(run, data)["y"], minlength=data.schema.num_classes)
         keys[SMOOTH] = SMOOTHED if labels.min() < FEW_OF_A_CLASS else 1
+    pairs = Interactions((splits.train_rows(run, data),), data)
     if CROSSES in left:
-        few = rows <= MOST_CROSSED_ROWS
-        keys[CROSSES] = interactions.found((splits.train_rows(run, data),), data) if few else ()
+        keys[CROSSES] = pairs.found() if rows <= MOST_CROSSED_ROWS else ()
     if TARGETS in left:
-        keys[TARGETS] = _encoded(cfg, (splits.train_rows(run, data),), data)
+        keys[TARGETS] = _encoded(cfg, pairs)
     said = ", ".join(f"{name} {_said(value)}" for name, value in keys.items())
     say(f"from {rows:,} rows: {said}")
     return settings.with_keys(cfg, keys)
 
 
-def _encoded(cfg: Config, learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
+def _encoded(cfg: Config, pairs: Interactions) -> tuple[str, ...]:
     """The fields whose values have few rows each, so that their embeddings learn little; and the
     two with the most values and their pair, if rows of one pair tell much of each other.
 
     None where labels are doubted, or rows so many that this takes long.
     """
-    rows, asked = host.num_rows(learned), cfg.data
+    asked, schema = cfg.data, pairs.data.schema
+    rows = schema.num_examples["train"]
     doubted = asked.context or asked.trusted or asked.missing or asked.flipped
     if doubted or rows > MOST_ENCODED_ROWS:
         return ()
     others = {*asked.numeric, *asked.values, *asked.bags, *asked.crosses}
-    schema = data.schema
     sizes = dict(zip(schema.fields[: schema.num_inputs], schema.vocab_sizes, strict=False))
     sizes = {name: size for name, size in sizes.items() if name not in others}
     few = {name for name, size in sizes.items() if rows < ROWS_A_VALUE * size}
     first = sorted(sizes, key=lambda name: -sizes[name])[:2]
     pair = tuple(name for name in sizes if name in first)
-    both = len(pair) == 2 and interactions.told_by_others(learned, data, pair) > LEAST_GAIN
+    both = len(pair) == 2 and pairs.told_by_others(pair) > LEAST_GAIN
     found = tuple(name for name in sizes if name in few or (both and name in pair))
     return (*found, "*".join(pair)) if both else found
 

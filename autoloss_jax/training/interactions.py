@@ -7,6 +7,7 @@ against what chance leaves there.
 Shapes: n rows, M cells of a pair.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 
@@ -25,38 +26,52 @@ ROWS_A_CELL = 8  # at least, on average, of a pair that is a field
 LEAST_ROWS_A_CELL = 1.1  # of a pair of which only that is asked
 
 
-def found(learned: tuple[host.Split, ...], data: Store) -> tuple[str, ...]:
-    """The pairs as `data.crosses` names them, the strongest first; none where labels have more
-    than two classes.
+class Interactions:
+    """What a regression on the fields by themselves leaves to pairs of them, on a sample of the
+    rows; both are made when they are first asked for. Of more than two classes there is nothing.
     """
-    sample = baselines.sample(learned, seed=0)
-    if data.schema.num_classes != 2 or len(np.unique(sample["y"])) < 2:
-        return ()
-    left = _left(sample, data)
-    scores = {pair: excess(cells, *left) for pair, cells in _cells(sample, data.schema)}
-    strongest = sorted(scores, key=lambda pair: -scores[pair])
-    return tuple(pair for pair in strongest if scores[pair] > LEAST)[:MOST]
 
+    def __init__(self, learned: tuple[host.Split, ...], data: Store):
+        self.learned, self.data = learned, data
 
-def told_by_others(learned: tuple[host.Split, ...], data: Store, pair: tuple[str, str]) -> float:
-    """How much less logloss a row of a pair's cell has, in nats, where the other rows of the cell
-    are known beside the fields by themselves; 0 where labels have more than two classes.
-    """
-    sample = baselines.sample(learned, seed=0)
-    if data.schema.num_classes != 2 or len(np.unique(sample["y"])) < 2:
-        return 0.0
-    slots = [data.schema.place(name, "--config.data.target_encoding")[0] for name in pair]
-    _, cells = np.unique(np.asarray(sample["x"])[:, slots], axis=0, return_inverse=True)
-    if len(cells) < LEAST_ROWS_A_CELL * (cells.max() + 1):  # hardly a pair is there twice
-        return 0.0
-    return gain(cells, *_left(sample, data))
+    @functools.cached_property
+    def sample(self) -> host.Split:
+        """The rows that are looked at."""
+        return baselines.sample(self.learned, seed=0)
 
+    @property
+    def known(self) -> bool:
+        """Whether labels are of two classes, and both are there."""
+        return self.data.schema.num_classes == 2 and len(np.unique(self.sample["y"])) == 2
 
-def _left(sample: host.Split, data: Store) -> tuple[np.ndarray, np.ndarray]:
-    """What a regression on the fields leaves of each label, and its variance by chance."""
-    alone = baselines.linear(baselines.regression(sample, data), sample)
-    p = scipy.special.expit(alone[:, 0])
-    return np.asarray(sample["y"]) - p, p * (1 - p)
+    @functools.cached_property
+    def left(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each label what is left, and its variance by chance."""
+        alone = baselines.linear(baselines.regression(self.sample, self.data), self.sample)
+        p = scipy.special.expit(alone[:, 0])
+        return np.asarray(self.sample["y"]) - p, p * (1 - p)
+
+    def found(self) -> tuple[str, ...]:
+        """The pairs that act together as `data.crosses` names them, the strongest first."""
+        if not self.known:
+            return ()
+        pairs = _cells(self.sample, self.data.schema)
+        scores = {pair: excess(cells, *self.left) for pair, cells in pairs}
+        strongest = sorted(scores, key=lambda pair: -scores[pair])
+        return tuple(pair for pair in strongest if scores[pair] > LEAST)[:MOST]
+
+    def told_by_others(self, pair: tuple[str, str]) -> float:
+        """How much less logloss a row of a pair's cell has, in nats, where the other rows of the
+        cell are known beside the fields by themselves.
+        """
+        if not self.known:
+            return 0.0
+        schema = self.data.schema
+        slots = [schema.place(name, "--config.data.target_encoding")[0] for name in pair]
+        _, cells = np.unique(np.asarray(self.sample["x"])[:, slots], axis=0, return_inverse=True)
+        if len(cells) < LEAST_ROWS_A_CELL * (cells.max() + 1):  # hardly a pair is there twice
+            return 0.0
+        return gain(cells, *self.left)
 
 
 def gain(cells: np.ndarray, residual: np.ndarray, variance: np.ndarray) -> float:

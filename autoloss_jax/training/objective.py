@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from autoloss_jax.algorithm import mixture, networks
+from autoloss_jax.algorithm import mixture
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.load import host
 from autoloss_jax.training.checkpoint import Loaded
@@ -31,12 +31,10 @@ def of_run(loaded: Loaded, rows: host.Split) -> Objective:
     def found(V, stats, batch, raw):
         logits, of_label = raw[:, None], []
         for label in (0, 1):
-            labels = jax.numpy.full_like(batch["y"], label)
-            case = {**batch, "y": labels}
-            pool = al.candidates.of(case, V)
-            alpha = networks.mean_policy(al, V, stats, logits, case)
-            gradient = mixture.of(pool, alpha, logits, labels).gradient[:, 0]
-            of_label.append((gradient, mixture.hessian(pool, alpha, logits, labels)))
+            case = {**batch, "y": jax.numpy.full_like(batch["y"], label)}
+            at = mixture.searched(al, V, stats, logits, case)
+            hessian = mixture.hessian(al.candidates.of(case, V), at.weights, logits, case["y"])
+            of_label.append((at.gradient[:, 0], hessian))
         gradients, hessians = zip(*of_label, strict=True)
         mine = jax.numpy.where(batch["y"] == 1, gradients[1], gradients[0])
         return mine, mixture.curvature(gradients, hessians)

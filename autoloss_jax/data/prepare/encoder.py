@@ -93,8 +93,10 @@ class Encoder:
         return found | ({"v": v} if v is not None else {})
 
     def _with_targets(self, chunk: Chunk, folds: np.ndarray | None) -> pl.DataFrame:
-        """The rows, and the numbers of the target encoding."""
+        """The rows, and the numbers of the target encoding, if there is one."""
         rows, columns = chunk.rows, {}
+        if not self.targets:
+            return rows
         fold = np.full(rows.height, -1, np.int8) if folds is None else folds
         for name, encoding in self.targets.items():
             numbers = encoding.numbers(chunk.words[name], rows[name].to_numpy(), fold)

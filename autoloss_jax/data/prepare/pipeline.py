@@ -243,14 +243,13 @@ def _encode(
     if len(classes) < 2:
         path = next(iter(files.values()))[0]
         raise UserError(f"{path}: every training label is the same; nothing can be learnt")
-    none, targets = np.zeros(schema.num_fields), bool(job.data.target_encoding)
+    none = np.zeros(schema.num_fields)
     rates = {
         name: ((unknown[name] + none) / max(count, 1)).tolist()
         for name, count in schema.num_examples.items()
     }
     (job.store / store.SCHEMA).write_text(dataclasses.replace(schema, oov_rate=rates).to_json())
-    others = (store.SCHEMA, store.VOCABULARY, *((store.TARGETS,) if targets else ()))
-    sums |= {name: store.sum_of(job.store / name) for name in others}
+    sums |= {name: store.sum_of(job.store / name) for name in store.encoding_files(job.store)}
     (job.store / store.SUMS).write_text(json.dumps(dict(sorted(sums.items())), indent=2) + "\n")
 
 

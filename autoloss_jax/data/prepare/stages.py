@@ -87,7 +87,7 @@ def read(job: Job, stretch: Stretch) -> Iterator[float]:
         facts = chunk.Facts(str(stretch.path), stretch.split)
         made = chunk.of(_watched(blocks, job.data, facts), job.data.bag_size)
         facts.rows = made.rows.height
-        no_fields = (*EXTRA, *formats.read_alone(job.data))
+        no_fields = (*EXTRA, *formats.pairs(job.data))
         facts.fields = [name for name in made.rows.columns if name not in no_fields]
         chunk.write(made, stretch.chunk(job, number), facts)
         if stretch.number is not None:
@@ -156,7 +156,7 @@ def _encode(job: Job, number: int, folder: Path) -> dict[str, Any]:
     with LOADING:
         encoder = _encoder(job)
     schema, part = encoder.schema, Part.of(folder)
-    folds = target_encoding.folds(part, job.data.split_seed)
+    folds = target_encoding.folds(part, job.data.split_seed) if encoder.targets else None
     drawn, whole = part.drawn, encoder.encode(chunk.read(folder), folds)
     facts: dict[str, Any] = {"unknown": {}, "classes": [], "sums": {}}
     for split, kinds in division.OF.items():

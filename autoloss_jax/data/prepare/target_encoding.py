@@ -65,6 +65,7 @@ class TargetEncoding:
     values: pl.Enum
     rows: np.ndarray  # float64[W + 1, K]; the last are those of a value that train does not have
     sums: np.ndarray  # float64[W + 1, K], of labels
+    prior: float  # the mean label of train
     binary: bool
 
     @classmethod
@@ -74,7 +75,8 @@ class TargetEncoding:
             np.pad(table.select(names).to_numpy().astype(np.float64), ((0, 1), (0, 0)))
             for names in (ROWS, SUMS)
         )
-        return cls(pl.Enum(table["value"]), rows, sums, num_classes == 2)
+        prior = max(float(sums.sum() / rows.sum()), 1e-6)
+        return cls(pl.Enum(table["value"]), rows, sums, prior, num_classes == 2)
 
     def numbers(self, words: pl.Series, places: np.ndarray, fold: np.ndarray) -> np.ndarray:
         """The mean and the count of each row, float64[n, 2]; `places` are those of the rows' values
@@ -84,7 +86,7 @@ class TargetEncoding:
         value = codes.fill_null(len(self.rows) - 1).to_numpy()[places]
         own = np.maximum(fold, 0)
         rows, sums = (
-            counts.sum(axis=1)[value] - np.where(fold < 0, 0.0, counts[value, own])
+            counts[value].sum(axis=1) - np.where(fold < 0, 0.0, counts[value, own])
             for counts in (self.rows, self.sums)
         )
         return self._numbers(rows, sums, np.where(fold < 0, 1.0, 1 - 1 / FOLDS))
@@ -105,8 +107,7 @@ class TargetEncoding:
 
     def _numbers(self, rows: np.ndarray, sums: np.ndarray, share: np.ndarray) -> np.ndarray:
         """`share`: of train, how much these counts are of."""
-        prior = np.clip(self.sums.sum() / self.rows.sum(), 1e-6, None)
-        mean = (sums + PRIOR_ROWS * prior) / (rows + PRIOR_ROWS)
+        mean = (sums + PRIOR_ROWS * self.prior) / (rows + PRIOR_ROWS)
         if self.binary:
             mean = np.log(mean / np.maximum(1 - mean, 1e-6))
         return np.stack([mean, np.log1p(rows / share)], axis=-1)

@@ -25,8 +25,7 @@ def learn(
     """(Schema without rates, vocabulary with the columns field, value), from the rows that teach
     W.
     """
-    data, read = job.data, tuple(parts[0].facts.fields)
-    names = formats.with_made(tuple(name for name in read if name not in data.crosses), data)
+    data, names = job.data, formats.with_made(tuple(parts[0].facts.fields), job.data)
     tabular = data.format == "tabular"
     hashed = {name: data.hash_size for name in data.hash}
     buckets = {name: _cut_points(parts, name, data.num_buckets) for name in data.numeric if tabular}

@@ -254,9 +254,9 @@ def with_made(fields: tuple[str, ...], data: config.Data) -> tuple[str, ...]:
     return (*fields[:inputs], *data.crosses, *numbers, *fields[inputs:])
 
 
-def read_alone(data: config.Data) -> tuple[str, ...]:
-    """The pairs that are read for `data.target_encoding`, and are no fields."""
-    return tuple(n for n in data.target_encoding if "*" in n and n not in data.crosses)
+def pairs(data: config.Data) -> tuple[str, ...]:
+    """The pairs of fields that are read: fields too, or for `data.target_encoding` alone."""
+    return tuple(dict.fromkeys((*data.crosses, *(n for n in data.target_encoding if "*" in n))))
 
 
 def crosses(
@@ -271,7 +271,7 @@ def crosses(
                 f"--config.data.target_encoding: {name!r} is not a categorical field: "
                 f"{', '.join(words)}{settings.nearest(name, words)}"
             )
-    for name in (*data.crosses, *read_alone(data)):
+    for name in pairs(data):
         key = "crosses" if name in data.crosses else "target_encoding"
         pair = name.split("*")
         for side in pair:

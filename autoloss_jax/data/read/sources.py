@@ -123,12 +123,11 @@ def _blocks(
             )
         fields, meanings = kind.fields(layout, data), kind.meanings(layout)
         columns |= formats.crosses(fields, data, meanings)
-        known = {*fields, *data.crosses}
         names = (
             *(("label",) if labelled else ()),
             *extra,
-            *(name for name in formats.with_made(fields, data) if name in known),
-            *formats.read_alone(data),
+            *fields,
+            *formats.pairs(data),
         )
         yield Block(
             frame.select(columns.get(n, pl.col(n)).alias(n) for n in names),
