@@ -302,4 +302,7 @@ def test_a_search_that_is_better_than_its_retraining_is_shipped(small, finished,
     assert read(tmp_path / "result.json")["val"]["auc"] == 0.8
     text = (tmp_path / "auto.md").read_text()
     assert "**autoloss** was chosen" in text and "learned from fewer rows than `retrain`" in text
+    alone = settings.with_keys(cfg, {"data.train_on_trusted": False})
+    auto.train(stub(finished[2], aucs), alone, tmp_path / "alone", quiet)
+    assert "learned from fewer rows" not in (tmp_path / "alone" / "auto.md").read_text()
     assert "`lightgbm` has a better AUC on validation than what is shipped" in text

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import autoloss_jax
-from autoloss_jax.config import Config, Data, presets
+from autoloss_jax.config import Config, Data, check, presets
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import pipeline, stages, target_encoding
 from autoloss_jax.training import defaults
@@ -151,6 +151,7 @@ def test_labels_that_a_study_spoils_are_refused_as_their_truth_would_be_an_input
     cfg = Config(data=data).replace({"data.missing": 0.4, "method.name": "ce"})
     with pytest.raises(UserError, match=r"data\.target_encoding.*data\.missing"):
         autoloss_jax.train(cfg, tmp_path / "run", progress=False)
+    check(cfg.replace({"data.target_encoding": ("auto",)}))  # the rule encodes nothing there
 
 
 def test_a_run_scores_new_rows_as_those_of_its_data(tmp_path):

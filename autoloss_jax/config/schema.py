@@ -550,7 +550,12 @@ def check(config: Config) -> Config:
             f"--config.data.trusted_fold={fold!r}: the trusted rows are those of "
             f"--config.data.trusted={data.trusted}; leave one of the two out"
         )
-    if data.target_encoding and (data.missing or data.flipped):
+    left = settings.left_to_rule(config)  # a rule encodes nothing where labels are spoiled
+    if (
+        data.target_encoding
+        and (data.missing or data.flipped)
+        and "data.target_encoding" not in left
+    ):
         spoiled = "missing" if data.missing else "flipped"
         raise UserError(
             f"--config.data.target_encoding={data.target_encoding!r}: rows are prepared before "

@@ -289,7 +289,7 @@ def _advice(
         for name, result in instead.items()
         if evaluator.monitored(cfg, result["val"]) > ours
     ]
-    if chosen in runs and chosen not in planned.others and chosen in gains:
+    if chosen in gains and chosen not in planned.others and cfg.data.train_on_trusted:
         lines.append(
             "It learned from fewer rows than `retrain`, those that taught its controller being "
             "none of them."
