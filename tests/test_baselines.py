@@ -114,7 +114,7 @@ def test_one_label_alone_is_said(table):
     alone = tuple({**part, "y": 0 * np.asarray(part["y"])} for part in rows.learned)
     with pytest.raises(UserError, match=r"only labels \[0\] among"):
         baselines.logistic(rows._replace(learned=alone), data)
-    assert interactions.found(alone, data) == ()
+    assert interactions.Interactions(alone, data).found() == ()
 
 
 def test_a_baseline_has_the_columns_as_they_are(table, tmp_path):
