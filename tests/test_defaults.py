@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from autoloss_jax import Config, config
+from autoloss_jax.algorithm import methods
 from autoloss_jax.api import runs
 from autoloss_jax.config import presets, settings
 from autoloss_jax.config.errors import UserError
@@ -130,3 +131,17 @@ def test_few_positives_of_validation_are_averaged_over(tmp_path, positives, smoo
     keys = {"data.categorical": ("a",), "method.name": "ce", "data.trusted_share": 0.0}
     found = defaults.resolved(TABLE.replace(data | keys), tmp_path, lambda _: None)
     assert found.train.smooth == smooth
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_rules_serve_every_method(name, tmp_path):
+    """Also one that is none before its search."""
+    log("linear", 1000).write_csv(tmp_path / "log.csv")
+    data = {"data.path": str(tmp_path / "log.csv"), "data.cache": str(tmp_path / "cache")}
+    given = {
+        "static": {"method.static": (1.0, 0.0, 0.0, 0.0)},
+        "transfer": {"method.transfer_from": "elsewhere"},
+    }
+    asked = TABLE.replace(data | {"method.name": name} | given.get(name, {}))
+    found = defaults.resolved(asked, tmp_path, lambda _: None)
+    assert settings.left_to_rule(found) == [] and found.method == asked.method

@@ -45,8 +45,8 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     if not (left := settings.left_to_rule(cfg)):
         return cfg
     plain: dict[str, Any] = {name: () for name in (CROSSES, TARGETS) if name in left}
-    if contenders := methods.row(cfg.method).contenders:  # they have the same rows
-        plain["method.name"] = contenders[0]
+    if methods.row(cfg.method).contenders or methods.must_search(cfg.method):
+        plain["method.name"] = "ce"  # it is none by itself yet, and this one has the same rows
     run = Run.of(settings.with_keys(cfg, plain))
     data = pipeline.prepare(run.data, say)
     rows = max(round(data.schema.num_examples["train"] * cfg.data.train_share), 2)
