@@ -34,7 +34,6 @@ CONFIGS = {  # name -> config keys; the last word of a name may be a number of m
     "autoloss-first-order": {"method.xi": 0.0, "method.val_objective": "mixture"},
     "autoloss-bfloat16": {"model.compute": "bfloat16"},
     "autoloss-paper": {"method.implementation": "paper"},
-    "autoloss-members": {},
 }
 _device_bytes = []
 
@@ -52,11 +51,8 @@ def config_of(name: str, work: Workload) -> config.Config:
 
 
 def build(name: str, work: Workload) -> Callable[[int], None]:
-    """A function that does so many steps, all in one dispatch. After an @ comes the model, after
-    a colon the members.
-    """
+    """A function that does so many steps, all in one dispatch. After an @ comes the model."""
     name, _, spec = name.partition("@")
-    name, members = name.split(":") if ":" in name else (name, "1")
     cfg = config_of(name, work)
     cfg = settings.with_keys(cfg, {"model.name": spec or cfg.model.name})
     sizes = tuple(workload.field_dims(work).tolist())
@@ -66,20 +62,15 @@ def build(name: str, work: Workload) -> Callable[[int], None]:
     mesh = sharding.make_mesh()
     splits = dict.fromkeys(("train", "val"), device.put(mesh, ({"x": x, "y": y},)))
     feed = device.Resident(mesh, {n: Order(n, len(y), work.batch_size) for n in splits}, splits)
-    initial = [
-        Run.of(settings.with_keys(cfg, {"run.seed": seed})).initial_state(al)
-        for seed in range(int(members))
-    ]
+    initial = run.initial_state(al)
     if name == "forward":
         full = len(y) // work.batch_size * work.batch_size
         return _forward(
-            al, initial[0], jnp.asarray(x[:full].reshape(-1, work.batch_size, work.num_fields))
+            al, initial, jnp.asarray(x[:full].reshape(-1, work.batch_size, work.num_fields))
         )
-    if int(members) > 1:
-        return _training(scan.train_members(al, feed, work.every), scan.stack(initial), feed)
     return _training(
         scan.train_block(al, feed, work.every, run.method.step),
-        sharding.put_state(mesh, initial.pop()),
+        sharding.put_state(mesh, initial),
         feed,
     )
 

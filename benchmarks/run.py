@@ -173,15 +173,6 @@ def search(work: Workload, rounds: int) -> str:
     for every in (1, 28):
         other = dataclasses.replace(work, every=every)
         parts += [f"f = {every}:", table(take_turns(other, ("ce", "autoloss"), rounds), "ce")]
-    shared = (
-        work
-        if jax.default_backend() != "cpu"
-        else dataclasses.replace(work, num_rows=20_000, batch_size=500)
-    )
-    parts += [
-        f"Ten seeds in one program, whose step advances all ten. {_describe(shared)}",
-        table(take_turns(shared, ("autoloss", "autoloss-members:10"), rounds), "autoloss"),
-    ]
     return "\n\n".join(parts)
 
 

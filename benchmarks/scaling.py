@@ -139,7 +139,7 @@ def compiled(plan: Plan, *, searching: bool = False) -> dict[str, float]:
     table = Table(plan.sizes, (), sharding.Placement(mesh))
     al = Run.of(cfg).build(2, table, total_steps=1)
     # all slots at once, as on a GPU
-    al = dataclasses.replace(al, optimizer=al.optimizer.vectorised())
+    al = dataclasses.replace(al, optimizer=dataclasses.replace(al.optimizer, chunk=None))
     state = _abstract(mesh, "state", jax.eval_shape(functools.partial(states.fresh, al)))
     ids = np.empty((plan.batch_size, NUMERIC + CATEGORICAL), np.int32)
     batch = _abstract(mesh, "batch", {"x": ids, "y": ids[:, 0]})

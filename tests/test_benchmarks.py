@@ -22,7 +22,7 @@ TINY = Workload(
 @pytest.mark.slow
 def test_contenders_take_turns_and_the_table_has_their_figures(monkeypatch):
     monkeypatch.setattr("benchmarks.worker.TURN", 0.01)
-    names = ("ce", "autoloss-members:2", "forward")
+    names = ("ce", "autoloss", "forward")
     workers = run.take_turns(TINY, names, rounds=2)
     rows = run.table(workers, "ce").splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in names]

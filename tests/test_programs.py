@@ -2,16 +2,12 @@
 that ends before training does.
 """
 
-import functools
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from autoloss_jax import config
-from autoloss_jax.algorithm import networks, scan
-from autoloss_jax.config import settings
+from autoloss_jax.algorithm import scan
 from autoloss_jax.data.load import device
 from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.distributed import sharding
@@ -53,42 +49,3 @@ def test_a_controller_that_has_searched_its_steps_stands_still_and_the_recommend
         assert int(ended.step) == STEPS
         assert jax.tree.all(jax.tree.map(np.array_equal, ended.controller.params, theta))
         assert jax.tree.all(jax.tree.map(np.array_equal, ended.drs, alone.drs))
-
-
-def test_members_of_one_program_train_as_if_alone():
-    with jax.enable_x64(True):  # where a difference would not drown in rounding
-        cfg, al, feed = problem("sparse_adam")
-
-        def start(seed, lr_scale, controller_seed):
-            state = Run.of(settings.with_keys(cfg, {"run.seed": seed})).initial_state(al)
-            other = Run.of(settings.with_keys(cfg, {"run.seed": controller_seed})).initial_state(al)
-            state = state.replace(controller=other.controller, lr_scale=jnp.asarray(lr_scale))
-            return jax.tree.map(
-                lambda a: a.astype(np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a,
-                state,
-            )
-
-        members = [
-            (0, 1.0, 0),
-            (1, 1.0, 1),
-            (0, 0.3, 0),
-            (0, 1.0, 5),
-        ]  # seeds, a learning rate, a controller
-        one, many = (f(al, feed, EVERY) for f in (scan.train_block, scan.train_members))
-        settle = jax.jit(functools.partial(networks.settle, al))
-        together = scan.stack([start(*m) for m in members])
-        for stop in (50, STEPS):
-            together = many(together, feed.splits, np.int32(stop))
-        ends = []
-        for i, m in enumerate(members):
-            alone = settle(one(start(*m), feed.splits, np.int32(STEPS)))
-            ends.append(settle(scan.member(together, i)))
-            assert int(ends[-1].step) == STEPS
-            for got, want in zip(
-                jax.tree.leaves((ends[-1].drs.params, ends[-1].controller.params)),
-                jax.tree.leaves((alone.drs.params, alone.controller.params)),
-                strict=True,
-            ):
-                assert np.max(np.abs(got - want)) < 1e-11
-        rows = [e.drs.params["rows"] for e in ends]
-        assert all(np.max(np.abs(rows[0] - r)) > 1e-6 for r in rows[1:])

@@ -193,7 +193,7 @@ def slotted(**keys):
             al.recommender, pooled=functools.partial(pooling.pooled, slots=SLOTS)
         ),
         optimizer=dataclasses.replace(
-            al.optimizer.vectorised(), table=Table(tuple(al.optimizer.table.vocab_sizes), SLOTS)
+            al.optimizer, table=Table(tuple(al.optimizer.table.vocab_sizes), SLOTS)
         ),  # no room beyond what slots need
     )
     random = np.random.default_rng(3)

@@ -1,9 +1,6 @@
-"""The program that trains: blocks of Algorithm 1 over a feed of batches, for one state, or for
-many at once.
-"""
+"""The program that trains: blocks of Algorithm 1 over a feed of batches."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -55,28 +52,6 @@ def train_block(
     return jax.jit(block, donate_argnums=0)
 
 
-def train_members(al: AutoLoss, feed: Feed, every: int) -> Callable[..., TrainState]:
-    """The same for states stacked by `stack`, which advance together: seeds, controllers,
-    learning rates (`lr_scale`).
-
-    Each draws the batches and the noise that its own key gives, as if it were alone. The feed
-    must be on the device.
-    """
-    al = dataclasses.replace(al, optimizer=al.optimizer.vectorised())
-
-    def block(states, source, stop):
-        axes = jax.tree_util.tree_map_with_path(
-            lambda path, _: None if _shared(path) else 0, states
-        )
-
-        def one(state):
-            return algorithm1(al, feed, every, fused.train_step, state, source, stop, NEVER)
-
-        return jax.vmap(one, in_axes=(axes,), out_axes=axes)(states)
-
-    return jax.jit(block, donate_argnums=0)
-
-
 def algorithm1(
     al: AutoLoss,
     feed: Feed,
@@ -114,23 +89,3 @@ def algorithm1(
     if al.taught_by != "val":
         return until(stop, state)
     return jax.lax.while_loop(lambda s: s.step < stop, period, state)
-
-
-def stack(states: Sequence[TrainState]) -> TrainState:
-    """States of one step and one shape as one, every array [members, ...] but the counts of
-    steps, which they share.
-    """
-    return jax.tree_util.tree_map_with_path(
-        lambda path, *leaves: leaves[0] if _shared(path) else jnp.stack(leaves), *states
-    )
-
-
-def member(states: TrainState, index: int) -> TrainState:
-    """One of the stacked states."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, a: a if _shared(path) else a[index], states
-    )
-
-
-def _shared(path: Any) -> bool:
-    return jax.tree_util.keystr(path[-1:], simple=True) in ("step", "count")

@@ -132,9 +132,6 @@ class Optimizer(Protocol):
     ) -> tuple[Params, OptState]:
         """Every row brought up to date."""
 
-    def vectorised(self) -> "Optimizer":
-        """The same optimizer, for jax.vmap."""
-
     def scale(self, gradient: Params, opt_state: OptState) -> Params:
         """The factor of each coordinate in the next step, without rate and momentum."""
 

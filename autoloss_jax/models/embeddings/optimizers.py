@@ -139,10 +139,6 @@ class Dense:
         g, aux = gradient(*local, *slots)
         return {**g, "rows": lookup.scatter(jnp.zeros_like(W["rows"]), touched, g["rows"])}, aux
 
-    def vectorised(self) -> "Dense":
-        """Nothing here depends on the data."""
-        return self
-
     def settle(self, W: Params, opt_state: Any, lr_scale: jax.Array) -> tuple[Params, Any]:
         """Nothing is ever behind."""
         del lr_scale
@@ -268,12 +264,6 @@ class Sparse:
         """At the end of Adam's first steps, after which what a row missed has a closed form."""
         due = (opt_state.count == deferred_adam.EARLY).astype(jnp.int32)
         return lax.fori_loop(0, due, lambda _, s: self.settle(s[0], s[1], lr_scale), (W, opt_state))
-
-    def vectorised(self) -> "Sparse":
-        """The same without a loop whose length depends on the data, which jax.vmap would make
-        expensive.
-        """
-        return dataclasses.replace(self, chunk=None)
 
     def settle(
         self, W: Params, opt_state: SparseState, lr_scale: jax.Array
