@@ -12,6 +12,8 @@ from tests.support import compiling
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["XLA_FLAGS"] = compiling.flags()
+# LightGBM's threads would wait by spinning, and take ten times as long beside another worker.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import jax
 import pytest

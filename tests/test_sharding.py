@@ -29,27 +29,23 @@ def found_by(*arguments):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(
-    ("what", "tolerance"),
-    [("float32", 1e-5)] + [(what, 1e-12) for what in ("float64", "everything", *devices.METHODS)],
-)
-def test_any_grid_of_devices_trains_as_one(report, what, tolerance):
-    """In float64 but for one, where no rounding hides a difference; `everything` is bags,
-    numbers as values, L2, a field that the controller sees, and losses that look at the whole
-    batch.
+@pytest.mark.parametrize("what", ["autoloss", "everything", *devices.METHODS])
+def test_any_grid_of_devices_trains_as_one(report, what):
+    """In float64, where no rounding hides a difference; `everything` is bags, numbers as values,
+    L2, a field that the controller sees, and losses that look at the whole batch.
     """
     assert report[what]
     for losses, rows in report[what].values():
-        assert losses < tolerance and rows < tolerance
+        assert losses < 1e-12 and rows < 1e-12
 
 
 def test_models_of_every_kind_train_on_several_devices_as_on_one():
-    """Convolutions, logarithms; `python -m tests.support.devices models` does it with
+    """Convolutions; `python -m tests.support.devices models` does it with
     all of them, in minutes (on eight devices,
     XLA_FLAGS=--xla_force_host_platform_device_count=8).
     """
-    found = found_by("models", "xdeepfm", "afn")
-    assert len(found) == 2
+    found = found_by("models", "xdeepfm")
+    assert len(found) == 1
     assert all(gap < 1e-5 for grids in found.values() for pair in grids.values() for gap in pair)
 
 

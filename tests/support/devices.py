@@ -156,7 +156,6 @@ METHODS = {
 
 def main(folder):
     report = {
-        "float32": gaps([(1, 8)]),
         "collectives": {
             name: largest_collectives(grid(2, 4), optimizer__embedding=name)
             for name in ("adam", "sparse_adam")
@@ -165,7 +164,7 @@ def main(folder):
     }
     with jax.enable_x64(True):
         report |= {
-            "float64": gaps([(2, 4)], optimizer__embedding="sparse_adam"),
+            "autoloss": gaps([(1, 8), (2, 4)], optimizer__embedding="sparse_adam"),
             "everything": gaps([(4, 2)], steps=10, **EVERYTHING),
         }
         for name, keys in METHODS.items():
