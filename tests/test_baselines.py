@@ -117,19 +117,24 @@ def test_one_label_alone_is_said(table):
     assert interactions.Interactions(alone, data).found() == ()
 
 
-def test_a_baseline_has_the_columns_as_they_are(table, tmp_path):
+def test_a_baseline_has_the_columns_as_they_are_or_the_inputs_of_a_recommender(table, tmp_path):
     for name, part in table[1].items():
-        kind = pl.Series(np.arange(part.height) % 3).cast(pl.String)
-        part.with_columns(kind=kind).write_parquet(tmp_path / f"{name}.parquet")
+        kind = pl.Series("kind", np.arange(part.height) % 3).cast(pl.String)
+        both = (part["site"] + kind).alias("both")
+        part.with_columns(kind, both).write_parquet(tmp_path / f"{name}.parquet")
     columns = ("site", "kind")
     keys = {"data.path": str(tmp_path), "data.categorical": columns, "method.name": "logistic"}
-    cfg = table[0].replace(keys)
-    crossed = cfg.replace({"data.crosses": ("site*kind",)})
-    results = [
-        searching.train(c, tmp_path / str(i), quiet, shown=False)
-        for i, c in enumerate((cfg, crossed))
-    ]
-    assert results[0]["test"] == results[1]["test"]
+    plain = table[0].replace(keys)
+    crossed = plain.replace({"data.crosses": ("site*kind",)})
+    by_hand = plain.replace({"data.categorical": (*columns, "both")})
+    same = crossed.replace({"method.same_inputs": True})
+    of_plain, of_crossed, of_same, of_hand = (
+        searching.train(cfg, tmp_path / str(i), quiet, shown=False)["test"]
+        for i, cfg in enumerate((plain, crossed, same, by_hand))
+    )
+    assert of_plain == of_crossed
+    assert of_same["logloss"] == pytest.approx(of_hand["logloss"], abs=1e-4)
+    assert abs(of_same["logloss"] - of_plain["logloss"]) > 5e-4
 
 
 def test_a_library_that_is_not_there_is_said_with_how_to_get_it(table, tmp_path, monkeypatch):

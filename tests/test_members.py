@@ -46,10 +46,18 @@ def rows_of_member(W, k):
     return W["rows"].reshape(len(W["rows"]), K, -1)[:, k]
 
 
-@pytest.mark.parametrize("embedding", ["adam", "sparse_adam", "lazy_adam"])
-def test_members_learn_as_each_would_alone(embedding):
+ALIKE, APART = ("ce",) * K, ("ce", "focal", "mse")
+OWN = {"name": "static", "pool": APART, "static": tuple(np.eye(K).ravel())}  # each member's
+
+
+@pytest.mark.parametrize(
+    ("embedding", "losses"),
+    [("adam", ALIKE), ("sparse_adam", ALIKE), ("lazy_adam", ALIKE), ("adam", APART)],
+)
+def test_members_learn_as_each_would_alone(embedding, losses):
     with jax.enable_x64(True):
-        al, together = built(K, embedding)
+        al, together = built(K, embedding, **(OWN if losses is APART else {}))
+        ones = {name: built(1, embedding, name=name)[0] for name in losses}
         one, single = built(1, embedding)
         W, stats = together.drs.params, together.drs.stats
         alone = []
@@ -59,10 +67,11 @@ def test_members_learn_as_each_would_alone(embedding):
                 params=W_k, stats=of_member(stats, k), opt_state=one.optimizer.init(W_k)
             )
             alone.append(single.replace(drs=drs))
-        step, step_one = (jax.jit(functools.partial(fused.train_step, a)) for a in (al, one))
+        step = jax.jit(functools.partial(fused.train_step, al))
+        steps = {n: jax.jit(functools.partial(fused.train_step, a)) for n, a in ones.items()}
         for t in range(5):
             together = step(together, batch(t))
-            alone = [step_one(state, batch(t)) for state in alone]
+            alone = [steps[n](state, batch(t)) for n, state in zip(losses, alone, strict=True)]
         together = networks.settle(al, together)
         alone = [networks.settle(one, state) for state in alone]
         for k, state in enumerate(alone):
@@ -98,6 +107,13 @@ def test_every_model_has_members_that_begin_apart(spec, sharing):
 def test_one_alone_shares_nothing():
     with pytest.raises(UserError, match=r"set --config.model.members=8"):
         built(1, shared=True)
+
+
+def test_weights_of_another_number_of_members_are_refused():
+    with pytest.raises(UserError, match=r"the weights of 3 members, and .*members=2"):
+        built(2, **OWN)
+    with pytest.raises(UserError, match=r"none negative and not all zero.*K times"):
+        built(2, **OWN | {"static": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)})
 
 
 def test_members_that_would_all_be_alike_are_refused():

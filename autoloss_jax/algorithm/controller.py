@@ -170,18 +170,40 @@ def shared_weights(V: Any) -> jax.Array:
 
 
 class Static(nn.Module):
-    """The same weights for all examples, given, and nothing to learn."""
+    """The same weights for all examples, or for all of a member, given, and nothing to learn.
+
+    Args:
+        weights: N of them; or K N, those of each member of the recommender in turn.
+        members: K, where each has its own.
+    """
 
     weights: tuple[float, ...]
+    members: int = 1
 
     @nn.compact
-    def __call__(self, labels: jax.Array, y_hat: jax.Array, *, train: bool) -> jax.Array:
-        """Labels int32[B], y_hat [B, C] -> log alpha [B, N]."""
+    def __call__(
+        self,
+        labels: jax.Array,
+        y_hat: jax.Array,
+        member: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> jax.Array:
+        """Labels int32[B], y_hat [B, C], numbers int32[B] of the members that predict -> log
+        alpha [B, N].
+        """
         # a parameter, though nothing moves it, so that one compiled program serves all weights
-        alpha = self.param("alpha", lambda _: jnp.asarray(self.weights) / sum(self.weights))
-        return jnp.broadcast_to(
-            jnp.log(jnp.maximum(alpha, 1e-30)), (labels.shape[0], len(self.weights))
-        )
+        alpha = self.param("alpha", lambda _: self._shares())
+        log_alpha = jnp.log(jnp.maximum(alpha, 1e-30))
+        if self.members > 1:
+            return log_alpha[member]
+        return jnp.broadcast_to(log_alpha, (labels.shape[0], len(log_alpha)))
+
+    def _shares(self) -> jax.Array:
+        """[N], or [K, N]; each member's sum to 1."""
+        weights = np.reshape(self.weights, (self.members, -1))
+        shares = jnp.asarray(weights / weights.sum(axis=1, keepdims=True))
+        return shares if self.members > 1 else shares[0]
 
 
 class Uniform(nn.Module):

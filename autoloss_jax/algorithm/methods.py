@@ -369,17 +369,22 @@ def resolve(method: config.Method) -> tuple[Method, dict[str, Candidate]]:
             "--config.method.first_model: with rates=counts no first model is asked; add "
             "--config.method.rates=model, or leave it out"
         )
-    weights = method.static
-    if found.controller is Static and (
-        len(weights) != len(pool) or min(weights) < 0 or not sum(weights) > 0
-    ):
+    if found.controller is Static and not _are_weights(method.static, len(pool)):
         raise UserError(
-            f"--config.method.static={weights!r}: {method.name} wants a weight for each of "
-            f"{', '.join(pool)}, none negative and not all zero"
+            f"--config.method.static={method.static!r}: {method.name} wants a weight for each of "
+            f"{', '.join(pool)}, none negative and not all zero; or with model.members=K, K times "
+            "as many, those of each member in turn"
         )
     return dataclasses.replace(
         found, weights=_weights(found, method), step=_step(found, method)
     ), pool
+
+
+def _are_weights(static: tuple[float, ...], num_losses: int) -> bool:
+    """Whether they are one group, or several, of a weight for each loss."""
+    groups = [static[i : i + num_losses] for i in range(0, len(static), num_losses)]
+    whole = bool(groups) and len(groups[-1]) == num_losses
+    return whole and all(min(group) >= 0 and sum(group) > 0 for group in groups)
 
 
 def _weights(found: Method, method: config.Method) -> Callable:
@@ -405,6 +410,22 @@ def parse_pool(method: config.Method) -> dict[str, Candidate]:
 def policy(found: Method, method: config.Method) -> str:
     """What a frozen controller does: "sample", "mean" or "replay"."""
     return found.policy if method.policy == "auto" else method.policy
+
+
+def told_apart(cfg: config.Config, found: Method, num_losses: int) -> int:
+    """How many members of the recommender may have weights of their own; UserError where the
+    config gives those of another number.
+    """
+    method, members = cfg.method, cfg.model.members
+    if found.controller is not Static:
+        return members if found.sees_context and method.by_member else 1
+    groups = len(method.static) // num_losses
+    if groups not in (1, members):
+        raise UserError(
+            f"--config.method.static={method.static!r}: the weights of {groups} members, and "
+            f"--config.model.members={members}"
+        )
+    return groups
 
 
 def val_loss(method: config.Method) -> autoloss.Loss | None:
@@ -438,7 +459,7 @@ def controller(
         )
         return Ensemble(one, method.folds) if found.frozen and method.folds > 1 else one
     if found.controller is Static:
-        return Static(method.static)
+        return Static(method.static, members)
     if found.controller is SharedVector:
         return SharedVector(num_losses, method.start)
     return found.controller(num_losses)

@@ -305,13 +305,18 @@ class Method:
     dropout: float = field(0.2, "dropout rate of the controller", low=0.0, high=0.99)
     static: tuple[float, ...] = field(
         (),
-        "static: the weights of the pool; bohb, melu: those found, searched first where there "
-        "are none",
+        "static: the weights of the pool, or with model.members=K those of each member in turn; "
+        "bohb, melu: those found, searched first where there are none",
     )
     transfer_from: str = field(
         "",
         "transfer, retrain: the workdir of the run whose controller is restored; retrain "
         "searches it first if there is none. lightgbm: of the run whose loss is its objective",
+    )
+    same_inputs: bool = field(
+        False,
+        "logistic, lightgbm, catboost: with the crosses and the target encodings that a "
+        "recommender has; else the columns as they are",
     )
     noise: str = field(
         "missing",

@@ -55,7 +55,7 @@ def _train(
             return finished
         source = _source(cfg)
         of_source = source.cfg if source else cfg
-        run = Run.of(settings.with_keys(of_source, PLAIN))
+        run = Run.of(settings.with_keys(of_source, {} if cfg.method.same_inputs else PLAIN))
         data = pipeline.prepare(run.data, say)
         splits = divide(run, data)
         rows, started = Rows(splits.train, splits.val, splits.test), time.monotonic()

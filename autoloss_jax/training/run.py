@@ -45,6 +45,7 @@ class Run:
     pool: dict[str, Candidate]  # the candidates by name
     val_loss: Loss | None  # what V minimises at W*(V); None: the mixture
     policy: str  # of a frozen controller: "sample", "mean" or "replay"
+    told_apart: int  # members of the recommender that may have weights of their own
     data: config.Data  # as this method takes them
 
     @classmethod
@@ -62,6 +63,7 @@ class Run:
             pool=pool,
             val_loss=methods.val_loss(cfg.method),
             policy=methods.policy(method, cfg.method),
+            told_apart=methods.told_apart(cfg, method, len(pool)),
             data=dataclasses.replace(cfg.data, train_on_trusted=train_on_trusted),
         )
 
@@ -104,8 +106,6 @@ class Run:
         num_outputs = 1 if num_classes == 2 else num_classes
         candidates = self._candidates(num_classes, context, noise)
         seen = context if self.method.sees_context else ()
-        apart = self.method.sees_context and cfg.method.by_member
-        told_apart = cfg.model.members if apart else 1
         return AutoLoss(
             recommender=RecommenderFn(
                 registry.make(cfg.model, num_outputs, len(table.vocab_sizes)),
@@ -114,9 +114,9 @@ class Run:
                 members=1 if cfg.model.shared else cfg.model.members,
             ),
             controller=ControllerFn(
-                methods.controller(cfg.method, self.method, len(pool), seen, told_apart),
+                methods.controller(cfg.method, self.method, len(pool), seen, self.told_apart),
                 seen,
-                told_apart,
+                self.told_apart,
             ),
             candidates=candidates,
             weights=self.method.weights,

@@ -5,7 +5,8 @@
 MovieLens 1M cut to 2,000 to 100,000 rows, binary, seven fields, and logs of 10,000 rows made up so
 that what is in them is known. Nothing is tuned: batch, length, L2 and members are by rule
 (`autoloss_jax/training/defaults.py`), LightGBM and CatBoost have as many trees as validation
-wants. Test has 50,000 rows.
+wants. Two rows more have the inputs that ours make of the columns: pairs of fields, and what
+train's labels say of a value. Test has 50,000 rows.
 
 Data: a folder with movielens1m/. Result: WORKDIR/strength.md, .csv, .png, report.html. `:sizes`
 has the made-up logs of 2,000 and 50,000 rows; `:quick` is a grid of minutes on made-up data.
@@ -15,6 +16,10 @@ from autoloss_jax.config import settings
 from autoloss_jax.studies.study import QUICK, Study
 
 KINDS = ("linear", "pairwise", "rank2", "nothing", "rare")
+SAME = "method.same_inputs=true"  # the crosses and target encodings that ours have
+THEIRS = (
+    "constant", "logistic", "lightgbm", "catboost", f"logistic {SAME}", f"lightgbm {SAME}"
+)  # fmt: skip
 OURS = ("ce model.members=1", "ce")
 VARIANTS = {
     "sizes": {
@@ -39,7 +44,7 @@ def get_config(variant: str = "") -> Study:
                 *(f"small:{kind}_10k" for kind in KINDS),
             ),
             models=("deepfm",),
-            methods=("constant", "logistic", "lightgbm", "catboost", *OURS),
+            methods=(*THEIRS, *OURS),
             ours=OURS,
             seeds=5,
         ),
