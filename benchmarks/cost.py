@@ -31,6 +31,7 @@ OURS = {
 THEIRS = {
     "logistic regression": ("logistic",),
     "LightGBM": ("lightgbm",),
+    "LightGBM, the same inputs": ("lightgbm", "method.same_inputs=true"),
     "CatBoost": ("catboost",),
 }
 CONFIGS = {"Frappe": "frappe:encoded", "MovieLens 1M, 100,000 ratings": "small:movielens_100k"}

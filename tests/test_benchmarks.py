@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from autoloss_jax.models import registry
+from benchmarks import cost, run, workload
 from benchmarks import models as table
-from benchmarks import run, workload
+from benchmarks.cost import Point
 from benchmarks.workload import Workload
 
 TINY = Workload(
@@ -83,3 +84,14 @@ def test_every_model_names_its_paper_with_the_year_and_says_what_it_computes():
         assert re.search(r"\d{4}$", paper), name
         assert formula.endswith("."), name
     assert table.num_params("lr", TINY) == 3000 + 1
+
+
+def test_on_the_frontier_is_what_no_other_is_as_fast_and_as_good_as():
+    found = {"slow": (9, 0.7), "fast": (1, 0.6), "worse": (2, 0.6), "good": (5, 0.8)}
+    points = [Point("d", name, 1, seconds, auc, 0.5) for name, (seconds, auc) in found.items()]
+    assert {point.name for point in cost.frontier(points)} == {"fast", "good"}
+    other = Point("d", "slow", 2, 9, 0.7, 0.5)  # other cores are a table of their own
+    rows = cost.table([*points, other]).splitlines()[2:]
+    names = [row.split(" | ")[2] for row in rows]
+    assert names == ["**fast**", "worse", "**good**", "slow", "**slow**"]
+    assert len(cost.draw([*points, other]).axes) == 2

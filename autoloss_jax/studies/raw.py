@@ -76,5 +76,6 @@ RAW = {
 MADE = {
     "movielens1m:time": of_dated_users,
     "movielens1m:profiles": with_profiles,
+    "movielens1m:by_rule": with_profiles,
     **{f"small:{name}": functools.partial(small_set, name) for name in small_sets.SETS},
 }

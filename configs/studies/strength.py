@@ -9,7 +9,8 @@ wants. Two rows more have the inputs that ours make of the columns: pairs of fie
 train's labels say of a value. Test has 50,000 rows.
 
 Data: a folder with movielens1m/. Result: WORKDIR/strength.md, .csv, .png, report.html. `:sizes`
-has the made-up logs of 2,000 and 50,000 rows; `:quick` is a grid of minutes on made-up data.
+has the made-up logs of 2,000 and 50,000 rows; `:large` Frappe and all of MovieLens 1M (a folder
+with frappe_x1/ too); `:quick` is a grid of minutes on made-up data.
 """
 
 from autoloss_jax.config import settings
@@ -26,6 +27,7 @@ VARIANTS = {
         "name": "strength_sizes",
         "datasets": tuple(f"small:{kind}_{rows}k" for kind in KINDS for rows in (2, 50)),
     },
+    "large": {"name": "strength_large", "datasets": ("frappe:by_rule", "movielens1m:by_rule")},
     "quick": QUICK
     | {
         "methods": ("constant", "logistic", "ce"),
@@ -35,7 +37,7 @@ VARIANTS = {
 
 
 def get_config(variant: str = "") -> Study:
-    """Variants: sizes, quick."""
+    """Variants: sizes, large, quick."""
     return settings.variant(
         Study(
             name="strength",
