@@ -48,7 +48,7 @@ MISTAKES = {
     "--config=configs/frappe.py --config.model=3": "--config.model is a section",
     "--config=configs/frape.py": "configs/frape.py: no such file",
     "--config=configs/frappe.py:quik": "no variant 'quik' here; it has missing, flipped, ipnn, "
-    "encoded, paper, quick; did you mean 'quick'?",
+    "encoded, by_rule, paper, quick; did you mean 'quick'?",
     "--confg=configs/frappe.py": "Did you mean: config",
     "--config=configs/frappe.py --config.data.path=/nowhere": "--config.data.path=/nowhere: no "
     "such file or folder",

@@ -105,10 +105,10 @@ class Data:
     )
     target_encoding: tuple[str, ...] = field(
         (),
-        "categorical fields, or pairs as user*item, of whose values the share of positives among "
-        "train's rows, smoothed, and how many these are, are numbers fed as values too; of a row "
-        "of train they are those of other rows (cross fitting); auto: the fields of many values, "
-        "and the pair of the two with most",
+        "categorical fields, or several together as user*item, of whose values the share of "
+        "positives among train's rows, smoothed, and how many these are, are numbers fed as values "
+        "too; of a row of train they are those of other rows (cross fitting); auto: the fields of "
+        "many values, and the pair of the two with most",
         by_rule=(("auto",),),
     )
     executor: str = field(

@@ -60,16 +60,16 @@ class Interactions:
         strongest = sorted(scores, key=lambda pair: -scores[pair])
         return tuple(pair for pair in strongest if scores[pair] > LEAST)[:MOST]
 
-    def told_by_others(self, pair: tuple[str, str]) -> float:
-        """How much less logloss a row of a pair's cell has, in nats, where the other rows of the
-        cell are known beside the fields by themselves.
+    def told_by_others(self, group: tuple[str, ...]) -> float:
+        """How much less logloss a row has, in nats, where the other rows with its values of a
+        group of fields are known beside the fields by themselves.
         """
         if not self.known:
             return 0.0
         schema = self.data.schema
-        slots = [schema.place(name, "--config.data.target_encoding")[0] for name in pair]
+        slots = [schema.place(name, "--config.data.target_encoding")[0] for name in group]
         _, cells = np.unique(np.asarray(self.sample["x"])[:, slots], axis=0, return_inverse=True)
-        if len(cells) < LEAST_ROWS_A_CELL * (cells.max() + 1):  # hardly a pair is there twice
+        if len(cells) < LEAST_ROWS_A_CELL * (cells.max() + 1):  # hardly any are there twice
             return 0.0
         return gain(cells, *self.left)
 

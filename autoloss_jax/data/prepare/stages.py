@@ -87,7 +87,7 @@ def read(job: Job, stretch: Stretch) -> Iterator[float]:
         facts = chunk.Facts(str(stretch.path), stretch.split)
         made = chunk.of(_watched(blocks, job.data, facts), job.data.bag_size)
         facts.rows = made.rows.height
-        no_fields = (*EXTRA, *formats.pairs(job.data))
+        no_fields = (*EXTRA, *formats.groups(job.data))
         facts.fields = [name for name in made.rows.columns if name not in no_fields]
         chunk.write(made, stretch.chunk(job, number), facts)
         if stretch.number is not None:

@@ -1,10 +1,10 @@
 """Target encoding: what train's labels say of a value, as numbers that are fed as values.
 
-Of a value, or of a pair of values, that n rows of train have, whose labels sum to s, these are the
-smoothed mean (s + PRIOR_ROWS p) / (n + PRIOR_ROWS), p being the mean of train, and log(1 + n)
-(Micci-Barreca, SIGKDD Explorations 2001). For two classes the mean is a logit. A row of train has
-the mean of the other folds (cross fitting): with its own label among its inputs, a recommender
-would learn to read it.
+Of a value, or of the values of several fields together, that n rows of train have, whose labels
+sum to s, these are the smoothed mean (s + PRIOR_ROWS p) / (n + PRIOR_ROWS), p being the mean of
+train, and log(1 + n) (Micci-Barreca, SIGKDD Explorations 2001). For two classes the mean is a
+logit. A row of train has the mean of the other folds (cross fitting): with its own label among its
+inputs, a recommender would learn to read it.
 
 Shapes: n rows, W values of a field, K folds.
 """

@@ -254,15 +254,17 @@ def with_made(fields: tuple[str, ...], data: config.Data) -> tuple[str, ...]:
     return (*fields[:inputs], *data.crosses, *numbers, *fields[inputs:])
 
 
-def pairs(data: config.Data) -> tuple[str, ...]:
-    """The pairs of fields that are read: fields too, or for `data.target_encoding` alone."""
+def groups(data: config.Data) -> tuple[str, ...]:
+    """The groups of fields that are read: pairs that are fields too, and those of which
+    `data.target_encoding` alone has numbers.
+    """
     return tuple(dict.fromkeys((*data.crosses, *(n for n in data.target_encoding if "*" in n))))
 
 
 def crosses(
     fields: tuple[str, ...], data: config.Data, meanings: dict[str, pl.Expr]
 ) -> dict[str, pl.Expr]:
-    """Name -> both values of a pair of fields, as one word; UserError for a pair of others."""
+    """Name -> the values of a group of fields, as one word; UserError for a group of others."""
     words = [name for name in fields if name not in (*data.numeric, *data.values, *data.bags)]
     found = {}
     for name in data.target_encoding:
@@ -271,21 +273,22 @@ def crosses(
                 f"--config.data.target_encoding: {name!r} is not a categorical field: "
                 f"{', '.join(words)}{settings.nearest(name, words)}"
             )
-    for name in pairs(data):
+    for name in groups(data):
         key = "crosses" if name in data.crosses else "target_encoding"
-        pair = name.split("*")
-        for side in pair:
-            if side not in words:
+        group = name.split("*")
+        for field in group:
+            if field not in words:
                 raise UserError(
-                    f"--config.data.{key}: {name!r}: {side!r} is not a categorical field: "
-                    f"{', '.join(words)}{settings.nearest(side, words)}"
+                    f"--config.data.{key}: {name!r}: {field!r} is not a categorical field: "
+                    f"{', '.join(words)}{settings.nearest(field, words)}"
                 )
-        if len(pair) != 2 or pair[0] == pair[1]:
+        if len(set(group)) < len(group) or (key == "crosses" and len(group) != 2):
+            wanted = "two fields" if key == "crosses" else "each field once"
             raise UserError(
-                f"--config.data.{key}: {name!r}: wants two fields, as {words[0]}*{words[-1]}"
+                f"--config.data.{key}: {name!r}: wants {wanted}, as {words[0]}*{words[-1]}"
             )
-        both = [meanings.get(side, pl.col(side)) for side in pair]
-        found[name] = pl.concat_str(both, separator=" * ")
+        values = [meanings.get(field, pl.col(field)) for field in group]
+        found[name] = pl.concat_str(values, separator=" * ")
     return found
 
 

@@ -127,7 +127,7 @@ def _blocks(
             *(("label",) if labelled else ()),
             *extra,
             *fields,
-            *formats.pairs(data),
+            *formats.groups(data),
         )
         yield Block(
             frame.select(columns.get(n, pl.col(n)).alias(n) for n in names),
