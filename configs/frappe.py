@@ -16,9 +16,9 @@ Result: DeepFM with CE (--config.method.name=ce) reaches the published .98395 te
 `docs/measured.md` has the table. `:encoded` has what train's labels say of users, items, their
 pairs with each field, and what a user saw in one context as inputs, which no row of the board has:
 .9934, one seed. `:by_rule` has what a table has that nobody has tuned. `:paper` has the AutoLoss
-paper's settings; `:quick` one epoch of a small network; `:missing` and `:flipped` have candidates that reckon with lost positives
-(data.missing) or wrong labels (data.flipped) in train, and a controller that learns for the first
-six epochs, or slowly to the end.
+paper's settings; `:quick` one epoch of a small network; `:missing` and `:flipped` have candidates
+that reckon with lost positives (data.missing) or wrong labels (data.flipped) in train, and a
+controller that learns for the first six epochs, or slowly to the end.
 """
 
 from autoloss_jax import config
