@@ -15,6 +15,7 @@ ADAM = {"virtual_step": "adam"}
 # each method with each level of the others, and every pair of levels somewhere
 CASES = {
     "al2, 1": (2, "adam", {"name": "al2"} | MIXTURE | SGD),
+    "al2, 2": (5, "sparse_adam", {"name": "al2"} | CE | ADAM),
     "darts, 1": (2, "sparse_adam", {"name": "darts"} | MIXTURE | ADAM),
     "darts, 2": (5, "adam", {"name": "darts"} | CE | SGD),
     "slf, 1": (2, "sparse_adam", {"name": "slf"}),

@@ -24,6 +24,7 @@ from autoloss_jax.data.read import sources, text
 from autoloss_jax.distributed import sharding
 from autoloss_jax.models.embeddings import pooling
 from autoloss_jax.models.embeddings.lookup import Table
+from autoloss_jax.models.embeddings.optimizers import Sparse
 from autoloss_jax.training import evaluation, gradient_agreement, loop, prediction
 from autoloss_jax.training.run import Run
 from tests.support import proof
@@ -187,13 +188,14 @@ def slotted(**keys):
     padding.
     """
     al, state, *_ = proof.problem(**keys)
+    tight = {"chunk": None} if isinstance(al.optimizer, Sparse) else {}
     al = dataclasses.replace(
         al,
         recommender=dataclasses.replace(
             al.recommender, pooled=functools.partial(pooling.pooled, slots=SLOTS)
         ),
         optimizer=dataclasses.replace(
-            al.optimizer, table=Table(tuple(al.optimizer.table.vocab_sizes), SLOTS)
+            al.optimizer, table=Table(tuple(al.optimizer.table.vocab_sizes), SLOTS), **tight
         ),  # no room beyond what slots need
     )
     random = np.random.default_rng(3)

@@ -139,6 +139,7 @@ def test_chunks_change_no_number_of_rows_that_taught_nothing(tmp_path, monkeypat
         ("usr", "'usr' is not a categorical field: user, item; did you mean 'user'"),
         ("row", "'row' is not a categorical field"),
         ("user*usr", "'usr' is not a categorical field"),
+        ("user*user", "wants each field once"),
         ("user*item*user", "wants each field once"),
     ],
 )
