@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from autoloss_jax.models.regression import Regression
+
 Params = Any
 OptState = Any
 # x: int32[B, S], y: int32[B], and what else the networks read (`networks`)
@@ -76,6 +78,7 @@ class TrainState(struct.PyTreeNode):
     drs: Network  # W
     controller: Network  # V
     metrics: Metrics
+    regression: Regression | None = None  # beside the recommender; no step touches it
 
     def advance(
         self,

@@ -27,6 +27,7 @@ BY_RULE = {
     "model.batch_norm": None,
     "model.embed_init_std": -1.0,
     "model.members": 0,
+    "model.regression": None,
     "optimizer.l2": -1.0,
     "optimizer.decay": -1.0,
     "search.over": (

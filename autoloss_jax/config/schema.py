@@ -229,6 +229,13 @@ class Model:
         "with members: they share the embeddings and the network; each has scales of what it sees "
         "and of each layer, and an output layer of its own (TabM)",
     )
+    regression: bool | None = field(
+        False,
+        "beside the recommender a logistic regression on the same inputs, fitted before the first "
+        "step; validation chooses its share of the prediction; None: by rule, of at most 100,000 "
+        "rows whose labels are not doubted",
+        by_rule=(None,),
+    )
     compute: str = field(
         "float32",
         "what the MLP multiplies in; parameters, moments, interactions and losses stay float32",

@@ -68,9 +68,9 @@ def logistic(rows: Rows, data: Store, seed: int = 0) -> Fitted:
     return Fitted(of_val, of_test, int(max(model.n_iter_)), len(learned["y"]))
 
 
-def regression(learned: host.Split, data: Store) -> Any:
-    """scikit-learn's LogisticRegression, at its defaults (L2 of C = 1), on one-hot ids; numbers
-    that are fed as values are columns of their own. UserError where the rows lack a class.
+def regression(learned: host.Split, data: Store, C: float = 1.0) -> Any:
+    """scikit-learn's LogisticRegression, with an L2 of C, 1 as its default, on one-hot ids;
+    numbers that are fed as values are columns of their own. UserError where the rows lack a class.
     """
     from sklearn.linear_model import LogisticRegression  # a second, for whoever asks for it
 
@@ -86,13 +86,17 @@ def regression(learned: host.Split, data: Store) -> Any:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it could go on: STEPS are enough for a yardstick
-        return LogisticRegression(max_iter=STEPS).fit(features, learned["y"])
+        return LogisticRegression(C=C, max_iter=STEPS).fit(
+            features, learned["y"], sample_weight=learned.get("weight")
+        )
 
 
 def sample(parts: tuple[host.Split, ...], seed: int) -> host.Split:
     """At most MOST_ROWS of the rows, at random."""
     total = host.num_rows(parts)
-    inputs = tuple({n: a for n, a in part.items() if n in ("x", "y", "v")} for part in parts)
+    inputs = tuple(
+        {n: a for n, a in part.items() if n in ("x", "y", "v", "weight")} for part in parts
+    )
     chosen = np.random.default_rng(seed).choice(total, min(total, MOST_ROWS), replace=False)
     return host.gather(inputs, np.sort(chosen))
 

@@ -30,7 +30,7 @@ from autoloss_jax.data.schema import Schema
 from autoloss_jax.distributed import processes, sharding
 from autoloss_jax.distributed.atomic import write_json
 from autoloss_jax.models.embeddings import lookup
-from autoloss_jax.training import report, states
+from autoloss_jax.training import report
 from autoloss_jax.training.progress import Progress
 from autoloss_jax.training.run import Run
 
@@ -198,7 +198,7 @@ def load(step: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> Loa
         ) from error
     mesh = sharding.make_mesh(run.cfg.mesh.data, run.cfg.mesh.model)
     al = run.build_for(schema, mesh, total_steps=1)
-    state = restore(step, states.abstract(al, mesh))
+    state = restore(step, run.abstract_state(al, mesh))
     state = jax.jit(functools.partial(networks.settle, al), donate_argnums=0)(state)
     return Loaded(run, schema, al, state, mesh)
 

@@ -16,15 +16,17 @@ import numpy as np
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.data import source
+from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.schema import Schema
+from autoloss_jax.distributed import processes
 from autoloss_jax.models import registry
 from autoloss_jax.training import splits
 from autoloss_jax.training.interactions import Interactions
 from autoloss_jax.training.run import Run
 
 STEPS_AN_EPOCH = 100
-CROSSES, TARGETS = "data.crosses", "data.target_encoding"
+CROSSES, TARGETS, BESIDE = "data.crosses", "data.target_encoding", "model.regression"
 SMOOTH, SMOOTHED = "train.smooth", 3
 FEW_OF_A_CLASS = 100  # rows of validation, by which one evaluation is mostly chance
 LEAST_BATCH, MOST_BATCH = 32, 4096
@@ -35,6 +37,7 @@ ROWS_A_VALUE = 20  # on average: of more, a network learns each value's embeddin
 LEAST_GAIN = 0.1  # nats a row, of a pair: what acts together more evenly, embeddings learn better
 MOST_ENCODED_ROWS = 1_000_000
 MOST_CROSSED_ROWS = 100_000  # from more, a network finds by itself which fields act together
+MOST_REGRESSED_ROWS = 100_000  # of more, a network has learned what is linear
 
 
 def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
@@ -44,17 +47,21 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     cfg = source.resolved(cfg, folder, say)
     if not (left := settings.left_to_rule(cfg)):
         return cfg
-    plain: dict[str, Any] = {name: () for name in (CROSSES, TARGETS) if name in left}
+    nothing = {CROSSES: (), TARGETS: (), BESIDE: False}
+    plain: dict[str, Any] = {name: nothing[name] for name in nothing if name in left}
     if methods.row(cfg.method).contenders or methods.must_search(cfg.method):
         plain["method.name"] = "ce"  # it is none by itself yet, and this one has the same rows
     run = Run.of(settings.with_keys(cfg, plain))
     data = pipeline.prepare(run.data, say)
     rows = max(round(data.schema.num_examples["train"] * cfg.data.train_share), 2)
     keys = by_rows(cfg, rows, embeds=_embeds(cfg, data.schema))
+    learned = splits.train_rows(run, data)
     if SMOOTH in left:
-        labels = np.bincount(splits.val_rows(run, data)["y"], minlength=data.schema.num_classes)
-        keys[SMOOTH] = SMOOTHED if labels.min() < FEW_OF_A_CLASS else 1
-    pairs = Interactions((splits.train_rows(run, data),), data)
+        few = _fewest(splits.val_rows(run, data), data.schema)
+        keys[SMOOTH] = SMOOTHED if few < FEW_OF_A_CLASS else 1
+    if BESIDE in left:
+        keys[BESIDE] = _regression(run, data.schema, learned, rows)
+    pairs = Interactions((learned,), data)
     if CROSSES in left:
         keys[CROSSES] = pairs.found() if rows <= MOST_CROSSED_ROWS else ()
     if TARGETS in left:
@@ -62,6 +69,26 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     said = ", ".join(f"{name} {_said(value)}" for name, value in keys.items())
     say(f"from {rows:,} rows: {said}")
     return settings.with_keys(cfg, keys)
+
+
+def _fewest(split: host.Split, schema: Schema) -> int:
+    """Rows of the rarest class."""
+    return int(np.bincount(split["y"], minlength=schema.num_classes).min())
+
+
+def _regression(run: Run, schema: Schema, learned: host.Split, rows: int) -> bool:
+    """Whether a regression stands beside the recommender: of few rows, with labels of all classes
+    that are not doubted, if the recommender is more than one.
+    """
+    usable = rows <= MOST_REGRESSED_ROWS and _fewest(learned, schema) > 0
+    doubted = _doubted(run.cfg) or any(run.noise_kinds)
+    return usable and not doubted and _embeds(run.cfg, schema) and processes.count() == 1
+
+
+def _doubted(cfg: Config) -> bool:
+    """Whether the labels of train are."""
+    asked = cfg.data
+    return bool(asked.context or asked.trusted or asked.missing or asked.flipped)
 
 
 def _encoded(cfg: Config, pairs: Interactions) -> tuple[str, ...]:
@@ -72,8 +99,7 @@ def _encoded(cfg: Config, pairs: Interactions) -> tuple[str, ...]:
     """
     asked, schema = cfg.data, pairs.data.schema
     rows = schema.num_examples["train"]
-    doubted = asked.context or asked.trusted or asked.missing or asked.flipped
-    if doubted or rows > MOST_ENCODED_ROWS:
+    if _doubted(cfg) or rows > MOST_ENCODED_ROWS:
         return ()
     others = {*asked.numeric, *asked.values, *asked.bags, *asked.crosses}
     sizes = dict(zip(schema.fields[: schema.num_inputs], schema.vocab_sizes, strict=False))

@@ -25,13 +25,15 @@ Evaluate = Callable[[TrainState, dict[str, jax.Array]], tuple[jax.Array, jax.Arr
 
 
 def step(al: AutoLoss, state: TrainState, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss under the mean policy alpha,
-    without noise or L2.
+    """(Logits [B, C], mixed loss [B]) in evaluation mode; the loss is the recommender's under the
+    mean policy alpha, without noise or L2, and the logits are those of the prediction.
     """
     output, _ = al.recommender(state.drs.params, state.drs.stats, batch)
     V, stats = state.controller.params, state.controller.stats
     alpha = mean_policy(al, V, stats, output.logits, batch)
-    return output.logits, autoloss.mixed_loss(alpha, al.candidates(output, batch, V))
+    loss = autoloss.mixed_loss(alpha, al.candidates(output, batch, V))
+    beside = state.regression
+    return beside.blended(output.logits, batch) if beside else output.logits, loss
 
 
 def program(al: AutoLoss, mesh: jax.sharding.Mesh) -> Evaluate:

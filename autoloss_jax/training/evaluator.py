@@ -1,5 +1,6 @@
 """Evaluation during training: figures on the early-stopping rows, and what follows from them."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from autoloss_jax.algorithm import scan
 from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.training import checkpoint, controller_checkpoints, evaluation
+from autoloss_jax.training import checkpoint, controller_checkpoints, evaluation, regression
 from autoloss_jax.training.progress import Progress
 from autoloss_jax.training.trainer import Trainer
 
@@ -32,6 +33,7 @@ class Evaluator:
 
     def __init__(self, trainer: Trainer, progress: Progress, best: checkpoint.Folder, watch: Watch):
         self.trainer, self.progress, self.best, self.watch = trainer, progress, best, watch
+        self.of_regression: np.ndarray | None = None  # its logits of validation, which stay
 
     def __call__(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """(The state, every row of it up to date; {"val": figures, ...}) after an evaluation."""
@@ -51,9 +53,7 @@ class Evaluator:
         """Figures on the early-stopping rows, and the state that goes on."""
         trainer, progress, cfg = self.trainer, self.progress, self.trainer.run.cfg
         rows = trainer.splits.val
-        logits, losses = evaluation.predictions(
-            trainer.evaluate_step, trainer.mesh, state, rows, cfg.train.eval_batch_size
-        )
+        state, logits, losses = self._predictions(state)
         val = evaluation.figures(rows["y"], logits) | {"loss": float(losses.mean())}
         if cfg.train.monitor == "calibrated":
             val["logloss_calibrated"] = evaluation.calibrated(rows["y"], logits)
@@ -71,6 +71,27 @@ class Evaluator:
             state = state.replace(lr_scale=state.lr_scale * cfg.optimizer.decay)
         progress.stopped = progress.stalled >= cfg.train.patience
         return state, val
+
+    def _predictions(self, state: TrainState) -> tuple[TrainState, np.ndarray, np.ndarray]:
+        """(The state, with the share that suits its regression, if it has one; logits; mixed
+        losses) of the early-stopping rows.
+        """
+        trainer, rows, beside = self.trainer, self.trainer.splits.val, state.regression
+        forward = functools.partial(
+            evaluation.predictions,
+            trainer.evaluate_step,
+            trainer.mesh,
+            split=rows,
+            batch_size=trainer.run.cfg.train.eval_batch_size,
+        )
+        if beside is None:
+            return state, *forward(state)
+        if self.of_regression is None:
+            self.of_regression, _ = forward(state.replace(regression=beside.with_share(1.0)))
+        logits, losses = forward(state.replace(regression=beside.with_share(0.0)))
+        share = regression.best_share(rows["y"], logits, self.of_regression)
+        logits = regression.blended(logits, self.of_regression, share)
+        return state.replace(regression=beside.with_share(share)), logits, losses
 
     def _heed(self, agreement: float, step: int) -> None:
         """Below the least agreement for the second time in a row, V stands still from here on."""

@@ -22,6 +22,7 @@ from autoloss_jax.training import (
     evaluation,
     frozen_controllers,
     metrics,
+    regression,
     report,
     states,
     workdirs,
@@ -98,9 +99,11 @@ def _start(
                 f"{workdir}: the data changed since step {step.name}; use another --workdir"
             )
         say(f"going on from step {step.name}")
-        state = checkpoint.restore(step, states.abstract(trainer.al, trainer.mesh))
+        state = checkpoint.restore(step, run.abstract_state(trainer.al, trainer.mesh))
         return state, Progress(**meta["progress"])
     state = run.initial_state(trainer.al)
+    if run.cfg.model.regression:
+        state = regression.fitted(trainer.splits, trainer.store, state, trainer.mesh)
     if run.method.frozen:
         state = frozen_controllers.start(trainer, state)
     return state, Progress(share=[0.0] * len(run.pool))
@@ -172,7 +175,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
     """Restore the best state, touch test, and say what was found."""
     run, splits, schema = trainer.run, trainer.splits, trainer.store.schema
     cfg, best = run.cfg, checkpoint.newest(trainer.workdir / "best")
-    state = checkpoint.restore(best, states.abstract(trainer.al, trainer.mesh))
+    state = checkpoint.restore(best, run.abstract_state(trainer.al, trainer.mesh))
     trainer.keep_noise(state.controller.params)
     forward = functools.partial(evaluation.predictions, trainer.evaluate_step, trainer.mesh, state)
     val_logits, _ = forward(splits.val, cfg.train.eval_batch_size)
@@ -196,6 +199,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
                 "val": schema.num_examples["val"],
                 "test": len(splits.test["y"]),
             },
+            **({"regression_share": float(state.regression.share)} if state.regression else {}),
             "num_params": states.num_params(state),
             "versions": report.versions(),
         }

@@ -185,6 +185,10 @@ class Run:
         """The state before its first step."""
         return states.fresh(al, self.cfg.run.seed, self.cfg.model.embed_init_std)
 
+    def abstract_state(self, al: AutoLoss, mesh: jax.sharding.Mesh) -> TrainState:
+        """The shapes, types and places of its states."""
+        return states.abstract(al, mesh, regression=bool(self.cfg.model.regression))
+
 
 def _rates(kind: str, noise: Noise | None, sizes: tuple[int, ...]) -> Rates | AdditiveRates:
     """What V begins with: what is known, or, for a state that is restored, anything."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from autoloss_jax.algorithm.autoloss import AutoLoss
 from autoloss_jax.algorithm.state import Metrics, Network, Params, TrainState, stream
 from autoloss_jax.distributed import sharding
+from autoloss_jax.models.regression import Regression
 
 
 def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainState:
@@ -23,11 +24,16 @@ def fresh(al: AutoLoss, seed: int = 0, embed_init_std: float = 0.01) -> TrainSta
     return jax.jit(lambda *given: table.place("state", made(*given)))(jax.random.key(seed), known)
 
 
-def abstract(al: AutoLoss, mesh: jax.sharding.Mesh) -> TrainState:
-    """The shapes, types and places of `fresh`, of which nothing is compiled or computed."""
+def abstract(al: AutoLoss, mesh: jax.sharding.Mesh, *, regression: bool = False) -> TrainState:
+    """The shapes, types and places of `fresh`, of which nothing is compiled or computed; with
+    those of a regression beside the recommender, if it has one.
+    """
     shapes = jax.eval_shape(
         functools.partial(_make, al), jax.random.key(0), al.candidates.parameters()
     )
+    if regression:
+        sizes = al.optimizer.table.num_rows, al.recommender.module.num_outputs
+        shapes = shapes.replace(regression=jax.eval_shape(lambda: Regression.empty(*sizes)))
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,
@@ -85,4 +91,4 @@ def num_params(state: TrainState) -> dict[str, int]:
         "embedding": count(W["rows"]),
         "dense": count(W["dense"]),
         "controller": count({n: p for n, p in state.controller.params.items() if n != "prior"}),
-    }
+    } | ({"regression": count(state.regression)} if state.regression else {})

@@ -1,0 +1,38 @@
+"""A logistic regression beside a recommender: what is linear in a row, learned by itself."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+
+class Regression(struct.PyTreeNode):
+    """Logits that are linear in a row's values, and how much of the prediction is theirs.
+
+    Training leaves it as it is: it was fitted before the first step.
+    """
+
+    rows: jax.Array  # float32[V, C], the weight of each value of each field
+    intercept: jax.Array  # float32[C]
+    share: jax.Array  # float32[], of the prediction's logits; the rest is the recommender's
+
+    @classmethod
+    def empty(cls, num_rows: int, num_outputs: int) -> "Regression":
+        """Of no weight and no share."""
+        rows = jnp.zeros((num_rows, num_outputs))
+        return cls(rows, jnp.zeros(num_outputs), jnp.zeros(()))
+
+    def with_share(self, share: float) -> "Regression":
+        """The same with another share of the prediction."""
+        where = self.share.sharding
+        return self.replace(share=jax.device_put(jnp.float32(share), where))
+
+    def logits(self, batch: dict[str, jax.Array]) -> jax.Array:
+        """Its own, of x [B, S] and, if a batch has them, the weights v [B, S]. -> [B, C]."""
+        terms = self.rows.at[batch["x"]].get(mode="promise_in_bounds")
+        if "v" in batch:
+            terms = batch["v"][..., None] * terms
+        return jnp.sum(terms, axis=1) + self.intercept
+
+    def blended(self, logits: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
+        """The prediction's logits, from those of the recommender. [B, C] -> [B, C]."""
+        return logits + self.share * (self.logits(batch) - logits)
