@@ -53,12 +53,14 @@ class Folder:
         options = ocp.CheckpointManagerOptions(max_to_keep=self.keep, step_prefix=None, create=True)
         self.manager = ocp.CheckpointManager(self.path.absolute(), options=options)
 
-    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+    def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
         """Write a step, its metadata (JSON) and its manifest; a step that exists is replaced."""
         if step in self.manager.all_steps():
             self.manager.delete(step)
         meta = {**meta, "signature": signature(state, _num_rows(meta))}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(_parts(state)), meta=ocp.args.JsonSave(meta)
+        )
         try:
             self.manager.save(step, args=items, force=True)
             self.manager.wait_until_finished()
@@ -137,7 +139,7 @@ def read_meta(step: Path) -> dict[str, Any]:
         raise UserError(f"{step}: unreadable metadata: {_first_line(error)}") from error
 
 
-def restore(step: Path, template: Any) -> Any:
+def restore(step: Path, template: TrainState) -> TrainState:
     """The state of a checkpoint, in the template's shapes, dtypes and shardings; UserError
     naming what differs.
 
@@ -151,10 +153,11 @@ def restore(step: Path, template: Any) -> Any:
                 f"{step}: {name} is {saved.get(name)} in the checkpoint, and {wanted.get(name)} "
                 "in this run"
             )
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _parts(template))
     try:
         with ocp.StandardCheckpointer() as reader:
-            return reader.restore((step / "state").absolute(), abstract, strict=False)
+            found = reader.restore((step / "state").absolute(), abstract, strict=False)
+            return template.replace(**found)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{step}: could not be restored: {_first_line(error)}") from error
 
@@ -232,6 +235,14 @@ def _num_rows(meta: dict[str, Any]) -> int:
     """Rows of the recommender's inputs; context that is no input comes last."""
     sizes, context = meta["schema"]["vocab_sizes"], meta["schema"].get("context", ())
     return sum(sizes[: len(sizes) - len(context)])
+
+
+def _parts(state: TrainState) -> dict[str, Any]:
+    """What a state has: a part that is None has no place in the file, so that files from before
+    there was such a part are read.
+    """
+    parts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _sums(step: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ SAME = "method.same_inputs=true"  # the crosses and target encodings that ours h
 THEIRS = (
     "constant", "logistic", "lightgbm", "catboost", f"logistic {SAME}", f"lightgbm {SAME}"
 )  # fmt: skip
-OURS = ("ce model.members=1", "ce")
+OURS = ("ce model.members=1", "ce model.regression=false", "ce")
 VARIANTS = {
     "sizes": {
         "name": "strength_sizes",
@@ -48,7 +48,7 @@ def get_config(variant: str = "") -> Study:
             models=("deepfm",),
             methods=(*THEIRS, *OURS),
             ours=OURS,
-            seeds=5,
+            seeds=10,
         ),
         variant,
         VARIANTS,
