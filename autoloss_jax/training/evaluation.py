@@ -59,8 +59,18 @@ def predictions(
 def _forward(
     evaluate_step, mesh, state, split, batch_size
 ) -> Iterator[tuple[jax.Array, jax.Array, int]]:
-    for batch, real in host.padded(split, batch_size, sharding.share(mesh, batch_size)):
+    size = _fitting(len(split["y"]), batch_size, mesh.shape["data"])
+    for batch, real in host.padded(split, size, sharding.share(mesh, size)):
         yield *evaluate_step(state, sharding.put(mesh, "batch", batch)), real
+
+
+def _fitting(rows: int, batch_size: int, parts: int) -> int:
+    """A batch's size, halved while it holds all rows and devices share it evenly: what is beyond
+    the rows costs as much as they do.
+    """
+    while batch_size % (2 * parts) == 0 and batch_size // 2 >= rows:
+        batch_size //= 2
+    return batch_size
 
 
 def calibrated(labels: np.ndarray, logits: np.ndarray) -> float:

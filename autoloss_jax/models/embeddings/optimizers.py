@@ -62,7 +62,8 @@ def recommender(optimizer: config.Optimizer, table: Table, batch_size: int) -> "
             "every step; set --config.optimizer.l2_scope=batch, or "
             "--config.optimizer.weight_decay instead of l2, or embedding=adam"
         )
-    chunk = CHUNK if jax.default_backend() == "cpu" else None
+    ids = batch_size * table.num_slots
+    chunk = min(CHUNK, 1 << (ids - 1).bit_length()) if jax.default_backend() == "cpu" else None
     return Sparse(optimizer, RULES[name], table, chunk)
 
 
