@@ -1,7 +1,7 @@
 """autoloss train --config=criteo --config.data.path=FILE [--workdir=DIR] [--config.a.b=VALUE ...]
 autoloss tune --config=criteo --config.data.path=FILE [--workdir=DIR] [--config.a.b=VALUE ...]
 autoloss evaluate --workdir=DIR [--split=SPLIT] [--config.data.path=FILE] [--calibrated]
-autoloss predict --workdir=DIR --config.data.path=FILE --output=scores.parquet [--calibrated]
+autoloss predict --workdir=DIR --config.data.path=FILE --output=scores.parquet [--keep=user,item]
 """
 
 from pathlib import Path
@@ -19,7 +19,13 @@ CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "evaluate, predict: a checkpoint other than the workdir's best"
 )
 OUTPUT = flags.DEFINE_string(
-    "output", "", "predict: the Parquet file of scores; evaluate: a JSON file of figures"
+    "output",
+    "",
+    "predict: the file of scores, of the kind that its name says: .parquet, .arrow, .csv, .tsv; "
+    "evaluate: a JSON file of figures",
+)
+KEEP = flags.DEFINE_list(
+    "keep", [], "predict: columns of the rows that stand before their scores, as user,item"
 )
 CALIBRATED = flags.DEFINE_boolean(
     "calibrated",
@@ -59,7 +65,7 @@ def _use() -> None:
         )
     if MODE.value == "predict":
         if not OUTPUT.value:
-            raise UserError("--output: name the Parquet file to write, as --output=scores.parquet")
+            raise UserError("--output: name the file to write, as --output=scores.parquet")
         if not overrides.get("data.path"):
             raise UserError("--config.data.path: name the file of rows to score")
         if SPLIT.value:
@@ -78,6 +84,7 @@ def _use() -> None:
         output=OUTPUT.value,
         calibrated=CALIBRATED.value,
         split=SPLIT.value or "",
+        keep=tuple(KEEP.value),
     )
     (modes.evaluate if MODE.value == "evaluate" else modes.predict)(asked)
 

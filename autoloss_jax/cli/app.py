@@ -13,6 +13,8 @@ if not (Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exi
     # else a CUDA build of jax prints an error on a machine without a driver
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+os.environ.pop("JAX_ENABLE_X64", None)  # what the programs compute is in float32
+
 import argparse
 import faulthandler
 import functools

@@ -90,6 +90,7 @@ class Asked:
     output: str
     calibrated: bool
     split: str = ""
+    keep: tuple[str, ...] = ()  # columns beside the scores
 
 
 def evaluate(asked: Asked) -> None:
@@ -107,7 +108,8 @@ def predict(asked: Asked) -> None:
     """Score the rows of files."""
     processes.alone("--mode=predict")
     loaded, calibration = _loaded(asked)
-    rows = prediction.predict(loaded, asked.workdir, Path(asked.output), calibration, say)
+    output = Path(asked.output)
+    rows = prediction.predict(loaded, asked.workdir, output, calibration, say, asked.keep)
     say(f"{rows:,} rows scored: {asked.output}")
 
 

@@ -61,6 +61,16 @@ class Data:
         choices=("error", "skip"),
     )
     label: str = field("label", "tabular: the column of the label")
+    positive: str = field(
+        "", "the label that means 1, where labels are other words than 0 and 1; any other means 0"
+    )
+    header: str = field(
+        "auto",
+        "whether the first line of a file names its columns, which are then known by their names, "
+        "in any order; auto: if it has two names that the format knows, and half of them; a table "
+        "always has one",
+        choices=("auto", "true", "false"),
+    )
     weight: str = field(
         "",
         "tabular: the column of how much a row counts in the recommender's loss; trusted rows "
@@ -120,7 +130,11 @@ class Data:
     memory_limit: float = field(
         4.0, "GiB that preparing may take, besides the vocabulary it makes", low=0.5
     )
-    delimiter: str = field("", "tabular: column separator; empty: comma, or tab for .tsv")
+    delimiter: str = field(
+        "",
+        "tabular: what parts columns, to the letter, or tab, space, \\t, \\x01; empty: that of "
+        ", tab ; | by which the declared columns are in the header",
+    )
     residence: str = field(
         "auto",
         "splits lie in the device's memory, or batches come from the host; auto: on the device "

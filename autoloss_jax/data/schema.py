@@ -35,6 +35,9 @@ class Schema:
     hashed: dict[
         str, int
     ]  # hashed field -> into how many rows, after the first, which no value has
+    ranges: dict[str, list[float]] = dataclasses.field(
+        default_factory=dict
+    )  # column fed as values -> its least and greatest number in train
     row_weights: bool = False  # whether an example has a weight, float32[], in the loss
     context: tuple[str, ...] = ()  # the last fields, which the loss sees and the recommender not
 
@@ -74,6 +77,14 @@ class Schema:
         multiplied by.
         """
         return sum(self.slots) > self.num_fields or bool(self.scales)
+
+    def unknown(self, x: np.ndarray) -> np.ndarray:
+        """Whether a field has a value of no vocabulary; a bag, any. int32[n, S] -> bool[n, F]."""
+        found = x == self.bounds[0]
+        if found.shape[1] > self.num_fields:
+            begins = np.cumsum([0, *self.slots[:-1]])
+            found = np.logical_or.reduceat(found, begins, axis=1)
+        return found
 
     def place(self, name: str, where: str) -> tuple[int, int, int]:
         """(Slot, first id, number of rows) of a field of one value; UserError, which names

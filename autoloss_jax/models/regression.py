@@ -18,8 +18,8 @@ class Regression(struct.PyTreeNode):
     @classmethod
     def empty(cls, num_rows: int, num_outputs: int) -> "Regression":
         """Of no weight and no share."""
-        rows = jnp.zeros((num_rows, num_outputs))
-        return cls(rows, jnp.zeros(num_outputs), jnp.zeros(()))
+        shapes = (num_rows, num_outputs), (num_outputs,), ()
+        return cls(*(jnp.zeros(shape, jnp.float32) for shape in shapes))
 
     def with_share(self, share: float) -> "Regression":
         """The same with another share of the prediction."""

@@ -15,7 +15,9 @@ from autoloss_jax import config
 from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import store
 from autoloss_jax.data.load import host
+from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.training import (
     checkpoint,
@@ -65,6 +67,7 @@ def train(
     run, told = Run.of(cfg), Callbacks(callbacks)
     with workdirs.locked(workdir), workdirs.signals() as interrupted:
         if finished := workdirs.finished_result(cfg, workdir):
+            _refuse_other_data(run, workdir)
             say(f"{workdir}: this run is complete; nothing to do")
             return finished
         started = time.monotonic()
@@ -83,6 +86,19 @@ def train(
         processes.wait()  # whatever comes next may read the run
         told.on_train_end(result)
         return result
+
+
+def _refuse_other_data(run: Run, workdir: Path) -> None:
+    """UserError where a finished run's data are no longer those that it was trained on."""
+    try:
+        now = pipeline.fingerprint(run.data)
+    except UserError:  # they are gone: the run is what is left of them
+        return
+    if now != store.read_schema(workdir).fingerprint:
+        raise UserError(
+            f"{workdir}: the run here is complete, and was trained on other data than "
+            f"--config.data.path={run.data.path} holds now; use another --workdir"
+        )
 
 
 def _start(

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
-from polars.io.plugins import register_io_source
 
 from autoloss_jax import config
 from autoloss_jax.algorithm import autoloss
@@ -23,8 +22,16 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.data.prepare.unfamiliar import Unfamiliar
 from autoloss_jax.distributed import processes, sharding
-from autoloss_jax.training import checkpoint, evaluation, metrics, scored_rows, workdirs
+from autoloss_jax.training import (
+    checkpoint,
+    evaluation,
+    metrics,
+    score_files,
+    scored_rows,
+    workdirs,
+)
 from autoloss_jax.training.checkpoint import Loaded
 from autoloss_jax.training.metrics import Calibration
 from autoloss_jax.training.scored_rows import Restored, ScoredRows
@@ -149,7 +156,7 @@ def _labelled(
 ) -> Iterator[host.Split]:
     """The rows in parts: each split of the run's own dataset, or all of the other files."""
     if not rows.splits:
-        if blocks := list(_encode(loaded, workdir, rows, labelled=True)):
+        if blocks := list(_encode(loaded, workdir, rows, say, labelled=True)):
             yield {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
         return
     prepared = processes.chief_first(lambda: pipeline.prepare(rows.data, say))
@@ -163,41 +170,51 @@ def predict(
     output: Path,
     calibration: Calibration = metrics.IDENTITY,
     say: Callable[[str], None] = lambda text: None,
+    keep: tuple[str, ...] = (),
 ) -> int:
-    """Write scores of all rows of the files at data.path, streaming and in their order, to a
-    Parquet file. The files are those without labels, or the training's own.
+    """Write scores of all rows of the files at data.path, streaming and in their order, to a file
+    of the kind that its name says. The files are those without labels, or the training's own.
 
     One column `score` (the probability of label 1) for a binary task, `score_0` .. `score_{C-1}`
-    for C classes. Returns the number of rows. The file appears whole or not at all.
+    for C classes, after the columns of the rows that `keep` names. Returns the number of rows.
+    The file appears whole or not at all. UserError for a score that is not finite.
     """
     num_classes = loaded.schema.num_classes
     names = ["score"] if num_classes == 2 else [f"score_{c}" for c in range(num_classes)]
+    if taken := sorted({*keep} & {*names}):
+        raise UserError(f"--keep={taken[0]}: what the scores are called; rename the column")
     asked, rows = scored_rows.of_prediction(loaded), 0
+    score_files.check(output, asked.files)
     if asked.note:
         say(asked.note)
 
-    def frames(*_: Any) -> Iterator[pl.DataFrame]:
+    def frames() -> Iterator[pl.DataFrame]:
         nonlocal rows
         forward = functools.partial(evaluation.predictions, *_forward(loaded))
-        for block in _encode(loaded, workdir, asked, labelled=asked.labelled):
+        for block in _encode(loaded, workdir, asked, say, labelled=asked.labelled, keep=keep):
+            kept: Any = block.pop(pipeline.KEPT, pl.DataFrame())
             block["y"] = np.zeros(len(block["x"]), np.int32)
             logits, _losses = forward(block, loaded.cfg.train.eval_batch_size)
-            rows += len(block["y"])
             logits = jnp.asarray(metrics.apply(calibration, logits), jnp.float32)
             scores = np.asarray(autoloss.probabilities(logits))
-            yield pl.DataFrame(scores, schema=dict.fromkeys(names, pl.Float32))
+            _check_finite(scores, rows)
+            rows += len(scores)
+            found = pl.DataFrame(scores, schema=dict.fromkeys(names, pl.Float32))
+            yield pl.concat([kept, found], how="horizontal") if keep else found
 
-    temporary = output.with_name(f".{output.name}.tmp")
-    try:
-        register_io_source(frames, schema=dict.fromkeys(names, pl.Float32)).sink_parquet(temporary)
-        temporary.replace(output)
-    except OSError as error:
-        raise UserError(
-            f"{output}: cannot be written ({error}); choose another --output"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    columns = pl.Schema({**dict.fromkeys(keep, pl.String), **dict.fromkeys(names, pl.Float32)})
+    score_files.write(frames(), columns, output)
     return rows
+
+
+def _check_finite(scores: np.ndarray, before: int) -> None:
+    """UserError for the first row whose score is no number; `before`: rows scored already."""
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"row {before + bad[0] + 1:,} of the rows to score: its score is not finite; the "
+            "model's weights, or this row's numbers, are out of range"
+        )
 
 
 def logits_of(loaded: Loaded) -> Callable[[host.Split], np.ndarray]:
@@ -216,14 +233,32 @@ def _forward(
 
 
 def _encode(
-    loaded: Restored, workdir: Path, rows: ScoredRows, *, labelled: bool
+    loaded: Restored,
+    workdir: Path,
+    rows: ScoredRows,
+    say: Callable[[str], None],
+    *,
+    labelled: bool,
+    keep: tuple[str, ...] = (),
 ) -> Iterator[host.Split]:
-    """Blocks of raw files in the vocabulary of the run."""
+    """Blocks of raw files in the vocabulary of the run, and, as pipeline.KEPT, columns of the
+    files; `say` is told in the end what train had not.
+    """
     (schema, vocabulary), targets = store.load_vocabulary(workdir), store.targets(workdir)
     if schema.fingerprint != loaded.schema.fingerprint:
         raise UserError(f"{workdir}: its vocabulary is not the one of the checkpoint")
+    unfamiliar = Unfamiliar(schema)
     for path in rows.files:
         for block in pipeline.encode(
-            path, rows.data, schema, vocabulary, targets, labelled=labelled
+            path,
+            rows.data,
+            schema,
+            vocabulary,
+            targets,
+            labelled=labelled,
+            unfamiliar=unfamiliar,
+            keep=keep,
         ):
             yield loaded.run.with_context(schema, block)
+    for line in unfamiliar.lines():
+        say(line)

@@ -24,7 +24,7 @@ def fitted(splits: Splits, data: Store, state: TrainState, mesh: jax.sharding.Me
     rows = np.zeros((len(state.drs.params["rows"]), len(model.coef_)), np.float32)
     rows[: model.coef_.shape[1]] = model.coef_.T
     intercept = jnp.asarray(model.intercept_, jnp.float32)
-    found = Regression(jnp.asarray(rows), intercept, jnp.zeros(()))
+    found = Regression(jnp.asarray(rows), intercept, jnp.float32(0))
     return sharding.put_state(mesh, state.replace(regression=found))
 
 

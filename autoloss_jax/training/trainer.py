@@ -16,7 +16,7 @@ from autoloss_jax.config import settings
 from autoloss_jax.data import store
 from autoloss_jax.data.load import device, host
 from autoloss_jax.data.load.shuffle import Order
-from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.data.prepare import pipeline, unfamiliar
 from autoloss_jax.distributed import atomic, processes, sharding
 from autoloss_jax.training import evaluation, gradient_agreement, label_noise
 from autoloss_jax.training.run import Run
@@ -48,6 +48,8 @@ class Trainer:
         atomic.write_json(workdir / "config.json", json.loads(settings.to_json(cfg)))
         if processes.is_chief():
             data.copy_to(workdir)
+        for line in unfamiliar.of_shares(data.schema, data.schema.oov_rate["test"]):
+            say(f"test: {line}")
         splits = divide(run, data)
         epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
         mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)

@@ -90,8 +90,14 @@ def locked(workdir: Path) -> Iterator[None]:
     """Hold the workdir; Busy if another run does, UserError if it cannot be written. The kernel
     frees it after a kill.
 
-    Of several processes the chief holds it for all; UserError where it is not the same folder.
+    Of several processes the chief holds it for all; UserError where it is not the same folder,
+    and for a path that Orbax takes for a pattern: what it saves there it cannot restore.
     """
+    if taken := sorted({*str(workdir.absolute())} & {*"[]*?"}):
+        raise UserError(
+            f"--workdir={workdir}: no checkpoint can be restored from a path with {taken[0]}; use "
+            "another --workdir"
+        )
     if not processes.is_chief():
         processes.wait()
         if not (workdir / ".lock").exists():

@@ -92,8 +92,12 @@ def read(folder: Path, columns: list[str] | None = None) -> Chunk:
     """What `write` wrote; its rows stay on the disk until they are used. Of some columns,
     without the words.
     """
-    rows = pl.read_ipc(folder / ROWS, columns=columns)
+    stored = pl.scan_ipc(folder / ROWS, glob=False)  # a folder's name is no pattern
+    rows = (stored.select(columns) if columns is not None else stored).collect()
     if columns is not None:
         return Chunk(rows, {})
-    words = pl.read_parquet(folder / WORDS)
-    return Chunk(rows, {str(name): part["value"] for (name,), part in words.group_by("field")})
+    words = pl.read_parquet(folder / WORDS, glob=False)
+    none = pl.Series(dtype=pl.String)
+    found = {n: none for n, kind in rows.schema.items() if kind in (pl.UInt32, pl.List)}
+    found |= {str(name): part["value"] for (name,), part in words.group_by("field")}
+    return Chunk(rows, found)

@@ -22,6 +22,14 @@ NUMBER = "number"  # the one word of a field whose numbers are fed as values
 ROWS = 1 << 14  # encoded at a time, which fit a cache
 
 
+def _told(words: pl.DataFrame) -> pl.Series:
+    """A field's words as rows have them now; of a vocabulary from before there was one text for
+    each value, two words may be one, and the second then stays as it was.
+    """
+    now = formats.canonical(pl.col("value"))
+    return words.select(pl.when(now.is_first_distinct()).then(now).otherwise("value")).to_series()
+
+
 @dataclasses.dataclass(frozen=True)
 class Encoder:
     """Chunks -> arrays."""
@@ -42,7 +50,7 @@ class Encoder:
         """From a vocabulary with the columns field and value, values of a field in the order of
         their ids, and what `target_encoding.together` gives.
         """
-        known = {str(name): part["value"] for (name,), part in vocabulary.group_by("field")}
+        known = {str(name): _told(part) for (name,), part in vocabulary.group_by("field")}
         enums = {f: pl.Enum(known.get(f, [])) for f in schema.fields}
         found = target_encoding.by_field(targets, schema.num_classes) if targets is not None else {}
         return cls(data, schema, enums, found)
@@ -52,8 +60,8 @@ class Encoder:
         schema is weighted, "weight": float32[n] if the rows have such}.
 
         An id is a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus
-        the offset. `folds`: those of rows of train, for the target encoding. UserError for a number
-        that cannot be scaled.
+        the offset. A number fed as a value is taken for the nearest one that train had. `folds`:
+        those of rows of train, for the target encoding.
         """
         schema, rows = self.schema, self._with_targets(chunk, folds)
         x = np.empty((rows.height, sum(schema.slots)), np.int32)
@@ -136,15 +144,26 @@ class Encoder:
     def _value(self, column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """1 and the scaled number; 0 and 1 for a blank."""
         mean, deviation = self.schema.scales[column.name]
-        blank = column.is_null().to_numpy()
+        blank, numbers = column.is_null().to_numpy(), column.to_numpy()
+        if column.name in self.schema.ranges:
+            low, high = self.schema.ranges[column.name]
+            numbers = np.clip(numbers, low, high)
         with np.errstate(over="ignore"):
             scale = self.data.scale if column.name in self.data.values else "standard"
-            scaled = (warped(column.to_numpy(), scale) - mean) / deviation
+            scaled = (warped(numbers, scale) - mean) / deviation
             weights = np.where(blank, 1.0, scaled).astype(np.float32)
-        if not np.isfinite(weights).all():
+        if not np.isfinite(weights).all():  # of a model from before there were ranges
             number = column.to_numpy()[~np.isfinite(weights)][0]
             raise UserError(
                 f"column {column.name}: {number} is too far from train's numbers (mean {mean:g}, "
                 f"deviation {deviation:g}); mend the row, or set --config.data.scale=log"
             )
         return np.where(blank, 0, 1), weights
+
+    def beyond(self, rows: pl.DataFrame) -> dict[str, int]:
+        """How many numbers of each field are outside what train had, where any are."""
+        counts = {
+            name: int(((rows[name] < low) | (rows[name] > high)).sum())
+            for name, (low, high) in self.schema.ranges.items()
+        }
+        return {name: count for name, count in counts.items() if count}

@@ -85,7 +85,7 @@ class Local:
         self, counts: list[Path], fields: tuple[str, ...], min_count: int
     ) -> pl.DataFrame:
         """By polars, in streams, a field at a time, for the memory's sake."""
-        whole = pl.scan_parquet(counts)
+        whole = pl.scan_parquet(counts, glob=False)
         parts = [pl.DataFrame(schema={"field": pl.String, "value": pl.String})]
         for field in fields:
             query = pl.SQLContext(counts=whole.filter(pl.col("field") == field))

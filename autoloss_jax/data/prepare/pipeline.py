@@ -27,6 +27,7 @@ from autoloss_jax.data.prepare.division import Part
 from autoloss_jax.data.prepare.encoder import Encoder
 from autoloss_jax.data.prepare.executor import EXECUTORS, Executor
 from autoloss_jax.data.prepare.stages import Job
+from autoloss_jax.data.prepare.unfamiliar import Unfamiliar
 from autoloss_jax.data.read import formats, sources, text
 from autoloss_jax.data.read.files import find_splits
 from autoloss_jax.data.schema import VERSION, Schema
@@ -57,6 +58,7 @@ SLOTTED = [
     "bag_pooling",
 ]  # where there are any of these
 HASHED = ["hash", "hash_size"]  # where there are any
+KEPT = "kept"  # of a block: columns of the file as they are
 Say = Callable[[str], None]
 
 
@@ -122,9 +124,12 @@ def encode(
     *,
     labelled: bool,
     whole: bool = False,
-) -> Iterator[dict[str, np.ndarray]]:
+    unfamiliar: Unfamiliar | None = None,
+    keep: tuple[str, ...] = (),
+) -> Iterator[dict[str, Any]]:
     """Blocks, as `Encoder.encode` gives, of another file of the same format, in its order, in a
     known vocabulary. Unless it must be `whole`, columns that are context alone may be missing.
+    `unfamiliar` counts what train had not. Columns to `keep` are in KEPT of a block, as words.
     """
     if not path.is_file():
         raise UserError(f"--config.data.path={path}: no such file")
@@ -135,11 +140,15 @@ def encode(
             f"{', '.join(schema.fields)}"
         )
     encoder = Encoder.of(data, schema, words, targets)
-    for block in sources.read(path, data, labelled=labelled):
+    for block in sources.read(path, data, labelled=labelled, keep=keep):
         if missing := [n for n in schema.context if whole and n not in block.frame.columns]:
             raise UserError(f"{path}: no column {missing[0]!r}, which is in --config.data.context")
         if block.frame.height:
-            yield encoder.encode(chunk.of([block], data.bag_size))
+            rows = chunk.of([block], data.bag_size)
+            found = encoder.encode(rows)
+            if unfamiliar:
+                unfamiliar.add(encoder, rows.rows, found["x"])
+            yield found | ({KEPT: block.kept} if keep else {})
 
 
 def _build(
@@ -273,6 +282,10 @@ def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
         settings["target_encoding"] = data.target_encoding
     if data.weight:
         settings["weight"] = data.weight
+    if data.positive:
+        settings["positive"] = data.positive
+    if data.header != "auto":
+        settings["header"] = data.header
     if data.trusted:
         settings["trusted"] = store.sum_of(_trusted_file(data))
     settings["parquet"] = next(iter(files.values()))[0].suffix

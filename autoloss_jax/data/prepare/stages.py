@@ -63,7 +63,7 @@ class Stretch:
 def stretches(path: Path, split: str, name: str, job: Job) -> list[Stretch]:
     """What a file divides into."""
     size = path.stat().st_size
-    if sources.is_parquet(path, job.data) or text.is_compressed(path):
+    if sources.is_parquet(path, job.data) or text.is_compressed(path) or text.spans_lines(path):
         return [Stretch(path, split, name, None, size)]
     count = max(-(-size // job.length), 1)
     return [
@@ -164,12 +164,7 @@ def _encode(job: Job, number: int, folder: Path) -> dict[str, Any]:
         if mine.any():
             rows = whole if mine.all() else {name: a[mine] for name, a in whole.items()}
             facts["sums"] |= store.write_shard(job.store, split, number, rows)
-            unknown = rows["x"] == schema.bounds[0]
-            if unknown.shape[1] > schema.num_fields:  # of several slots of a field, any
-                unknown = np.logical_or.reduceat(
-                    unknown, np.cumsum([0, *schema.slots[:-1]]), axis=1
-                )
-            facts["unknown"][split] = unknown.sum(axis=0).tolist()
+            facts["unknown"][split] = schema.unknown(rows["x"]).sum(axis=0).tolist()
             if split == "train":
                 facts["classes"] = np.unique(rows["y"]).tolist()
     return facts

@@ -30,6 +30,7 @@ def learn(
     hashed = {name: data.hash_size for name in data.hash}
     buckets = {name: _cut_points(parts, name, data.num_buckets) for name in data.numeric if tabular}
     scales = {name: _standard(parts, name, data.scale) for name in data.values if tabular}
+    ranges = {name: _range(parts, name) for name in scales}
     if data.target_encoding:
         tables = list(executor.each(stages.count_targets, job, [part.folder for part in parts]))
         targets = target_encoding.together(tables)
@@ -61,6 +62,7 @@ def learn(
         slots=tuple(data.bag_size if name in data.bags else 1 for name in names),
         scales=scales,
         hashed=hashed,
+        ranges=ranges,
         row_weights=bool(data.weight),
         context=formats.context_only(data),
     )
@@ -78,6 +80,13 @@ def _cut_points(parts: list[Part], name: str, buckets: int) -> list[float]:
     if not len(numbers):
         return []
     return np.unique(np.quantile(numbers, np.linspace(0, 1, buckets + 1)[1:-1])).tolist()
+
+
+def _range(parts: list[Part], name: str) -> list[float]:
+    """The least and the greatest number; 0 and 0 of none."""
+    taught = [part.column(name)[part.taught] for part in parts]
+    numbers = np.concatenate([column[~np.isnan(column)] for column in taught])
+    return [float(numbers.min()), float(numbers.max())] if len(numbers) else [0.0, 0.0]
 
 
 def _standard(parts: list[Part], name: str, scale: str) -> list[float]:

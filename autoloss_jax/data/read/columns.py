@@ -11,8 +11,7 @@ import polars as pl
 
 from autoloss_jax.config import Data
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data.read import files, formats, sources, text
-from autoloss_jax.data.read.text import Layout
+from autoloss_jax.data.read import files, formats, layouts, sources, text
 
 KINDS = ("categorical", "numeric", "bags")  # as `Data` calls them
 SAMPLE_ROWS = 100_000
@@ -92,12 +91,12 @@ def _sample(path: Path, data: Data) -> pl.DataFrame:
     """The first rows of a file, with all its columns, as they are."""
     if sources.is_parquet(path, data):
         try:
-            return pl.scan_parquet(path).head(SAMPLE_ROWS).collect()
+            return pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise sources.not_parquet(path, error) from error
-    names, separator = formats.header(text.first_line(path), data)
-    layout = Layout(names, separator, header=True, quoted=True)
+    with sources.naming(path):
+        layout = layouts.table(text.first_line(path), data)
     with text.opened(path) as lines:
         _, block, _ = next(lines.blocks(), (1, b"", None))
-    frame, _ = text.table(block.partition(b"\n")[2], 2, layout)
-    return frame.drop("line").head(SAMPLE_ROWS)
+    frame, *_ = text.table(block.partition(b"\n")[2], 2, layout, last=False)
+    return frame.drop(text.LINE).head(SAMPLE_ROWS)

@@ -1,6 +1,4 @@
-"""What each format of raw file is: how its lines are cut, what its columns mean, what makes a
-row bad.
-"""
+"""What each format of raw file is: what its columns mean, and what makes a row bad."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,19 +8,16 @@ import polars as pl
 from autoloss_jax import config
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data.read import text
+from autoloss_jax.data.read import layouts
+from autoloss_jax.data.read.layouts import AVAZU, CRITEO, CRITEO_INTEGERS
 from autoloss_jax.data.read.text import Layout
 
-CRITEO_INTEGERS = tuple(f"I{i}" for i in range(1, 14))
-CRITEO = CRITEO_INTEGERS + tuple(f"C{i}" for i in range(1, 27))
-AVAZU = (
-    "hour", "C1", "banner_pos", "site_id", "site_domain", "site_category",
-    "app_id", "app_domain", "app_category",
-    "device_id", "device_ip", "device_model", "device_type", "device_conn_type",
-    "C14", "C15", "C16", "C17", "C18", "C19", "C20", "C21",
-)  # fmt: skip
 TIME, WEIGHT = "data.time", "data.weight"  # what frames call what the config names so
 LIBSVM = r"^(\d+):1(?:\.0*)?$"
+NO_NUMBER = ("", "nan", "na", "n/a", "null", "none", "\\n")  # in any case: a number that is missing
+TIMES = (
+    "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d"
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +32,13 @@ class Format:
     checks: Callable[[Layout, config.Data], dict[str, pl.Expr]] = (
         lambda layout, data: {}
     )  # what is true of a bad row
-    columns: Callable[[config.Data], dict[str, pl.Expr]] = (
-        lambda data: {}
+    columns: Callable[[pl.Schema, config.Data], dict[str, pl.Expr]] = (
+        lambda schema, data: {}
     )  # cells that are no words
-    meanings: Callable[[Layout], dict[str, pl.Expr]] = (
-        lambda layout: {}
+    meanings: Callable[[Layout, config.Data], dict[str, pl.Expr]] = (
+        lambda layout, data: {}
     )  # what a word of a field stands for
+    wanted: str = ""  # what belongs in the cells that `checks` asks
 
 
 def extra(data: config.Data, names: tuple[str, ...]) -> dict[str, str]:
@@ -59,15 +55,23 @@ def extra(data: config.Data, names: tuple[str, ...]) -> dict[str, str]:
     return {name: column for name, column in wanted.items() if column}
 
 
-def time(data: config.Data) -> pl.Expr:
-    """When a row was, as a number; negative where that is not known."""
-    return (
-        pl.col(data.time)
-        .str.strip_chars()
-        .cast(pl.Float64, strict=False)
-        .fill_nan(None)
-        .fill_null(-1.0)
-    )
+def time(data: config.Data) -> tuple[pl.Expr, pl.Expr]:
+    """(When a row was, as a number, negative where that is not known; whether a cell is no time).
+
+    A number is itself, but of milliseconds and microseconds since 1970 their seconds; a date, or
+    a date and a time of day, is the seconds since 1970, of UTC where it names no zone.
+    """
+    cell = pl.col(data.time).str.strip_chars()
+    number = cell.cast(pl.Float64, strict=False).fill_nan(None)
+    for digits in (1e14, 1e11):
+        number = pl.when(number >= digits).then(number / 1000).otherwise(number)
+    word = cell.str.replace("T", " ", literal=True).str.replace(r"Z$", "+00:00")
+    zoned = word.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%:z", time_unit="us", strict=False)
+    plain = [word.str.to_datetime(of, time_unit="us", strict=False) for of in TIMES]
+    seconds = [when.dt.epoch("us") / 1e6 for when in (zoned, *plain)]
+    value = pl.coalesce(number, *seconds)
+    missing = cell.str.to_lowercase().is_in(NO_NUMBER)
+    return value.fill_null(-1.0), value.is_null() & ~missing
 
 
 def weight(data: config.Data) -> tuple[pl.Expr, pl.Expr]:
@@ -78,7 +82,8 @@ def weight(data: config.Data) -> tuple[pl.Expr, pl.Expr]:
 
 def label(data: config.Data, column: str) -> tuple[pl.Expr, pl.Expr]:
     """(Class in 0..C-1, whether there is none) of a label column."""
-    value = pl.col(column).str.strip_chars().cast(pl.Float64, strict=False)
+    cell = pl.col(column).str.strip_chars()
+    value = cell.cast(pl.Float64, strict=False)
     if data.format == "ratings":
         top = 5 if data.num_classes == 2 else data.num_classes
         stars = value.ceil()
@@ -88,8 +93,10 @@ def label(data: config.Data, column: str) -> tuple[pl.Expr, pl.Expr]:
             else (stars - 1).cast(pl.Int32, strict=False)
         )
         return label, ~stars.is_between(1, top).fill_null(False)
+    if data.positive:
+        return (canonical(cell) == data.positive.strip()).cast(pl.Int32), cell == ""
     if data.num_classes == 2:
-        words = pl.col(column).str.strip_chars().str.to_lowercase()
+        words = cell.str.to_lowercase()
         value = pl.when(words == "true").then(1.0).when(words == "false").then(0.0).otherwise(value)
         if data.format == "libsvm":
             value = pl.when(value == -1).then(0.0).otherwise(value)
@@ -97,16 +104,31 @@ def label(data: config.Data, column: str) -> tuple[pl.Expr, pl.Expr]:
     return value.cast(pl.Int32, strict=False), ~allowed.fill_null(False)
 
 
-def _criteo_layout(first: str, data: config.Data, labelled: bool) -> Layout:
-    del first, data
-    return Layout((("label",) if labelled else ()) + CRITEO, "\t")
+def label_wanted(data: config.Data) -> str:
+    """What belongs in a label column, for people."""
+    if data.format == "ratings":
+        return f"a rating above 0, up to {5 if data.num_classes == 2 else data.num_classes}"
+    if data.positive:
+        return f"{data.positive}, or a word for the other class"
+    if data.num_classes == 2:
+        return "0 or 1; where labels are other words, --config.data.positive=WORD names that of 1"
+    return f"a class from 0 to {data.num_classes - 1}"
 
 
-def _criteo_meanings(layout: Layout) -> dict[str, pl.Expr]:
+def canonical(word: pl.Expr) -> pl.Expr:
+    """The one text of a value, whatever wrote it: without blanks around it; a whole number
+    without .0; true and false in small letters.
+    """
+    word = word.str.strip_chars().str.replace(r"^([-+]?\d+)\.0*$", "$1")
+    truth = word.str.to_lowercase()
+    return pl.when(truth.is_in(["true", "false"])).then(truth).otherwise(word)
+
+
+def _criteo_meanings(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
     """V > 2 -> floor(ln(v)^2), with a prefix that keeps it apart from the values up to 2, which
     stay as they are.
     """
-    del layout
+    del layout, data
     columns = {}
     for name in CRITEO_INTEGERS:
         value = pl.col(name).cast(pl.Int64, strict=False)
@@ -123,38 +145,9 @@ def _criteo_checks(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
     return {n: c.cast(pl.Int64, strict=False).is_null() & (c != "") for n, c in cells.items()}
 
 
-def _avazu_layout(first: str, data: config.Data, labelled: bool) -> Layout:
-    del data
-    return Layout(
-        ("id", *(("click",) if labelled else ()), *AVAZU), ",", header=first.startswith("id,")
-    )
-
-
-def _ratings_layout(first: str, data: config.Data, labelled: bool) -> Layout:
-    del data
-    separator = "::" if "::" in first else ","
-    width = len(first.split(separator))
-    names = ("user", "movie", "rating", "timestamp")[:width]
-    if not (3 if labelled else 2) <= width <= 4:
-        raise UserError(
-            f"ratings: a line has {width} columns; wants user::movie::rating::timestamp, or "
-            "userId,movieId,rating,timestamp"
-        )
-    return Layout(names, separator, header=not first[:1].isdigit())
-
-
-def _libsvm_layout(first: str, data: config.Data, labelled: bool) -> Layout:
-    del data
-    features = sum(":" in cell for cell in first.split())
-    if not features:
-        raise UserError("libsvm: the first line has no index:value pair, as in `1 12:1 305:1`")
-    return Layout(
-        (("label",) if labelled else ()) + tuple(f"field_{i}" for i in range(features)), " "
-    )
-
-
-def _libsvm_meanings(layout: Layout) -> dict[str, pl.Expr]:
+def _libsvm_meanings(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
     """A field's value is the index of its feature, whose own value is 1."""
+    del data
     return {c: pl.col(c).str.extract(LIBSVM) for c in layout.columns if c != "label"}
 
 
@@ -163,22 +156,10 @@ def _libsvm_checks(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
     return {c: ~pl.col(c).str.contains(LIBSVM) for c in layout.columns if c != "label"}
 
 
-def header(first: str, data: config.Data) -> tuple[tuple[str, ...], str]:
-    """(The columns, what parts them) of a table by the first line of its file."""
-    separator = data.delimiter.replace("\\t", "\t") or (
-        "\t" if "\t" in first and "," not in first else ","
-    )
-    try:
-        names = tuple(text.cells(first.encode(), Layout((), separator, quoted=True)))
-    except ValueError as error:
-        raise UserError(f"the header: {error}") from error
-    return names, separator
-
-
 def _tabular_layout(first: str, data: config.Data, labelled: bool) -> Layout:
-    names, separator = header(first, data)
-    tabular_columns(names, data, labelled)
-    return Layout(names, separator, header=True, quoted=True)
+    layout = layouts.table(first, data)
+    tabular_columns(layout.columns, data, labelled)
+    return layout
 
 
 def tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) -> tuple[str, ...]:
@@ -192,40 +173,51 @@ def tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) -
     wanted = (*((data.label,) if labelled else ()), *tabular_inputs(data), *there)
     for name in (*wanted, *((data.time,) if data.time and labelled else ())):
         if name not in names:
+            raise layouts.lacking(name, names)
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
             raise UserError(
-                f"column {name!r} is not in the file, which has "
-                f"{', '.join(names)}{settings.nearest(name, list(names))}"
+                f"column {name!r}: a name that is a pattern cannot be told from one; rename it"
             )
-    if len(set(wanted)) < len(wanted) or {"line", "problem"} & set(wanted):
+    if len(set(wanted)) < len(wanted):
+        raise UserError(f"columns {', '.join(wanted)}: one is declared twice")
+    if "label" in wanted and data.label != "label":
         raise UserError(
-            f"columns {', '.join(wanted)}: one is declared twice, or is called `line` or `problem`"
+            f"column 'label': called so, it would be taken for the label, which is {data.label!r}; "
+            "rename it"
         )
     return wanted
 
 
-def _tabular_numbers(data: config.Data) -> dict[str, pl.Expr]:
-    return {
-        c: pl.col(c).str.strip_chars().cast(pl.Float64, strict=False)
-        for c in data.numeric + data.values
-    }
-
-
 def _tabular_checks(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
     del layout
-    numbers = _tabular_numbers(data)
-    return {
-        c: ~v.is_finite().fill_null(pl.col(c).str.strip_chars() == "") for c, v in numbers.items()
+    checks = {}
+    for name in data.numeric + data.values:
+        cell = pl.col(name).str.strip_chars()
+        finite = cell.cast(pl.Float64, strict=False).is_finite().fill_null(False)
+        checks[name] = ~(finite | cell.str.to_lowercase().is_in(NO_NUMBER))
+    return checks
+
+
+def _tabular_cells(schema: pl.Schema, data: config.Data) -> dict[str, pl.Expr]:
+    numbers = {
+        c: pl.col(c).str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None)
+        for c in data.numeric + data.values
     }
+    return numbers | {c: _bag(pl.col(c), schema[c], data.bag_separator) for c in data.bags}
 
 
-def _tabular_cells(data: config.Data) -> dict[str, pl.Expr]:
-    return _tabular_numbers(data) | {c: _bag(pl.col(c), data.bag_separator) for c in data.bags}
+def _bag(cell: pl.Expr, kind: pl.DataType, separator: str) -> pl.Expr:
+    """The values of a cell, or of a list, without the blank ones; where there are none, one
+    blank.
+    """
+    listed = cell if isinstance(kind, pl.List) else cell.str.split(separator)
+    values = listed.list.filter(pl.element().is_not_null() & (pl.element() != ""))
+    return pl.when(values.list.len() > 0).then(values).otherwise(pl.lit([""]))
 
 
-def _bag(cell: pl.Expr, separator: str) -> pl.Expr:
-    """The values of a cell, without the blank ones; of a cell without values, one blank."""
-    values = cell.str.split(separator).list.filter(pl.element() != "")
-    return pl.when(values.list.len() == 0).then(pl.lit([""])).otherwise(values)
+def _tabular_meanings(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
+    words = (name for name in tabular_fields(data) if name not in data.numeric + data.values)
+    return {name: canonical(pl.col(name)) for name in words if name in layout.columns}
 
 
 def tabular_inputs(data: config.Data) -> tuple[str, ...]:
@@ -299,20 +291,22 @@ def tabular_fields(data: config.Data) -> tuple[str, ...]:
 
 FORMATS = {
     "criteo": Format(
-        _criteo_layout,
+        layouts.criteo,
         lambda layout, data: CRITEO,
         "label",
         checks=_criteo_checks,
         meanings=_criteo_meanings,
+        wanted="a whole number, or a blank",
     ),
-    "avazu": Format(_avazu_layout, lambda layout, data: AVAZU, "click"),
-    "ratings": Format(_ratings_layout, lambda layout, data: ("user", "movie"), "rating"),
+    "avazu": Format(layouts.avazu, lambda layout, data: AVAZU, "click"),
+    "ratings": Format(layouts.ratings, lambda layout, data: ("user", "movie"), "rating"),
     "libsvm": Format(
-        _libsvm_layout,
+        layouts.libsvm,
         lambda layout, data: tuple(c for c in layout.columns if c != "label"),
         "label",
         checks=_libsvm_checks,
         meanings=_libsvm_meanings,
+        wanted="index:1 (numbers as values are for --config.data.format=tabular)",
     ),
     "tabular": Format(
         _tabular_layout,
@@ -322,5 +316,7 @@ FORMATS = {
         "",  # data.label
         checks=_tabular_checks,
         columns=_tabular_cells,
+        meanings=_tabular_meanings,
+        wanted="a finite number, or a blank, NaN, NA, NULL",
     ),
 }

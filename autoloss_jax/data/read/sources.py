@@ -2,6 +2,8 @@
 layout was.
 """
 
+import collections
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ import polars as pl
 
 from autoloss_jax import config
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data.read import formats, text
+from autoloss_jax.data.read import formats, layouts, text
 from autoloss_jax.data.read.formats import FORMATS, Format
 from autoloss_jax.data.read.text import Layout, Problem
 
@@ -37,6 +39,7 @@ class Block:
     meanings: dict[
         str, pl.Expr
     ]  # field -> what a word of it stands for, where that is not the word
+    kept: pl.DataFrame  # other columns that were asked for, as words
 
 
 def read(
@@ -46,11 +49,13 @@ def read(
     labelled: bool = True,
     own: bool = False,
     size: int = text.BLOCK_BYTES,
+    keep: tuple[str, ...] = (),
 ) -> Iterator[Block]:
     """Blocks of a file. A bad row is a UserError `file:line: what`, or is skipped and counted
-    (data.on_bad_row).
+    (data.on_bad_row). UserError for a column to `keep` that is not there.
     """
-    for _, blocks in stretches(path, data, labelled=labelled, own=own, length=None, size=size):
+    asked = {"labelled": labelled, "own": own, "size": size, "keep": keep}
+    for _, blocks in stretches(path, data, length=None, **asked):
         yield from blocks
 
 
@@ -63,6 +68,7 @@ def stretches(
     length: int | None,
     first: int = 0,
     size: int = text.BLOCK_BYTES,
+    keep: tuple[str, ...] = (),
 ) -> Iterator[tuple[int, Iterator[Block]]]:
     """(Number, its blocks, as of `read`) of each stretch of a file from the `first` on: the rows
     that begin within its `length` bytes (of Parquet, its PARQUET_ROWS); None: of all the file.
@@ -70,16 +76,16 @@ def stretches(
     """
     kind = FORMATS[data.format]
     if is_parquet(path, data):
-        found = _parquet(path, data, labelled, own, first, length)
+        found = _parquet(path, data, labelled, own, first, length, keep)
     else:
         found = _text(path, data, kind, labelled, first, length, size)
-    for number, tables in found:
-        yield number, _blocks(path, data, kind, tables, labelled, own, number * (length or 0))
+    for number, begin, tables in found:
+        yield number, _blocks(path, data, kind, tables, labelled, own, begin, keep)
 
 
 def is_parquet(path: Path, data: config.Data) -> bool:
-    """Whether a file is read as Parquet."""
-    return data.format == "tabular" and path.suffix in (".parquet", ".pq")
+    """Whether a file is read as Parquet: by its first bytes, whatever it is called."""
+    return data.format == "tabular" and text.begins(path, b"PAR1")
 
 
 def _blocks(
@@ -90,38 +96,45 @@ def _blocks(
     labelled: bool,
     own: bool,
     begin: int,
+    keep: tuple[str, ...],
 ) -> Iterator[Block]:
     """Cells of a stretch, which has its first line after byte `begin`, as what they mean; bad
     rows told or left out.
     """
     for frame, layout, problems, behind in tables:
-        columns, checks = kind.columns(data), kind.checks(layout, data)
+        columns, checks = kind.columns(frame.schema, data), kind.checks(layout, data)
+        wanted = dict.fromkeys(checks, kind.wanted)
         if labelled:
             name = kind.label or data.label
             columns["label"], checks[name] = formats.label(data, name)
+            wanted[name] = formats.label_wanted(data)
         extra = formats.extra(data, layout.columns) if own else {}
         if formats.TIME in extra:
-            columns[formats.TIME] = formats.time(data)
+            columns[formats.TIME], checks[data.time] = formats.time(data)
+            wanted[data.time] = "a number, or a date as 2026-01-31 12:00:00"
         if formats.WEIGHT in extra:
             columns[formats.WEIGHT], checks[data.weight] = formats.weight(data)
+            wanted[data.weight] = "a finite number from 0 on"
         bad = (
             frame.select(pl.any_horizontal(*checks.values())).to_series()
             if checks
             else pl.Series([False])
         )
         if bad.any():
-            found = frame.filter(bad).select("line", pl.coalesce(*_messages(checks)))
+            found = frame.filter(bad).select(text.LINE, pl.coalesce(*_messages(checks, wanted)))
             problems = sorted([*problems, *found.iter_rows()])
             frame = frame.filter(~bad)
         if problems and data.on_bad_row == "error":
             number, what = problems[0]
             if begin and not is_parquet(path, data):
                 number += text.lines_before(path, begin)
+            if number == 1 and data.format != "tabular":
+                what += "; if it is a header, set --config.data.header=true"
             raise UserError(
                 f"{path}:{number}: {what}; mend the row, or leave such rows out with "
                 "--config.data.on_bad_row=skip"
             )
-        fields, meanings = kind.fields(layout, data), kind.meanings(layout)
+        fields, meanings = kind.fields(layout, data), kind.meanings(layout, data)
         columns |= formats.crosses(fields, data, meanings)
         names = (
             *(("label",) if labelled else ()),
@@ -134,26 +147,35 @@ def _blocks(
             len(problems),
             behind,
             meanings,
+            frame.select(_kept(path, layout, keep)),
         )
 
 
-def _messages(checks: dict[str, pl.Expr]) -> Iterator[pl.Expr]:
+def _kept(path: Path, layout: Layout, keep: tuple[str, ...]) -> list[pl.Expr]:
+    """The columns that are kept, as words."""
+    for name in keep:
+        if name not in layout.columns:
+            with naming(path):
+                raise layouts.lacking(name, layout.columns)
+    return [pl.col(name).cast(pl.String) for name in keep]
+
+
+def _messages(checks: dict[str, pl.Expr], wanted: dict[str, str]) -> Iterator[pl.Expr]:
     """Per column, a message where the check (an expression that is true on bad rows) holds."""
     for name, bad in checks.items():
-        yield pl.when(bad).then(
-            pl.format(
-                "column {}: {} is not what belongs there",
-                pl.lit(name),
-                pl.col(name).cast(pl.String).fill_null("blank"),
-            )
+        cell = pl.col(name).cast(pl.String).fill_null("")
+        came = pl.when(cell.str.strip_chars() == "").then(pl.lit("a blank")).otherwise(cell)
+        said = pl.format(
+            "column {}: {} is not what belongs there: {}", pl.lit(name), came, pl.lit(wanted[name])
         )
+        yield pl.when(bad).then(said)
 
 
 def fields(path: Path, data: config.Data, *, labelled: bool = True) -> tuple[str, ...]:
     """The names of a file's fields."""
-    kind, found = FORMATS[data.format], formats.tabular_fields(data)
+    found = formats.tabular_fields(data)
     if data.format != "tabular":
-        found = kind.fields(kind.layout(text.first_line(path), data, labelled), data)
+        found = FORMATS[data.format].fields(layout_of(path, data, labelled), data)
     return formats.with_made(found, data)
 
 
@@ -165,52 +187,94 @@ def _text(
     first: int,
     length: int | None,
     size: int,
-) -> Iterator[tuple[int, Iterator[Table]]]:
-    layout = kind.layout(text.first_line(path), data, labelled)
+) -> Iterator[tuple[int, int, Iterator[Table]]]:
+    """(Number of the stretch, where it begins, its tables)."""
+    layout = layout_of(path, data, labelled)
+    known = 0 if first and layout.quoted and text.spans_lines(path) else first
     with text.opened(path) as lines:
-        for number in itertools.count(first):
+        for number in itertools.count(known):
             lines.skip_to(number * (length or 0))
             if number and lines.at_end():
                 return
-            yield number, _tables(lines, layout, (number + 1) * length if length else None, size)
+            begin = lines.position
+            tables = _tables(lines, layout, (number + 1) * length if length else None, size)
+            if number < first:  # where a row begins is told by those before it alone
+                collections.deque(tables, maxlen=0)
+            else:
+                yield number, begin, tables
             if not length:
                 return
 
 
+def layout_of(path: Path, data: config.Data, labelled: bool) -> Layout:
+    """How the lines of a file are cut; UserError, which names it, where that is not to be told."""
+    first = text.first_line(path)
+    with naming(path):
+        return FORMATS[data.format].layout(first, data, labelled)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What is wrong with a file's columns is said with its name."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
 def _tables(lines: text.Lines, layout: Layout, end: int | None, size: int) -> Iterator[Table]:
+    """Those of a stretch, to the end of the last row that begins in it."""
     header = layout.header and lines.position == 0
+    rest, line = b"", 1  # what is not yet cut, and the number of its first line
+
+    def parts() -> Iterator[tuple[int, bytes, Problem | None]]:
+        yield from lines.blocks(end, size)
+        while rest and not lines.at_end():
+            yield from lines.blocks(lines.position + 1)
+
     yield text.empty(layout), layout, [], lines.behind
-    for line, block, ended in lines.blocks(end, size):
+    for _, block, ended in parts():
         if ended:
-            yield text.empty(layout), layout, [ended], lines.behind
+            yield text.empty(layout), layout, [(line, ended[1])], lines.behind
             continue
         if header:
             _, rows, block = block.partition(b"\n")
             header, line = False, 2
             if not rows:
                 continue
-        frame, problems = text.table(block, line, layout)
+        block = rest + b"\n" + block if rest else block
+        behind = line + block.count(b"\n") + 1
+        frame, problems, rest = text.table(block, line, layout, last=lines.at_end())
+        line = behind - (rest.count(b"\n") + 1 if rest else 0)
         yield frame, layout, problems, lines.behind
 
 
 def _parquet(
-    path: Path, data: config.Data, labelled: bool, own: bool, first: int, length: int | None
-) -> Iterator[tuple[int, Iterator[Table]]]:
+    path: Path,
+    data: config.Data,
+    labelled: bool,
+    own: bool,
+    first: int,
+    length: int | None,
+    keep: tuple[str, ...],
+) -> Iterator[tuple[int, int, Iterator[Table]]]:
     try:
-        scan = pl.scan_parquet(path)
+        scan = pl.scan_parquet(path, glob=False)
         names = tuple(scan.collect_schema().names())
         rows = scan.select(pl.len()).collect().item()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise not_parquet(path, error) from error
-    wanted = formats.tabular_columns(names, data, labelled)
+    with naming(path):
+        wanted = formats.tabular_columns(names, data, labelled)
     extra = formats.extra(data, names).values() if own else ()
-    wanted = tuple(dict.fromkeys((*wanted, *extra)))
+    wanted = tuple(dict.fromkeys((*wanted, *extra, *(name for name in keep if name in names))))
     begins = range(0, max(rows, 1), PARQUET_ROWS)
     tables = (_cells(path, scan, wanted, data, begin, rows) for begin in begins)
     if length is None:
-        yield 0, itertools.chain.from_iterable(tables)
+        yield 0, 0, itertools.chain.from_iterable(tables)
     else:
-        yield from itertools.islice(enumerate(tables), first, None)
+        numbered = enumerate(tables)
+        yield from ((number, 0, of) for number, of in itertools.islice(numbered, first, None))
 
 
 def _cells(
@@ -223,21 +287,31 @@ def _cells(
 ) -> Iterator[Table]:
     try:
         frame = scan.select(wanted).slice(begin, PARQUET_ROWS).collect()
-        lists = frame.select(pl.selectors.list()).columns
-        cells = {
-            c: pl.col(c).cast(pl.List(pl.String)).list.join(data.bag_separator)
-            for c in lists
-            if c in data.bags
-        }
-        frame = frame.select(cells.get(c, pl.col(c).cast(pl.String)).fill_null("") for c in wanted)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise not_parquet(path, error) from error
+    columns = [_as_words(path, name, kind, data) for name, kind in frame.schema.items()]
+    frame = frame.select(columns)
     line = pl.int_range(begin + 1, begin + 1 + frame.height, dtype=pl.Int64, eager=True)
     yield (
-        frame.with_columns(line=line),
+        frame.with_columns(line.alias(text.LINE)),
         Layout(wanted, ""),
         [],
         (begin + frame.height) / max(rows, 1),
+    )
+
+
+def _as_words(path: Path, name: str, kind: pl.DataType, data: config.Data) -> pl.Expr:
+    """A column of Parquet as words, or, of a bag's lists, as lists of them."""
+    cell = pl.col(name)
+    if not kind.is_nested():
+        return cell.cast(pl.String).fill_null("")
+    if isinstance(kind, pl.List | pl.Array) and name in data.bags:
+        inner = kind.inner if isinstance(kind.inner, pl.DataType) else kind.inner()
+        if not inner.is_nested():
+            return cell.cast(pl.List(inner)).cast(pl.List(pl.String))
+    raise UserError(
+        f"{path}: column {name!r} holds {kind}; a cell must be one word or number, or, in "
+        "--config.data.bags, a list of such"
     )
 
 

@@ -2,11 +2,14 @@
 its number.
 """
 
+import bz2
 import contextlib
 import csv
 import dataclasses
+import functools
 import gzip
 import io
+import lzma
 import os
 import sys
 import zlib
@@ -28,7 +31,22 @@ BLOCK_BYTES = 1 << 25
 PEEK_BYTES = 1 << 16
 LONGEST_LINE = 1 << 20
 BOM = b"\xef\xbb\xbf"
-OPENERS = {b"\x1f\x8b": gzip.open, b"\x28\xb5": zstd.open}  # by a file's first bytes
+OPENERS = {
+    b"\x1f\x8b": gzip.open,
+    b"\x28\xb5": zstd.open,
+    b"\xfd7": lzma.open,
+    b"BZ": bz2.open,
+}  # by a file's first bytes
+NO_TEXT = {
+    b"PK\x03\x04": "a zip archive, or a spreadsheet; unpack it, or save the sheet as CSV",
+    b"PAR1": "a Parquet file, which --config.data.format=tabular reads",
+    b"ARROW1": "an Arrow file; write it as Parquet",
+    b"\xff\xfe": "text in UTF-16; save it as UTF-8",
+    b"\xfe\xff": "text in UTF-16; save it as UTF-8",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet; save it as CSV",
+}
+PART = "\x1f"  # ASCII's unit separator, for what parts columns by more than one byte
+LINE = "data.line"  # the column of a frame that has the number of each row's line
 Problem = tuple[int, str]  # line number, what is wrong
 
 
@@ -140,10 +158,13 @@ class Lines:
         """
         try:
             return b"" if self.problem else self.file.read1(size)  # type: ignore[attr-defined]
-        except (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError, lzma.LZMAError) as error:
             self.problem = f"the compressed data is damaged or cut off ({error})"
             return b""
         except OSError as error:
+            if error.errno is None:  # of bz2, of what it reads
+                self.problem = f"the compressed data is damaged or cut off ({error})"
+                return b""
             raise _unreadable(self.path, error) from error
 
 
@@ -174,9 +195,21 @@ def _unreadable(path: Path, error: OSError) -> UserError:
     return UserError(f"{path}: cannot be read ({error.strerror or error})")
 
 
+def begins(path: Path, mark: bytes) -> bool:
+    """Whether these are a file's first bytes, as they lie on the disk."""
+    with _raw(path) as raw:
+        return raw.peek(len(mark)).startswith(mark)
+
+
 def first_line(path: Path) -> str:
-    """The first line, without byte-order mark and line end."""
+    """The first line, without byte-order mark and line end; UserError for what is no text."""
     with opened(path) as lines:
+        lines.ahead = lines._more(PEEK_BYTES)
+        for mark, what in NO_TEXT.items():
+            if lines.ahead.startswith(mark):
+                raise UserError(f"{path}: {what}")
+        if lines.ahead[257:262] == b"ustar":
+            raise UserError(f"{path}: a tar archive; unpack it")
         _, text, problem = next(lines.blocks(size=1), (1, b"", None))
     if problem:
         raise UserError(f"{path}:1: {problem[1]}")
@@ -196,24 +229,48 @@ def lines_before(path: Path, position: int) -> int:
     return count
 
 
+@functools.lru_cache
+def spans_lines(path: Path) -> bool:
+    """Whether some line has an odd number of quotes: only then a cell may hold a line end."""
+    inside = 0  # a quote of the line that was cut
+    with opened(path) as lines:
+        while part := lines._read(BLOCK_BYTES):
+            if not inside and b'"' not in part:
+                continue
+            marks = np.frombuffer(part, np.uint8)
+            quotes = (marks[(marks == ord('"')) | (marks == ord("\n"))] == ord('"')).astype(int)
+            of_line = np.add.reduceat(quotes, np.r_[0, np.flatnonzero(quotes == 0)])
+            of_line[0] += inside
+            if (of_line[:-1] % 2).any():
+                return True
+            inside = int(of_line[-1] % 2)
+    return bool(inside)
+
+
 def empty(layout: Layout) -> pl.DataFrame:
     """No lines."""
-    return pl.DataFrame(schema=dict.fromkeys(layout.columns, pl.String) | {"line": pl.Int64})
+    return pl.DataFrame(schema=dict.fromkeys(layout.columns, pl.String) | {LINE: pl.Int64})
 
 
-def table(block: bytes, line: int, layout: Layout) -> tuple[pl.DataFrame, list[Problem]]:
-    """The lines of a block as String columns and a column `line`, and the lines that do not fit
-    the layout.
+def table(
+    block: bytes, line: int, layout: Layout, *, last: bool = True
+) -> tuple[pl.DataFrame, list[Problem], bytes]:
+    """The lines of a block as String columns and a column LINE, the number of each row's first
+    line; those that do not fit the layout; and the begin of a row that does not end here, which
+    is a problem in the `last` block.
     """
-    if len(layout.separator) > 1:
-        block = block.replace(layout.separator.encode(), b"\t")
-        layout = dataclasses.replace(layout, separator="\t")
+    separator, part = layout.separator.encode(), PART.encode()
+    if len(separator) > 1:
+        if part in block:
+            return _slow(block, line, layout, last)
+        of_one = dataclasses.replace(layout, separator=PART)
+        frame, problems, rest = table(block.replace(separator, part), line, of_one, last=last)
+        return frame, problems, rest.replace(part, separator)
     fast = _fast(block, layout)
     if fast is not None:
-        return fast.with_columns(
-            line=pl.int_range(line, line + fast.height, dtype=pl.Int64, eager=True)
-        ), []
-    return _slow(block, line, layout)
+        numbers = pl.int_range(line, line + fast.height, dtype=pl.Int64, eager=True)
+        return fast.with_columns(numbers.alias(LINE)), [], b""
+    return _slow(block, line, layout, last)
 
 
 def _fast(block: bytes, layout: Layout) -> pl.DataFrame | None:
@@ -237,34 +294,86 @@ def _fast(block: bytes, layout: Layout) -> pl.DataFrame | None:
     return frame if separators == frame.height * (len(layout.columns) - 1) else None
 
 
-def _slow(block: bytes, line: int, layout: Layout) -> tuple[pl.DataFrame, list[Problem]]:
-    rows, numbers, problems = [], [], []
-    for number, raw in enumerate(block.split(b"\n"), line):
+def _slow(
+    block: bytes, line: int, layout: Layout, last: bool
+) -> tuple[pl.DataFrame, list[Problem], bytes]:
+    lines, at, rows, numbers, problems = block.split(b"\n"), 0, [], [], []
+    while at < len(lines):  # anew behind each line that is wrong
         try:
-            row = cells(raw, layout)
-            if len(row) != len(layout.columns):
-                raise ValueError(f"{len(row)} columns where {len(layout.columns)} are expected")
-            rows.append(row)
-            numbers.append(number)
+            for row, after in _rows(lines, at, layout):
+                if len(row) != len(layout.columns):
+                    problems.append((line + at, _of_other_width(row, layout)))
+                else:
+                    rows.append(row)
+                    numbers.append(line + at)
+                at = after
+        except _Unfinished as error:
+            rest = b"\n".join(lines[at:])
+            if not last and len(rest) < LONGEST_LINE:
+                return _frame(rows, numbers, layout), problems, rest
+            problems.append((line + at, str(error)))
+            at += 1
         except ValueError as error:
-            problems.append((number, str(error)))
+            problems.append((line + at, str(error)))
+            at += 1
+    return _frame(rows, numbers, layout), problems, b""
+
+
+def _frame(rows: list[list[str]], numbers: list[int], layout: Layout) -> pl.DataFrame:
     frame = pl.DataFrame(rows, schema=dict.fromkeys(layout.columns, pl.String), orient="row")
-    return frame.with_columns(line=pl.Series(numbers, dtype=pl.Int64)), problems
+    return frame.with_columns(pl.Series(LINE, numbers, dtype=pl.Int64))
 
 
-def cells(raw: bytes, layout: Layout) -> list[str]:
-    """The cells of one line; ValueError saying what is wrong with it."""
+def _of_other_width(row: list[str], layout: Layout) -> str:
+    return f"{len(row)} columns where {len(layout.columns)} are expected"
+
+
+class _Unfinished(ValueError):
+    """A quote that nothing closes."""
+
+
+def _rows(lines: list[bytes], at: int, layout: Layout) -> Iterator[tuple[list[str], int]]:
+    """(Cells, the line behind it) of each row from a line on; ValueError for what is none."""
+    separator = layout.separator
+    if not layout.quoted:
+        for number in range(at, len(lines)):
+            text = _decoded(lines[number])
+            yield text.split() if separator == " " else text.split(separator), number + 1
+        return
+
+    def decoded() -> Iterator[str]:
+        for number in range(at, len(lines)):
+            text = _decoded(lines[number], blank=number > begin)
+            yield (text if len(separator) == 1 else text.replace(separator, PART)) + "\n"
+
+    begin = at
+    delimiter = separator if len(separator) == 1 else PART
+    reader = csv.reader(decoded(), delimiter=delimiter, strict=True)
+    while begin < len(lines):
+        try:
+            row = next(reader)
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise _Unfinished("a quote that is not closed") from None
+            raise ValueError(f"bad quoting ({error})") from None
+        begin = at + reader.line_num
+        yield row, begin
+
+
+def _decoded(raw: bytes, *, blank: bool = False) -> str:
+    """The text of a line; ValueError saying what is wrong with it. It may be `blank` in quotes."""
     if b"\0" in raw:
         raise ValueError("a NUL byte")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"invalid UTF-8 at byte {error.start + 1}") from None
-    if not text.strip():
+    if not blank and not text.strip():
         raise ValueError("an empty line")
-    if not layout.quoted:
-        return text.split() if layout.separator == " " else text.split(layout.separator)
-    try:
-        return next(csv.reader([text], delimiter=layout.separator, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"bad quoting ({error})") from None
+    return text
+
+
+def cells(raw: bytes, layout: Layout) -> list[str]:
+    """The cells of one line; ValueError saying what is wrong with it."""
+    ((row, _),) = _rows([raw], 0, layout)
+    return row

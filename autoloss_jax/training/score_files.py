@@ -1,0 +1,60 @@
+"""Scores of rows as a file: Parquet, Arrow, CSV or TSV, by what it is called."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from autoloss_jax.config.errors import UserError
+
+Sink = Callable[[pl.LazyFrame, Path], None]
+
+
+def _csv(separator: str) -> Sink:
+    return lambda frame, path: frame.sink_csv(path, separator=separator)
+
+
+SINKS: dict[str, Sink] = {
+    "": lambda frame, path: frame.sink_parquet(path),
+    ".parquet": lambda frame, path: frame.sink_parquet(path),
+    ".pq": lambda frame, path: frame.sink_parquet(path),
+    ".arrow": lambda frame, path: frame.sink_ipc(path),
+    ".feather": lambda frame, path: frame.sink_ipc(path),
+    ".csv": _csv(","),
+    ".tsv": _csv("\t"),
+}
+
+
+def check(output: Path, inputs: Iterable[Path] = ()) -> None:
+    """UserError for a name of no known kind, one in no folder, and one of the inputs."""
+    if output.suffix.lower() not in SINKS:
+        raise UserError(
+            f"--output={output}: its name says of what kind it is; wants one of "
+            f"{', '.join(filter(None, SINKS))}"
+        )
+    if not output.parent.is_dir():
+        raise UserError(f"--output={output}: cannot be written: {output.parent} is no folder")
+    for path in inputs:
+        if output.exists() and output.samefile(path):
+            raise UserError(
+                f"--output={output}: these are the rows to score, which the scores would replace; "
+                "name another file, with --keep for columns of theirs"
+            )
+
+
+def write(frames: Iterator[pl.DataFrame], schema: pl.Schema, output: Path) -> None:
+    """Frames of this schema, one after another, into a file that appears whole or not at all."""
+    temporary = output.with_name(f".{output.name}.tmp")
+    scan = register_io_source(lambda *_: frames, schema=schema)
+    try:
+        SINKS[output.suffix.lower()](scan, temporary)
+        temporary.replace(output)
+    except OSError as error:
+        raise UserError(
+            f"--output={output}: cannot be written ({error.strerror or error})"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
