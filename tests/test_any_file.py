@@ -17,6 +17,7 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline, stages
 from autoloss_jax.data.read import sources, text
+from tests.support.commands import call
 from tests.support.runs import quiet
 
 TABLE = {"format": "tabular", "label": "click", "categorical": ("site",), "numeric": ("age",)}
@@ -338,3 +339,19 @@ def test_folders_with_the_letters_of_patterns_are_folders(tmp_path):
     made = pipeline.prepare(data, quiet)
     assert sum(made.schema.num_examples.values()) == 80
     assert store.load_vocabulary(made.path)[0] == made.schema
+
+
+@pytest.mark.parametrize("columns", ["site,city", "('site','city')", "site, city"])
+def test_lists_are_typed_with_commas(tmp_path, columns):
+    frame = pl.DataFrame({"click": [0, 1] * 40, "site": ["a", "b"] * 40, "city": ["x"] * 80})
+    frame.write_csv(tmp_path / "log.csv")
+    done = call(
+        "autoloss_jax.cli.prepare",
+        "--config=tabular:quick",
+        f"--config.data.path={tmp_path / 'log.csv'}",
+        f"--config.data.cache={tmp_path / 'cache'}",
+        "--config.data.label=click",
+        f"--config.data.categorical={columns}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 fields" in done.stderr

@@ -9,11 +9,13 @@ run.predict(frame)                                # probabilities, float32[n]
 """
 
 import dataclasses
+import functools
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import jax
 import numpy as np
 import polars as pl
 
@@ -25,8 +27,21 @@ from autoloss_jax.search import train as search
 from autoloss_jax.training import defaults, metrics, prediction, workdirs
 from autoloss_jax.training.callbacks import Callback
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 if TYPE_CHECKING:
     from autoloss_jax.analysis.explanation import Explanation
+
+
+def _in_float32(function: F) -> F:
+    """What a run computes is in float32, also where a program of the caller's is in float64."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with jax.enable_x64(False):
+            return function(*args, **kwargs)
+
+    return cast(F, wrapped)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +63,7 @@ class TrainedRun:
         """The config that it was trained with."""
         return config.from_dict(self.result["config"])
 
+    @_in_float32
     def evaluate(
         self, path: str | Path | None = None, *, split: str = "", calibrated: bool = False
     ) -> dict[str, Any]:
@@ -71,6 +87,7 @@ class TrainedRun:
         calibration = prediction.calibration(self.workdir) if calibrated else metrics.IDENTITY
         return prediction.evaluate_run(loaded, self.workdir, split, _quiet, calibration)
 
+    @_in_float32
     def predict(self, rows: Any, *, calibrated: bool = False) -> np.ndarray:
         """Probabilities of rows without labels.
 
@@ -95,6 +112,7 @@ class TrainedRun:
             found = pl.read_parquet(scores).to_numpy()
         return found[:, 0] if found.shape[1] == 1 else found
 
+    @_in_float32
     def explain(self, *others: "TrainedRun", progress: bool = False) -> "Explanation":
         """How good the run is, and what it learned, as numbers: all that is in its report.
 
@@ -143,6 +161,7 @@ class TrainedRun:
         return path
 
 
+@_in_float32
 def train(
     config: Config,
     workdir: str | Path,

@@ -12,7 +12,7 @@ import itertools
 import re
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,7 +58,8 @@ def parse(argv: Sequence[str], module: str, defaults: Any) -> list[str]:
         if any(word in HELP for word in argv[1:]):
             _print_help(module, named, config)
             sys.exit(0)
-        return flags.FLAGS([_quoted(word) for word in argv], known_only=False)
+        lists = {f"--config.{n}" for n, _, f in settings.keys(config) if f.type == tuple[str, ...]}
+        return flags.FLAGS([_quoted(word, lists) for word in argv], known_only=False)
     except flags.Error as error:
         raise UserError(_one_line(str(error))) from None
 
@@ -172,17 +173,15 @@ def _check_keys(argv: Sequence[str], config: Any) -> None:
         )
 
 
-def _quoted(flag: str) -> str:
-    """A pool with names of the user's own, as ce,package.module:name, as a word: the parser
-    takes their colon for a slice.
+def _quoted(flag: str, lists: Collection[str]) -> str:
+    """A flag of a list of words, as site,device or ce,package.module:name, as Python writes such a
+    list: the parser takes them for one word, and a colon for a slice.
     """
     name, _, value = flag.partition("=")
-    bare = (
-        name == "--config.method.pool"
-        and ":" in value
-        and not value.startswith(("'", '"', "(", "["))
-    )
-    return f"{name}={value!r}" if bare else flag
+    if name not in lists or not value or value.startswith(("'", '"', "(", "[")):
+        return flag
+    words = re.split(r",(?![^(]*\))", value)
+    return f"{name}={tuple(word.strip() for word in words if word.strip())!r}"
 
 
 def _one_line(error: str) -> str:
