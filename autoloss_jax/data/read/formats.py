@@ -15,6 +15,7 @@ from autoloss_jax.data.read.text import Layout
 TIME, WEIGHT = "data.time", "data.weight"  # what frames call what the config names so
 LIBSVM = r"^(\d+):1(?:\.0*)?$"
 NO_NUMBER = ("", "nan", "na", "n/a", "null", "none", "\\n")  # in any case: a number that is missing
+TRUTHS = ("True", "False", "TRUE", "FALSE")
 TIMES = (
     "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d"
 )  # fmt: skip
@@ -38,6 +39,9 @@ class Format:
     meanings: Callable[[Layout, config.Data], dict[str, pl.Expr]] = (
         lambda layout, data: {}
     )  # what a word of a field stands for
+    excused: Callable[[config.Data], dict[str, pl.Expr]] = (
+        lambda data: {}
+    )  # cells that are right although `checks` doubts them: asked of those alone
     wanted: str = ""  # what belongs in the cells that `checks` asks
 
 
@@ -119,9 +123,16 @@ def canonical(word: pl.Expr) -> pl.Expr:
     """The one text of a value, whatever wrote it: without blanks around it; a whole number
     without .0; true and false in small letters.
     """
-    word = word.str.strip_chars().str.replace(r"^([-+]?\d+)\.0*$", "$1")
-    truth = word.str.to_lowercase()
-    return pl.when(truth.is_in(["true", "false"])).then(truth).otherwise(word)
+    return word.map_batches(_canonical, return_dtype=pl.String)
+
+
+def _canonical(words: pl.Series) -> pl.Series:
+    words = words.str.strip_chars()
+    number = words.str.contains(".0", literal=True) | words.str.ends_with(".")
+    if number.any():
+        words = words.str.replace(r"^([-+]?\d+)\.0*$", "$1")
+    truth = words.is_in(TRUTHS)
+    return words.zip_with(~truth, words.str.to_lowercase()) if truth.any() else words
 
 
 def _criteo_meanings(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
@@ -190,12 +201,16 @@ def tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) -
 
 def _tabular_checks(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
     del layout
-    checks = {}
-    for name in data.numeric + data.values:
-        cell = pl.col(name).str.strip_chars()
-        finite = cell.cast(pl.Float64, strict=False).is_finite().fill_null(False)
-        checks[name] = ~(finite | cell.str.to_lowercase().is_in(NO_NUMBER))
-    return checks
+    cells = {name: pl.col(name).str.strip_chars() for name in data.numeric + data.values}
+    return {
+        name: ~cell.cast(pl.Float64, strict=False).is_finite().fill_null(False)
+        for name, cell in cells.items()
+    }
+
+
+def _missing(data: config.Data) -> dict[str, pl.Expr]:
+    cells = {name: pl.col(name).str.strip_chars() for name in data.numeric + data.values}
+    return {name: cell.str.to_lowercase().is_in(NO_NUMBER) for name, cell in cells.items()}
 
 
 def _tabular_cells(schema: pl.Schema, data: config.Data) -> dict[str, pl.Expr]:
@@ -317,6 +332,7 @@ FORMATS = {
         checks=_tabular_checks,
         columns=_tabular_cells,
         meanings=_tabular_meanings,
+        excused=_missing,
         wanted="a finite number, or a blank, NaN, NA, NULL",
     ),
 }

@@ -115,15 +115,15 @@ def _blocks(
         if formats.WEIGHT in extra:
             columns[formats.WEIGHT], checks[data.weight] = formats.weight(data)
             wanted[data.weight] = "a finite number from 0 on"
-        bad = (
-            frame.select(pl.any_horizontal(*checks.values())).to_series()
-            if checks
-            else pl.Series([False])
-        )
-        if bad.any():
-            found = frame.filter(bad).select(text.LINE, pl.coalesce(*_messages(checks, wanted)))
+        if (
+            suspect := frame.select(pl.any_horizontal(pl.lit(False), *checks.values()))[:, 0]
+        ).any():
+            doubted, excused = frame.filter(suspect), kind.excused(data)
+            checks = {n: bad & ~excused[n] if n in excused else bad for n, bad in checks.items()}
+            doubted = doubted.filter(pl.any_horizontal(*checks.values()))
+            found = doubted.select(text.LINE, pl.coalesce(*_messages(checks, wanted)))
             problems = sorted([*problems, *found.iter_rows()])
-            frame = frame.filter(~bad)
+            frame = frame.filter(~pl.col(text.LINE).is_in(doubted[text.LINE].implode()))
         if problems and data.on_bad_row == "error":
             number, what = problems[0]
             if begin and not is_parquet(path, data):
