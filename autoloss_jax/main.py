@@ -32,6 +32,11 @@ CALIBRATED = flags.DEFINE_boolean(
     False,
     "evaluate, predict: probabilities as the run's early-stopping rows correct them",
 )
+GROUP = flags.DEFINE_string(
+    "group",
+    "",
+    "evaluate: a column, as user, for figures within its values: GAUC and NDCG@10; and PR-AUC",
+)
 SPLIT = flags.DEFINE_enum(
     "split",
     None,
@@ -85,6 +90,7 @@ def _use() -> None:
         calibrated=CALIBRATED.value,
         split=SPLIT.value or "",
         keep=tuple(KEEP.value),
+        group=GROUP.value,
     )
     (modes.evaluate if MODE.value == "evaluate" else modes.predict)(asked)
 

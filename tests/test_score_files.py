@@ -11,7 +11,7 @@ from autoloss_jax import Config
 from autoloss_jax.api import runs
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.training import loop, prediction
+from autoloss_jax.training import group_metrics, loop, prediction
 from tests.support.runs import quiet
 
 
@@ -160,3 +160,22 @@ def test_a_program_in_float64_trains_the_same_run(trained, tmp_path):
         run = runs.train(asked, tmp_path / "run", progress=False)
         assert run.result["test"] == alone.result["test"]
         assert np.all(run.predict(cfg.data.path) == alone.predict(cfg.data.path))
+
+
+def test_figures_within_a_column_are_those_of_its_scores(trained, tmp_path):
+    """A column of a file, or, in the run's own data, a field."""
+    cfg, workdir = trained
+    run = runs.load(workdir)
+    rows = pl.read_csv(cfg.data.path).with_columns(user="u" + (pl.col("age") % 7).cast(str))
+    rows.write_csv(tmp_path / "rows.csv")
+    found = run.evaluate(tmp_path / "rows.csv", group="user")
+    scores = run.predict(rows.drop("click"))
+    logits = np.log(scores / (1 - scores))
+    wanted = group_metrics.figures(rows["click"].to_numpy(), logits, rows["user"].to_numpy())
+    assert found["groups"] == 7
+    assert found["gauc"] == pytest.approx(wanted["gauc"], abs=1e-3)
+    assert run.evaluate(group="site")["groups"] == 5
+    with pytest.raises(UserError, match="--group: 'sight' is not a field"):
+        run.evaluate(group="sight")
+    with pytest.raises(UserError, match="did you mean 'user'"):
+        run.evaluate(tmp_path / "rows.csv", group="usr")

@@ -65,7 +65,12 @@ class TrainedRun:
 
     @_in_float32
     def evaluate(
-        self, path: str | Path | None = None, *, split: str = "", calibrated: bool = False
+        self,
+        path: str | Path | None = None,
+        *,
+        split: str = "",
+        calibrated: bool = False,
+        group: str = "",
     ) -> dict[str, Any]:
         """Figures of the recommender on labelled rows.
 
@@ -74,10 +79,12 @@ class TrainedRun:
             split: "train", "val", "test" or "all"; "" is test for the data of the training, and
                 all rows of any other file.
             calibrated: correct the probabilities as the early-stopping rows say.
+            group: a column, as the user, within whose values rows are ranked too.
 
         Returns:
             {"data", "split", "num_examples", "trained_on", "auc", "logloss"}. AUC is one-vs-rest
-            for several classes, and None where it is undefined. Logloss is in nats.
+            for several classes, and None where it is undefined. Logloss is in nats. With a group
+            also "pr_auc", "gauc", "ndcg@10" and "groups".
 
         Raises:
             UserError: for rows that cannot be read.
@@ -85,7 +92,7 @@ class TrainedRun:
         overrides = {} if path is None else {"data.path": str(path)}
         loaded = prediction.load(self.workdir, None, overrides)
         calibration = prediction.calibration(self.workdir) if calibrated else metrics.IDENTITY
-        return prediction.evaluate_run(loaded, self.workdir, split, _quiet, calibration)
+        return prediction.evaluate_run(loaded, self.workdir, split, _quiet, calibration, group)
 
     @_in_float32
     def predict(self, rows: Any, *, calibrated: bool = False) -> np.ndarray:

@@ -91,12 +91,15 @@ class Asked:
     calibrated: bool
     split: str = ""
     keep: tuple[str, ...] = ()  # columns beside the scores
+    group: str = ""  # a column whose values are ranked within
 
 
 def evaluate(asked: Asked) -> None:
     """Print the figures of a checkpoint as JSON."""
     loaded, calibration = _loaded(asked)
-    figures = prediction.evaluate_run(loaded, asked.workdir, asked.split, say, calibration)
+    figures = prediction.evaluate_run(
+        loaded, asked.workdir, asked.split, say, calibration, asked.group
+    )
     figures = atomic.finite(figures)
     if asked.output:
         atomic.write_json(Path(asked.output), figures)

@@ -27,6 +27,7 @@ from autoloss_jax.distributed import processes, sharding
 from autoloss_jax.training import (
     checkpoint,
     evaluation,
+    group_metrics,
     metrics,
     score_files,
     scored_rows,
@@ -44,6 +45,7 @@ MAY_CHANGE = (
     "mesh.data",
     "mesh.model",
 )
+GROUP = "group"  # of a part of rows: which group each is of
 IGNORED = {*workdirs.MOVABLE, "run.compare"} - {*MAY_CHANGE}  # they say nothing of a score
 
 
@@ -122,46 +124,74 @@ def evaluate_run(
     split: str,
     say: Callable[[str], None],
     calibration: Calibration = metrics.IDENTITY,
+    group: str = "",
 ) -> dict[str, Any]:
-    """{"data", "split", "num_examples", "trained_on", "auc", "logloss"} of labelled rows.
+    """{"data", "split", "num_examples", "trained_on", "auc", "logloss"} of labelled rows, and,
+    within the values of a column `group`, what `group_metrics.figures` gives.
 
     `split` is train, val, test or all; "" is test for the run's own dataset, and all for other
     files. `say` is told if the run has learned from these rows ("trained_on"), or stopped by
-    them.
+    them. In the run's own dataset, `group` is one of its fields.
     """
+    if group and loaded.schema.num_classes > 2:
+        raise UserError(f"--group={group}: rankings are for two classes")
     rows = scored_rows.of_evaluation(loaded, split)
     if rows.note:
         say(rows.note)
-    logits, labels = [], []
+    logits, labels, groups = [], [], []
     forward = functools.partial(evaluation.predictions, *_forward(loaded))
-    for part in _labelled(loaded, workdir, rows, say):
+    for part in _labelled(loaded, workdir, rows, say, group):
+        groups.append(part.pop(GROUP, ()))
         logits.append(forward(part, loaded.cfg.train.eval_batch_size)[0])
         labels.append(np.asarray(part["y"]))
     if not sum(map(len, labels)):
         raise UserError(
             f"--config.data.path={rows.data.path}: no rows to evaluate on; name another file"
         )
-    y = np.concatenate(labels)
+    y, z = np.concatenate(labels), metrics.apply(calibration, np.concatenate(logits))
     what = {
         "data": rows.data.path,
         "split": rows.name,
         "num_examples": len(y),
         "trained_on": rows.trained_on,
     }
-    return what | evaluation.figures(y, metrics.apply(calibration, np.concatenate(logits)))
+    figures = evaluation.figures(y, z)
+    if group:
+        figures |= group_metrics.figures(y, z[:, 0], np.concatenate(groups))
+    return what | figures
 
 
 def _labelled(
-    loaded: Restored, workdir: Path, rows: ScoredRows, say: Callable[[str], None]
-) -> Iterator[host.Split]:
-    """The rows in parts: each split of the run's own dataset, or all of the other files."""
+    loaded: Restored,
+    workdir: Path,
+    rows: ScoredRows,
+    say: Callable[[str], None],
+    group: str,
+) -> Iterator[dict[str, Any]]:
+    """The rows in parts: each split of the run's own dataset, or all of the other files; with the
+    column `group` as GROUP, if one is asked for.
+    """
     if not rows.splits:
-        if blocks := list(_encode(loaded, workdir, rows, say, labelled=True)):
+        keep = (group,) if group else ()
+        if blocks := list(_encode(loaded, workdir, rows, say, labelled=True, keep=keep)):
+            for block in blocks if group else ():
+                kept: Any = block.pop(pipeline.KEPT)
+                block[GROUP] = kept[group].to_numpy()
             yield {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
         return
     prepared = processes.chief_first(lambda: pipeline.prepare(rows.data, say))
+    place = [loaded.schema.place(group, "--group")] if group else []
     for name in rows.splits:
-        yield loaded.run.with_context(loaded.schema, prepared.split(name))
+        split = prepared.split(name)
+        found = {GROUP: _known(host.values(split, place)[:, 0])} if group else {}
+        yield {**loaded.run.with_context(loaded.schema, split), **found}
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """Values of a field, None where one is not of its vocabulary."""
+    found = values.astype(object)
+    found[values == 0] = None
+    return found
 
 
 def predict(
