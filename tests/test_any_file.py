@@ -218,6 +218,11 @@ def test_names_that_are_there_twice_or_blank_matter_where_they_are_declared(file
             rows(path, **TABLE)
 
 
+def test_a_table_without_a_header_is_refused(file):
+    with pytest.raises(UserError, match=r"data.csv: --config\.data\.header=false: a table's"):
+        rows(file("1,2,a\n"), **TABLE, header="false")
+
+
 @pytest.mark.parametrize("name", ["^site$", "*", "label"])
 def test_names_that_would_be_taken_for_another_thing_are_refused(file, name):
     keys = TABLE | {"categorical": (name,)}

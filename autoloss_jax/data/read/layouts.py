@@ -42,8 +42,9 @@ def avazu(first: str, data: config.Data, labelled: bool) -> Layout:
 def ratings(first: str, data: config.Data, labelled: bool) -> Layout:
     """A user, a movie, and, of rows to score not always, a rating; what comes fourth is a time."""
     separator = next((s for s in ("::", "\t") if s in first), ",")
-    width = len(_cells(first, separator))
-    if not (3 if labelled else 2) <= width <= 4 and not _is_header(first, separator, RATINGS, data):
+    cells = _cells(first, separator)
+    width, named = len(cells), sum(_fold(cell) in _folded(RATINGS) for cell in cells) >= 2
+    if not (3 if labelled else 2) <= width <= 4 and not (named and data.header != "false"):
         raise UserError(
             f"ratings: a line has {width} columns; wants user::movie::rating::timestamp, or "
             "userId,movieId,rating,timestamp"
@@ -68,6 +69,10 @@ def table(first: str, data: config.Data) -> Layout:
     """A table by the header of its file. Columns that share a name, or have none, are told apart
     by their places.
     """
+    if data.header == "false":
+        raise UserError(
+            "--config.data.header=false: a table's columns are known by its header; write one"
+        )
     separator = _separator(data.delimiter) if data.delimiter else _likely(first, data)
     try:
         names = text.cells(first.encode(), Layout((), separator, quoted=True))
