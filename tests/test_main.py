@@ -59,7 +59,7 @@ MISTAKES = {
     "'breir'; did you mean 'brier'?",
     f"{FRAPPE} --config.method.xi=0": "identically zero",
     "--mode=evaluate --workdir=nowhere": "--workdir=nowhere: no such folder",
-    "--mode=predict --workdir=tests": "--output: name the Parquet file",
+    "--mode=predict --workdir=tests": "--output: name the file",
     "--mode=evaluate --workdir=tests": "no checkpoint here",
     "--mode=evaluate --workdir=tests --calibrated": "tests/result.json holds no calibration",
     "--mode=evaluate --workdir=tests --calibrated --checkpoint=best/1": "leave --checkpoint out",
