@@ -123,6 +123,21 @@ def test_a_dataset_from_before_there_was_one_text_keeps_its_places():
     assert _told(words).to_list() == ["1", "b", "1", "true"]
 
 
+def test_a_pair_whose_first_value_is_blank_is_in_its_vocabulary(tmp_path):
+    """Its text begins with a blank, which belongs to it."""
+    frame = pl.DataFrame({"click": [0, 1] * 90, "site": ["", "a", "b"] * 60, "city": ["x"] * 180})
+    frame.write_csv(tmp_path / "log.csv")
+    asked = TABLE | {"categorical": ("site", "city"), "crosses": ("site*city",), "numeric": ()}
+    data = Data(**asked, path=str(tmp_path / "log.csv"), cache=str(tmp_path / "cache"))
+    assert pipeline.prepare(data, quiet).schema.oov_rate["train"] == [0.0, 0.0, 0.0]
+
+
+def test_the_ids_of_formats_that_are_read_as_they_are_stay_in_their_vocabulary(file, tmp_path):
+    path = file("".join(f"True,{i % 4}.0,{1 + i % 5}\n" for i in range(200)))
+    data = Data(format="ratings", path=str(path), cache=str(tmp_path / "cache"))
+    assert pipeline.prepare(data, quiet).schema.oov_rate["train"] == [0.0, 0.0]
+
+
 @pytest.mark.parametrize("marker", ["", "NaN", "nan", "NA", "NULL", "null", r"\N", "N/A", " "])
 def test_a_number_that_is_missing_is_so_in_every_spelling(file, marker):
     assert rows(file(f"click,age,site\n1,{marker},a\n"), **TABLE) == [(1, "a", None)]

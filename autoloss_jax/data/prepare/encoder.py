@@ -50,7 +50,11 @@ class Encoder:
         """From a vocabulary with the columns field and value, values of a field in the order of
         their ids, and what `target_encoding.together` gives.
         """
-        known = {str(name): _told(part) for (name,), part in vocabulary.group_by("field")}
+        known = {str(name): part for (name,), part in vocabulary.group_by("field")}
+        canonical = formats.words(data)
+        known = {
+            name: _told(of) if name in canonical else of["value"] for name, of in known.items()
+        }
         enums = {f: pl.Enum(known.get(f, [])) for f in schema.fields}
         found = target_encoding.by_field(targets, schema.num_classes) if targets is not None else {}
         return cls(data, schema, enums, found)

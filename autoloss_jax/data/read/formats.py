@@ -231,8 +231,16 @@ def _bag(cell: pl.Expr, kind: pl.DataType, separator: str) -> pl.Expr:
 
 
 def _tabular_meanings(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
-    words = (name for name in tabular_fields(data) if name not in data.numeric + data.values)
-    return {name: canonical(pl.col(name)) for name in words if name in layout.columns}
+    return {name: canonical(pl.col(name)) for name in words(data) if name in layout.columns}
+
+
+def words(data: config.Data) -> tuple[str, ...]:
+    """The fields of a table whose values are words, read as `canonical` has them; a cross's are
+    made of these, and no field of another format is read so.
+    """
+    if data.format != "tabular":
+        return ()
+    return tuple(name for name in tabular_fields(data) if name not in data.numeric + data.values)
 
 
 def tabular_inputs(data: config.Data) -> tuple[str, ...]:
