@@ -22,7 +22,7 @@ from autoloss_jax.data import store
 from autoloss_jax.data.prepare import chunk, division, target_encoding
 from autoloss_jax.data.prepare.division import Part
 from autoloss_jax.data.prepare.encoder import Encoder
-from autoloss_jax.data.read import formats, sources, text
+from autoloss_jax.data.read import formats, sources
 
 STRETCH = 1 << 27  # bytes of text
 LOADING = threading.Lock()  # of an encoder: once, and not once in each thread
@@ -63,7 +63,7 @@ class Stretch:
 def stretches(path: Path, split: str, name: str, job: Job) -> list[Stretch]:
     """What a file divides into."""
     size = path.stat().st_size
-    if sources.is_parquet(path, job.data) or text.is_compressed(path) or text.spans_lines(path):
+    if sources.is_one_stretch(path, job.data):
         return [Stretch(path, split, name, None, size)]
     count = max(-(-size // job.length), 1)
     return [

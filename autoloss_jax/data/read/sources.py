@@ -88,6 +88,13 @@ def is_parquet(path: Path, data: config.Data) -> bool:
     return data.format == "tabular" and text.begins(path, b"PAR1")
 
 
+def is_one_stretch(path: Path, data: config.Data) -> bool:
+    """Whether the place where a row begins is found only by reading all that is before it."""
+    if is_parquet(path, data) or text.is_compressed(path):
+        return True
+    return layout_of(path, data, labelled=True).quoted and text.spans_lines(path)
+
+
 def _blocks(
     path: Path,
     data: config.Data,
@@ -115,9 +122,8 @@ def _blocks(
         if formats.WEIGHT in extra:
             columns[formats.WEIGHT], checks[data.weight] = formats.weight(data)
             wanted[data.weight] = "a finite number from 0 on"
-        if (
-            suspect := frame.select(pl.any_horizontal(pl.lit(False), *checks.values()))[:, 0]
-        ).any():
+        suspect = frame.select(pl.any_horizontal(pl.lit(False), *checks.values())).to_series()
+        if suspect.any():
             doubted, excused = frame.filter(suspect), kind.excused(data)
             checks = {n: bad & ~excused[n] if n in excused else bad for n, bad in checks.items()}
             doubted = doubted.filter(pl.any_horizontal(*checks.values()))

@@ -229,9 +229,16 @@ def lines_before(path: Path, position: int) -> int:
     return count
 
 
-@functools.lru_cache
 def spans_lines(path: Path) -> bool:
     """Whether some line has an odd number of quotes: only then a cell may hold a line end."""
+    there = path.stat()
+    return _spans_lines(path, there.st_mtime_ns, there.st_size)
+
+
+@functools.lru_cache
+def _spans_lines(path: Path, *version: int) -> bool:
+    """Asked for each stretch, and found once for each version of a file."""
+    del version
     inside = 0  # a quote of the line that was cut
     with opened(path) as lines:
         while part := lines._read(BLOCK_BYTES):
