@@ -1,5 +1,7 @@
 """A logistic regression beside a recommender: what is linear in a row, learned by itself."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -35,4 +37,9 @@ class Regression(struct.PyTreeNode):
 
     def blended(self, logits: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
         """The prediction's logits, from those of the recommender. [B, C] -> [B, C]."""
-        return logits + self.share * (self.logits(batch) - logits)
+        return blend(logits, self.logits(batch), self.share)
+
+
+def blend(of_recommender: Any, of_regression: Any, share: Any) -> Any:
+    """The mean of both logits, arrays of JAX or NumPy, by the regression's share."""
+    return of_recommender + share * (of_regression - of_recommender)

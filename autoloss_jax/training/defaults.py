@@ -54,13 +54,14 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
     run = Run.of(settings.with_keys(cfg, plain))
     data = pipeline.prepare(run.data, say)
     rows = max(round(data.schema.num_examples["train"] * cfg.data.train_share), 2)
-    keys = by_rows(cfg, rows, embeds=_embeds(cfg, data.schema))
+    embeds = _embeds(cfg, data.schema)
+    keys = by_rows(cfg, rows, embeds=embeds)
     learned = splits.train_rows(run, data)
     if SMOOTH in left:
         few = _fewest(splits.val_rows(run, data), data.schema)
         keys[SMOOTH] = SMOOTHED if few < FEW_OF_A_CLASS else 1
     if BESIDE in left:
-        keys[BESIDE] = _regression(run, data.schema, learned, rows)
+        keys[BESIDE] = embeds and _regression(run, data.schema, learned, rows)
     pairs = Interactions((learned,), data)
     if CROSSES in left:
         keys[CROSSES] = pairs.found() if rows <= MOST_CROSSED_ROWS else ()
@@ -78,11 +79,11 @@ def _fewest(split: host.Split, schema: Schema) -> int:
 
 def _regression(run: Run, schema: Schema, learned: host.Split, rows: int) -> bool:
     """Whether a regression stands beside the recommender: of few rows, with labels of all classes
-    that are not doubted, if the recommender is more than one.
+    that are not doubted.
     """
     usable = rows <= MOST_REGRESSED_ROWS and _fewest(learned, schema) > 0
     doubted = _doubted(run.cfg) or any(run.noise_kinds)
-    return usable and not doubted and _embeds(run.cfg, schema) and processes.count() == 1
+    return usable and not doubted and processes.count() == 1
 
 
 def _doubted(cfg: Config) -> bool:

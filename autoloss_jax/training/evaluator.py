@@ -10,6 +10,7 @@ from autoloss_jax.algorithm import scan
 from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.models.regression import blend
 from autoloss_jax.training import checkpoint, controller_checkpoints, evaluation, regression
 from autoloss_jax.training.progress import Progress
 from autoloss_jax.training.trainer import Trainer
@@ -90,7 +91,7 @@ class Evaluator:
             self.of_regression, _ = forward(state.replace(regression=beside.with_share(1.0)))
         logits, losses = forward(state.replace(regression=beside.with_share(0.0)))
         share = regression.best_share(rows["y"], logits, self.of_regression)
-        logits = regression.blended(logits, self.of_regression, share)
+        logits = blend(logits, self.of_regression, share)
         return state.replace(regression=beside.with_share(share)), logits, losses
 
     def _heed(self, agreement: float, step: int) -> None:

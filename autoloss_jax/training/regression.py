@@ -7,7 +7,7 @@ import numpy as np
 from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.data.store import Store
 from autoloss_jax.distributed import processes, sharding
-from autoloss_jax.models.regression import Regression
+from autoloss_jax.models.regression import Regression, blend
 from autoloss_jax.training import baselines, evaluation
 from autoloss_jax.training.splits import Splits
 
@@ -34,11 +34,6 @@ def best_share(labels: np.ndarray, of_recommender: np.ndarray, of_regression: np
     """
 
     def logloss(share: float) -> float:
-        return evaluation.calibrated(labels, blended(of_recommender, of_regression, share))
+        return evaluation.calibrated(labels, blend(of_recommender, of_regression, share))
 
     return min(SHARES, key=logloss)
-
-
-def blended(of_recommender: np.ndarray, of_regression: np.ndarray, share: float) -> np.ndarray:
-    """The mean of both logits."""
-    return of_recommender + share * (of_regression - of_recommender)

@@ -1,29 +1,27 @@
 """Scores of rows as a file: Parquet, Arrow, CSV or TSV, by what it is called."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from autoloss_jax.config.errors import UserError
 
-Sink = Callable[[pl.LazyFrame, Path], None]
-
-
-def _csv(separator: str) -> Sink:
-    return lambda frame, path: frame.sink_csv(path, separator=separator)
+Sink = Callable[[pl.LazyFrame, Path], Any]
 
 
 SINKS: dict[str, Sink] = {
-    "": lambda frame, path: frame.sink_parquet(path),
-    ".parquet": lambda frame, path: frame.sink_parquet(path),
-    ".pq": lambda frame, path: frame.sink_parquet(path),
-    ".arrow": lambda frame, path: frame.sink_ipc(path),
-    ".feather": lambda frame, path: frame.sink_ipc(path),
-    ".csv": _csv(","),
-    ".tsv": _csv("\t"),
+    "": pl.LazyFrame.sink_parquet,
+    ".parquet": pl.LazyFrame.sink_parquet,
+    ".pq": pl.LazyFrame.sink_parquet,
+    ".arrow": pl.LazyFrame.sink_ipc,
+    ".feather": pl.LazyFrame.sink_ipc,
+    ".csv": pl.LazyFrame.sink_csv,
+    ".tsv": functools.partial(pl.LazyFrame.sink_csv, separator="\t"),
 }
 
 

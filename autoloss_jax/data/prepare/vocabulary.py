@@ -29,8 +29,8 @@ def learn(
     tabular = data.format == "tabular"
     hashed = {name: data.hash_size for name in data.hash}
     buckets = {name: _cut_points(parts, name, data.num_buckets) for name in data.numeric if tabular}
-    scales = {name: _standard(parts, name, data.scale) for name in data.values if tabular}
-    ranges = {name: _range(parts, name) for name in scales}
+    fed = {name: _standard(parts, name, data.scale) for name in data.values if tabular}
+    scales, ranges = {n: of for n, (of, _) in fed.items()}, {n: of for n, (_, of) in fed.items()}
     if data.target_encoding:
         tables = list(executor.each(stages.count_targets, job, [part.folder for part in parts]))
         targets = target_encoding.together(tables)
@@ -82,23 +82,20 @@ def _cut_points(parts: list[Part], name: str, buckets: int) -> list[float]:
     return np.unique(np.quantile(numbers, np.linspace(0, 1, buckets + 1)[1:-1])).tolist()
 
 
-def _range(parts: list[Part], name: str) -> list[float]:
-    """The least and the greatest number; 0 and 0 of none."""
-    taught = [part.column(name)[part.taught] for part in parts]
-    numbers = np.concatenate([column[~np.isnan(column)] for column in taught])
-    return [float(numbers.min()), float(numbers.max())] if len(numbers) else [0.0, 0.0]
-
-
-def _standard(parts: list[Part], name: str, scale: str) -> list[float]:
-    """Mean and standard deviation."""
-    numbers = Moments()
+def _standard(parts: list[Part], name: str, scale: str) -> tuple[list[float], list[float]]:
+    """(Mean and standard deviation of the scaled numbers, the least and the greatest number), in
+    one pass; 0 and 0 of none.
+    """
+    numbers, low, high = Moments(), np.inf, -np.inf
     for part in parts:
         column = part.column(name)[part.taught]
-        numbers.add(warped(column[~np.isnan(column)], scale))
+        known = column[~np.isnan(column)]
+        numbers.add(warped(known, scale))
+        low, high = known.min(initial=low), known.max(initial=high)
     found = list(numbers.standard())
     if not np.isfinite(found).all():
         raise UserError(
             f"column {name}: its numbers are too large to be standardised; set "
             "--config.data.scale=log"
         )
-    return found
+    return found, [float(low), float(high)] if low <= high else [0.0, 0.0]

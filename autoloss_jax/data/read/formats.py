@@ -201,23 +201,24 @@ def tabular_columns(names: tuple[str, ...], data: config.Data, labelled: bool) -
 
 def _tabular_checks(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
     del layout
-    cells = {name: pl.col(name).str.strip_chars() for name in data.numeric + data.values}
-    return {
-        name: ~cell.cast(pl.Float64, strict=False).is_finite().fill_null(False)
-        for name, cell in cells.items()
-    }
+    return {n: ~v.is_finite().fill_null(False) for n, v in _tabular_numbers(data).items()}
+
+
+def _tabular_numbers(data: config.Data) -> dict[str, pl.Expr]:
+    return {n: cell.cast(pl.Float64, strict=False) for n, cell in _number_cells(data).items()}
+
+
+def _number_cells(data: config.Data) -> dict[str, pl.Expr]:
+    return {name: pl.col(name).str.strip_chars() for name in data.numeric + data.values}
 
 
 def _missing(data: config.Data) -> dict[str, pl.Expr]:
-    cells = {name: pl.col(name).str.strip_chars() for name in data.numeric + data.values}
+    cells = _number_cells(data)
     return {name: cell.str.to_lowercase().is_in(NO_NUMBER) for name, cell in cells.items()}
 
 
 def _tabular_cells(schema: pl.Schema, data: config.Data) -> dict[str, pl.Expr]:
-    numbers = {
-        c: pl.col(c).str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None)
-        for c in data.numeric + data.values
-    }
+    numbers = {name: value.fill_nan(None) for name, value in _tabular_numbers(data).items()}
     return numbers | {c: _bag(pl.col(c), schema[c], data.bag_separator) for c in data.bags}
 
 
