@@ -1,7 +1,7 @@
 """autoloss train --config=criteo --config.data.path=FILE [--workdir=DIR] [--config.a.b=VALUE ...]
 autoloss tune --config=criteo --config.data.path=FILE [--workdir=DIR] [--config.a.b=VALUE ...]
 autoloss evaluate --workdir=DIR [--split=SPLIT] [--config.data.path=FILE] [--calibrated]
-autoloss predict --workdir=DIR --config.data.path=FILE --output=scores.parquet [--keep=user,item]
+autoloss predict --workdir=DIR --config.data.path=FILE --output=FILE [--keep=a,b] [--calibrated]
 """
 
 from pathlib import Path
