@@ -17,6 +17,7 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline, stages
 from autoloss_jax.data.read import sources, text
+from tests.support import files
 from tests.support.commands import call
 from tests.support.runs import quiet
 
@@ -25,21 +26,12 @@ TABLE = {"format": "tabular", "label": "click", "categorical": ("site",), "numer
 
 @pytest.fixture
 def file(tmp_path):
-    def write(content, name="data.csv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
+    return files.writer(tmp_path, "data.csv")
 
 
 def rows(path, size=1 << 25, labelled=True, **data):
     """Rows of a file, as tuples of label and values."""
-    return found(sources.read(path, Data(**data), labelled=labelled, size=size))
-
-
-def found(blocks):
-    return [r for b in blocks for r in b.frame.with_columns(**b.meanings).iter_rows()]
+    return files.rows(sources.read(path, Data(**data), labelled=labelled, size=size))
 
 
 RATINGS = [("u1", "m1", "5"), ("u2", "m1", "1"), ("-3", "m 2", "4")]

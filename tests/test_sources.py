@@ -13,14 +13,13 @@ from autoloss_jax.config import Data
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.read import files, sources, text
 from autoloss_jax.data.read.text import zstd
+from tests.support import files as made
 
 
 def rows(path, size=1 << 25, labelled=True, **data):
     """(Rows of a file, as tuples of label and values; rows skipped)."""
     blocks = list(sources.read(path, Data(**data), labelled=labelled, size=size))
-    return [r for b in blocks for r in b.frame.with_columns(**b.meanings).iter_rows()], sum(
-        b.skipped for b in blocks
-    )
+    return made.rows(blocks), sum(b.skipped for b in blocks)
 
 
 def criteo_line(label="0", integers=("",) * 13, words=("a",) * 26):
@@ -41,12 +40,7 @@ def criteo_reference(line):
 
 @pytest.fixture
 def file(tmp_path):
-    def write(content, name="data.txt"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
+    return made.writer(tmp_path, "data.txt")
 
 
 def random_criteo(count, seed=0):
