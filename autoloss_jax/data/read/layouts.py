@@ -5,7 +5,7 @@ columns are known by their names, in any order.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from autoloss_jax import config
 from autoloss_jax.config.errors import UserError, nearest
@@ -42,9 +42,8 @@ def avazu(first: str, data: config.Data, labelled: bool) -> Layout:
 def ratings(first: str, data: config.Data, labelled: bool) -> Layout:
     """A user, a movie, and, of rows to score not always, a rating; what comes fourth is a time."""
     separator = next((s for s in ("::", "\t") if s in first), ",")
-    cells = _cells(first, separator)
-    width, named = len(cells), sum(_fold(cell) in _folded(RATINGS) for cell in cells) >= 2
-    if not (3 if labelled else 2) <= width <= 4 and not (named and data.header != "false"):
+    width, known = len(_cells(first, separator)), sum(map(bool, _names(first, separator, RATINGS)))
+    if not (3 if labelled else 2) <= width <= 4 and (known < 2 or data.header == "false"):
         raise UserError(
             f"ratings: a line has {width} columns; wants user::movie::rating::timestamp, or "
             "userId,movieId,rating,timestamp"
@@ -139,10 +138,10 @@ def _known(
     header = _is_header(first, separator, columns, data)
     cells = _cells(first, separator)
     if header:
-        names = [_folded(columns).get(_fold(cell), "") for cell in cells]
+        names = _names(first, separator, columns)
         if any(names):
-            wanted = [c for c in columns if labelled or c not in optional]
-            wanted = [c for c in wanted if c not in ("id", "timestamp")]  # nobody reads them
+            unread = {"id", "timestamp", *(() if labelled else optional)}
+            wanted = [column for column in columns if column not in unread]
             missing = [c for c in wanted if c not in names]
             if missing or max(names.count(c) for c in wanted) > 1:
                 raise UserError(
@@ -161,9 +160,9 @@ def _is_header(first: str, separator: str, columns: tuple[str, ...], data: confi
     """Whether a line is one: in `auto` if it has two names of columns, and half of them."""
     if data.header != "auto":
         return data.header == "true"
-    cells = _cells(first, separator)
-    names = sum(_fold(cell) in _folded(columns) for cell in cells)
-    return names >= 2 and 2 * names >= min(len(columns), len(cells))
+    names = _names(first, separator, columns)
+    known = sum(map(bool, names))
+    return known >= 2 and 2 * known >= min(len(columns), len(names))
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -174,9 +173,11 @@ def _cells(line: str, separator: str) -> list[str]:
         return []
 
 
-def _folded(columns: tuple[str, ...]) -> Mapping[str, str]:
+def _names(line: str, separator: str, columns: tuple[str, ...]) -> list[str]:
+    """Of each cell the column that it names, or nothing."""
     others = {name: of for name, of in OTHER_NAMES.items() if of in columns}
-    return {_fold(name): name for name in columns} | others
+    known = {_fold(name): name for name in columns} | others
+    return [known.get(_fold(cell), "") for cell in _cells(line, separator)]
 
 
 def _fold(name: str) -> str:
