@@ -142,8 +142,8 @@ def test_a_gain_is_the_difference_of_figures_and_its_interval_that_of_resamples(
     cfg, rng, n = small(train__monitor=monitor), np.random.default_rng(0), 4000
     truth = rng.normal(size=(n, 1))
     labels = (rng.random(n) < 1 / (1 + np.exp(-truth[:, 0]))).astype(int)
-    good = Scores(labels, truth + rng.normal(size=(n, 1)) / 2)
-    bad = Scores(labels, truth + rng.normal(size=(n, 1)))
+    good = Scores({"y": labels}, truth + rng.normal(size=(n, 1)) / 2)
+    bad = Scores({"y": labels}, truth + rng.normal(size=(n, 1)))
     found = auto.gain.between(cfg, good, bad)
     logits = [
         metrics.apply(metrics.calibrate(s.logits, labels, metrics.IDENTITY), s.logits)

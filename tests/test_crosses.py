@@ -50,10 +50,8 @@ def test_a_cross_is_a_field_whose_values_are_pairs_of_values(tmp_path):
     _, words = pipeline.store.load_vocabulary(found.path)
     known = ["", *words.filter(pl.col("field") == "a*c")["value"]]
     first = found.schema.offsets[4]
-    rows = next(
-        iter(pipeline.encode(_file(frame, tmp_path), data, found.schema, words, labelled=True))
-    )
-    pairs = [known[i - first] for i in rows["x"][:, 4]]
+    (block,) = pipeline.encode(_file(frame, tmp_path), data, found.schema, words, labelled=True)
+    pairs = [known[i - first] for i in block.rows["x"][:, 4]]
     expected = [f"{a} * {c}" for a, c in zip(frame["a"], frame["c"], strict=True)]
     assert {p for p in pairs if p} <= set(expected)
     assert all(p in ("", e) for p, e in zip(pairs, expected, strict=True))

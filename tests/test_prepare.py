@@ -213,11 +213,11 @@ def test_another_file_is_encoded_in_the_known_vocabulary(folder, tmp_path):
     schema, vocabulary = store.load_vocabulary(prepared.path)
     test = prepared.split("test")
     (block,) = pipeline.encode(path / "test.csv", d, schema, vocabulary, labelled=True)
-    assert jax.tree.all(jax.tree.map(np.array_equal, block, test))
+    assert jax.tree.all(jax.tree.map(np.array_equal, block.rows, test))
     unlabelled = tmp_path / "new.csv"
     pl.read_csv(path / "test.csv", infer_schema=False).drop("click").write_csv(unlabelled)
     (block,) = pipeline.encode(unlabelled, d, schema, vocabulary, labelled=False)
-    assert block.keys() == {"x"} and np.array_equal(block["x"], test["x"])
+    assert block.rows.keys() == {"x"} and np.array_equal(block.rows["x"], test["x"])
 
 
 def test_the_real_datasets_have_their_published_sizes(real_data, tmp_path):

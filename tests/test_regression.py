@@ -141,7 +141,7 @@ def test_validation_finds_how_good_each_is(recommender, of_regression, share):
     one, other = (
         weight * truth + rng.normal(size=(n, 1)) for weight in (recommender, of_regression)
     )
-    assert regression.best_share(labels, one, other) == share
+    assert regression.best_share({"y": labels}, one, other) == share
 
 
 @pytest.mark.parametrize(

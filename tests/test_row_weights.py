@@ -7,12 +7,14 @@ import pytest
 
 import autoloss_jax
 from autoloss_jax import Config, UserError
+from autoloss_jax.algorithm import autoloss
 from autoloss_jax.algorithm import losses as candidates
 from autoloss_jax.algorithm.networks import CandidateLosses, Output
 from autoloss_jax.data.prepare import pipeline
-from autoloss_jax.training import splits
+from autoloss_jax.training import evaluation, splits
 from autoloss_jax.training.run import Run
 from tests.support import runs
+from tests.support.proof import problem
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +73,54 @@ def test_a_row_of_weight_three_teaches_as_three_rows_do(log, tmp_path):
     assert np.allclose(counted.sum(0), losses(Output(z), {"y": y}, {}).sum(0), rtol=1e-6)
 
 
-def test_trusted_rows_count_as_the_mean_does(log, tmp_path):
-    """Those of val and those of a file, which needs no weights; and V's rows count alike."""
+@pytest.mark.parametrize("classes", [2, 3])
+def test_figures_are_those_of_the_rows_repeated(classes):
+    """With ties, and rows of weight 0; a calibration too."""
+    rng = np.random.default_rng(classes)
+    y, weight = rng.integers(0, classes, 200), rng.integers(0, 4, 200)
+    z = rng.normal(size=(200, 1 if classes == 2 else classes)).round(1)
+    z[np.arange(200), y * (classes > 2)] += y / 2
+    again = {"y": np.repeat(y, weight)}
+    repeated, weighted = np.repeat(z, weight, axis=0), {"y": y, "weight": weight}
+    for figure in (evaluation.figures, evaluation.calibrated):
+        assert figure(weighted, z) == pytest.approx(figure(again, repeated), rel=1e-6)
+    assert evaluation.figures(weighted, z) != pytest.approx(evaluation.figures({"y": y}, z))
+    ours, theirs = evaluation.calibration(weighted, z), evaluation.calibration(again, repeated)
+    assert ours.scale == pytest.approx(theirs.scale, rel=1e-5)
+    assert np.allclose(ours.shift, theirs.shift, rtol=1e-5, atol=1e-6)
+
+
+def test_a_trusted_row_of_weight_three_teaches_the_controller_as_three_do():
+    """V's loss, Eq. (12), of a recommender in which rows do not meet."""
+    al, state, rows = problem("lr", batches=1)
+    weight = jnp.arange(len(rows["y"])) % 4
+    again = {name: jnp.repeat(array, weight, axis=0) for name, array in rows.items()}
+    counted = {**rows, "weight": weight / weight.mean()}
+    W, V = state.drs.params, state.controller.params
+    ours, theirs, alike = (
+        float(autoloss.val_objective(al, W, V, state, batch)) for batch in (counted, again, rows)
+    )
+    assert ours == pytest.approx(theirs, rel=1e-6)
+    assert ours != pytest.approx(alike, rel=1e-3)
+
+
+def test_other_files_may_lack_the_weights(log, tmp_path):
+    cfg = written(tmp_path / "log", log[:240], log[240:])
+    cfg = cfg.replace({"data.weight": "weight", "data.trusted_share": 0.0})
+    run = autoloss_jax.train(cfg, tmp_path / "run", progress=False)
+    log[240:].write_csv(tmp_path / "with.csv")
+    log[240:].drop("weight").write_csv(tmp_path / "without.csv")
+    heavy = log[240:].select(pl.exclude("weight").repeat_by("weight").explode())
+    heavy.write_csv(tmp_path / "again.csv")
+    found = {n: run.evaluate(tmp_path / f"{n}.csv") for n in ("with", "without", "again")}
+    for name in ("auc", "logloss"):
+        assert found["with"][name] == pytest.approx(found["again"][name], rel=1e-6)
+        assert found["with"][name] != pytest.approx(found["without"][name], rel=1e-4)
+        assert found["with"][name] == pytest.approx(run.result["val"][name], rel=1e-5)
+
+
+def test_trusted_rows_have_weights_where_their_file_has(log, tmp_path):
+    """Of mean 1, whether they are of val or of a file, which needs none."""
     cfg = written(tmp_path / "log", log[:240], log[240:])
     log[:60].drop("weight").write_csv(tmp_path / "trusted.csv")
     file = {"data.trusted": str(tmp_path / "trusted.csv")}
@@ -83,12 +131,9 @@ def test_trusted_rows_count_as_the_mean_does(log, tmp_path):
             found = splits.divide(run, pipeline.prepare(run.data, runs.quiet))
             weight = found.train[0]["weight"]
             assert weight.mean() == pytest.approx(1) and len(np.unique(weight)) == 4
-            for part in (*found.controller, found.val, found.test):
-                assert "weight" not in part
-            if method == "ce":
-                assert found.train[1]["weight"].tolist() == [1.0] * number
-            else:
-                assert len(found.controller[0]["y"]) == number
+            (trusted,) = found.train[1:] if method == "ce" else found.controller
+            assert trusted["weight"].mean() == pytest.approx(1) and len(trusted["y"]) == number
+            assert len(np.unique(trusted["weight"])) == (1 if number == 60 else 4)
 
 
 @pytest.mark.parametrize("bad", ["-1", "", "heavy", "inf"])

@@ -179,3 +179,31 @@ def test_figures_within_a_column_are_those_of_its_scores(trained, tmp_path):
         run.evaluate(group="sight")
     with pytest.raises(UserError, match="did you mean 'user'"):
         run.evaluate(tmp_path / "rows.csv", group="usr")
+
+
+def test_rows_that_cannot_be_read_have_no_score_and_shift_none(trained, tmp_path):
+    """Wherever they are, also at the end, and cut short."""
+    _, workdir = trained
+    good = ["u1,20,s1", "u2,30,s2", "u3,79,s3"]
+    lines = ["user,age,site", "bad", good[0], "u,old,s1", 'u,"x', good[1], good[2], "u,1", "", "a"]
+    files = {"good.csv": [lines[0], *good], "mixed.csv": lines}
+    for name, content in files.items():
+        (tmp_path / name).write_text("\n".join(content) + "\n")
+
+    def predicted(name, output, keep=(), **keys):
+        said, keys = [], {"data.path": str(tmp_path / name), **keys}
+        loaded = prediction.load(workdir, None, keys)
+        prediction.predict(loaded, workdir, tmp_path / output, say=said.append, keep=keep)
+        return pl.read_parquet(tmp_path / output), said
+
+    skip = {"data.on_bad_row": "skip"}
+    plain, _ = predicted("good.csv", "good.parquet")
+    found, said = predicted("mixed.csv", "mixed.parquet", ("user",), **skip)
+    at = [1, 4, 5]
+    assert found["score"].is_null().arg_true().to_list() == [0, 2, 3, 6, 7, 8]
+    assert found["score"][at].to_list() == plain["score"].to_list()
+    assert found["user"].to_list() == [None, "u1", None, None, "u2", "u3", None, None, None]
+    assert said[-1] == "6 rows are without a score; the first is row 1"
+    with pytest.raises(UserError, match=r"mixed.csv:2: .*on_bad_row=skip"):
+        predicted("mixed.csv", "error.parquet")
+    assert not (tmp_path / "error.parquet").exists()

@@ -19,7 +19,7 @@ from tests.support import files as made
 def rows(path, size=1 << 25, labelled=True, **data):
     """(Rows of a file, as tuples of label and values; rows skipped)."""
     blocks = list(sources.read(path, Data(**data), labelled=labelled, size=size))
-    return made.rows(blocks), sum(b.skipped for b in blocks)
+    return made.rows(blocks), sum(len(b.gaps) for b in blocks)
 
 
 def criteo_line(label="0", integers=("",) * 13, words=("a",) * 26):
@@ -118,6 +118,10 @@ def test_a_bad_line_is_named_or_skipped_and_counted(file, kind, size):
     got, skipped = rows(path, size, format="criteo", on_bad_row="skip")
     assert got == [criteo_reference(line) for line in good]
     assert skipped == 1
+    data, before = Data(format="criteo", on_bad_row="skip"), 0
+    for block in sources.read(path, data, size=size):
+        assert [before + gap for gap in block.gaps] in ([], [7])
+        before += block.frame.height
 
 
 def test_two_bad_lines_that_balance_each_other_are_both_found(file):

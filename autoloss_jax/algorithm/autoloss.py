@@ -27,7 +27,15 @@ import jax.numpy as jnp
 import optax
 
 from autoloss_jax.algorithm import members
-from autoloss_jax.algorithm.state import Batch, Metrics, OptState, Params, TrainState, stream
+from autoloss_jax.algorithm.state import (
+    Batch,
+    Metrics,
+    OptState,
+    Params,
+    TrainState,
+    counted,
+    stream,
+)
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, C], labels int32[B]) -> [B]
 
@@ -105,7 +113,8 @@ def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: 
         loss, _ = objective(dataclasses.replace(al, detach=False), W, V, state, batch, key)
     else:
         output, _ = al.recommender(W, state.drs.stats, batch, jax.random.split(key)[0])
-        loss = jnp.mean(al.val_loss(members.mean(output.logits, al.members), batch["y"]))
+        each = al.val_loss(members.mean(output.logits, al.members), batch["y"])
+        loss = jnp.mean(counted(each, batch))
     return loss + al.prior(V) if al.prior else loss
 
 

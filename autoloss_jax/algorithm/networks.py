@@ -1,9 +1,9 @@
 """Flax modules as the functions that Algorithm 1 calls.
 
 What a batch holds beside x and y is read here and nowhere else in the algorithm: v, the weights
-of bags and numbers, `seen`, the context fields, `cell`, their combination, `transition`, how its
-label may be wrong, and `weight`, how much an example counts. L2 that a candidate brings is
-computed here, too.
+of bags and numbers, `seen`, the context fields, `cell`, their combination, and `transition`, how
+its label may be wrong; but for `weight`, how much an example counts, which is `state.counted`'s.
+L2 that a candidate brings is computed here, too.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import numpy as np
 
 from autoloss_jax.algorithm import losses
 from autoloss_jax.algorithm.autoloss import AutoLoss, probabilities
-from autoloss_jax.algorithm.state import Batch, Params, TrainState
+from autoloss_jax.algorithm.state import Batch, Params, TrainState, counted
 
 
 class Output(NamedTuple):
@@ -129,8 +129,7 @@ class CandidateLosses:
         """Losses [B, N] of a batch; V is for candidates that have parameters in it."""
         values = [loss(output.logits, batch["y"]) for loss in self.of(batch, V)]
         stacked = jnp.stack(values, axis=-1)
-        if "weight" in batch:
-            stacked = stacked * batch["weight"][:, None]
+        stacked = counted(stacked, batch)
         return stacked if output.l2 is None else stacked + output.l2
 
     def of(self, batch: Batch, V: Params) -> tuple[Callable[..., jax.Array], ...]:

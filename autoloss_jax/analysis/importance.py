@@ -55,7 +55,7 @@ def _shuffled(rows: host.Split, slots: slice, random: np.random.Generator) -> ho
 
 
 def _auc(forward: Forward, rows: host.Split) -> float:
-    figures = evaluation.figures(rows["y"], forward(rows))
+    figures = evaluation.figures(rows, forward(rows))
     if figures["auc"] is None:
         raise UserError(f"AUC is undefined on a sample of the rows: {figures['auc_undefined']}")
     return figures["auc"]

@@ -352,7 +352,7 @@ class Classifier(ClassifierMixin, _Recommender):
         logits = np.log(np.clip(self._probabilities(X), 1e-12, 1))
         if logits.shape[1] == 2:
             logits = logits[:, 1:] - logits[:, :1]
-        return evaluation.figures(self._encoded(y), logits)
+        return evaluation.figures({"y": self._encoded(y)}, logits)
 
     def _learn(self, y: np.ndarray) -> int:
         check_classification_targets(y)

@@ -113,7 +113,8 @@ class TrainedRun:
         calibration = prediction.calibration(self.workdir) if calibrated else metrics.IDENTITY
         with tempfile.TemporaryDirectory() as folder:
             path = rows if isinstance(rows, str | Path) else self._written(rows, Path(folder))
-            loaded = prediction.load(self.workdir, None, {"data.path": str(path)})
+            strictly = {"data.path": str(path), "data.on_bad_row": "error"}
+            loaded = prediction.load(self.workdir, None, strictly)
             scores = Path(folder) / "scores.parquet"
             prediction.predict(loaded, self.workdir, scores, calibration)
             found = pl.read_parquet(scores).to_numpy()

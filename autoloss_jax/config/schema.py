@@ -73,8 +73,9 @@ class Data:
     )
     weight: str = field(
         "",
-        "tabular: the column of how much a row counts in the recommender's loss; trusted rows "
-        "count as the mean does",
+        "tabular: the column of how much a row counts, as that of 3 rows, in the recommender's "
+        "loss, in the controller's and in every figure; trusted rows, and rows of other files, "
+        "count alike where they have no such column",
     )
     categorical: tuple[str, ...] = field((), "tabular: the categorical columns")
     numeric: tuple[str, ...] = field((), "tabular: the numeric columns, cut at quantiles of train")

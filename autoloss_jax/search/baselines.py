@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import pipeline
@@ -104,8 +102,7 @@ catboost = functools.partial(
 
 def _result(cfg: Config, data: Store, rows: Rows, fitted: Fitted, seconds: float) -> dict[str, Any]:
     """As that of a training, an epoch of one step being all of it."""
-    labels = np.asarray(rows.val["y"])
-    val = evaluation.figures(labels, fitted.val)
+    val = evaluation.figures(rows.val, fitted.val)
     test = baselines.figures(rows, fitted) if len(rows.test["y"]) else evaluation.NO_TEST
     return atomic.finite(
         report.head(cfg, cfg.method.name, data.schema.name)
@@ -113,7 +110,7 @@ def _result(cfg: Config, data: Store, rows: Rows, fitted: Fitted, seconds: float
             "steps": fitted.steps,
             "epochs": 1,
             "best_step": fitted.steps,
-            "val": val | {"logloss_calibrated": evaluation.calibrated(labels, fitted.val)},
+            "val": val | {"logloss_calibrated": evaluation.calibrated(rows.val, fitted.val)},
             "test": test,
             "calibration": dataclasses.asdict(baselines.calibrated(rows, fitted)),
             "examples_per_second": fitted.steps * cfg.train.batch_size / max(seconds, 1e-9),

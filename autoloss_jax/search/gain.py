@@ -10,6 +10,7 @@ import numpy as np
 import scipy.stats
 
 from autoloss_jax.config import Config
+from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.training import checkpoint, evaluation, evaluator, metrics, prediction
 from autoloss_jax.training.splits import divide
@@ -22,7 +23,7 @@ LEVEL = 0.95
 class Scores(NamedTuple):
     """What a run says of the rows that decided when it stopped."""
 
-    labels: np.ndarray  # [n]
+    rows: host.Split  # their labels y [n], and weights where they have any
     logits: np.ndarray  # [n, 1] or [n, C]
 
 
@@ -46,7 +47,8 @@ def scores(run: Path, say: Callable[[str], None]) -> Scores:
     """Of the best checkpoint of a finished run."""
     loaded = checkpoint.load(checkpoint.newest(run / "best"))
     rows = divide(loaded.run, pipeline.prepare(loaded.run.data, say)).val
-    return Scores(np.asarray(rows["y"]), prediction.logits_of(loaded)(rows))
+    counted = {name: np.asarray(rows[name]) for name in ("y", "weight") if name in rows}
+    return Scores(counted, prediction.logits_of(loaded)(rows))
 
 
 def between(cfg: Config, ours: Scores, theirs: Scores, tried: int = 1) -> Gain:
@@ -55,12 +57,13 @@ def between(cfg: Config, ours: Scores, theirs: Scores, tried: int = 1) -> Gain:
     Where ours is the best of several, `tried` says of how many, and the interval is as wide as
     all of them together need (Bonferroni).
     """
-    labels, n = ours.labels, len(ours.labels)
+    n = len(ours.rows["y"])
     both = [_as_judged(cfg, side) for side in (ours, theirs)]
 
-    def difference(rows: np.ndarray | slice) -> float:
-        ours, theirs = (_figure(cfg, labels[rows], logits[rows]) for logits in both)
-        return ours - theirs
+    def difference(chosen: np.ndarray | slice) -> float:
+        rows = {name: array[chosen] for name, array in ours.rows.items()}
+        of_ours, of_theirs = (_figure(cfg, rows, logits[chosen]) for logits in both)
+        return of_ours - of_theirs
 
     rng = np.random.default_rng(0)
     resampled = [difference(rng.integers(n, size=min(n, MOST_ROWS))) for _ in range(RESAMPLES)]
@@ -73,12 +76,12 @@ def _as_judged(cfg: Config, side: Scores) -> np.ndarray:
     """The logits, calibrated on these rows where that is judged."""
     if cfg.train.monitor != "calibrated":
         return side.logits
-    return metrics.apply(metrics.calibrate(*side[::-1], metrics.IDENTITY), side.logits)
+    return metrics.apply(evaluation.calibration(*side), side.logits)
 
 
-def _figure(cfg: Config, labels: np.ndarray, logits: np.ndarray) -> float:
+def _figure(cfg: Config, rows: host.Split, logits: np.ndarray) -> float:
     """Greater is better; NaN where it is undefined."""
     if cfg.train.monitor == "auc":
-        auc = evaluation.figures(labels, logits)["auc"]
+        auc = evaluation.figures(rows, logits)["auc"]
         return float("nan") if auc is None else auc
-    return -metrics.logloss(labels, logits)
+    return -evaluation.logloss(rows, logits)

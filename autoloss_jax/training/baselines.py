@@ -39,13 +39,12 @@ class Fitted(NamedTuple):
 
 def figures(rows: Rows, fitted: Fitted) -> dict[str, Any]:
     """As those of test in result.json: calibrated on the rows that calibrate a run."""
-    labels = np.asarray(rows.test["y"])
-    return evaluation.calibrated_figures(labels, fitted.test, calibrated(rows, fitted))
+    return evaluation.calibrated_figures(rows.test, fitted.test, calibrated(rows, fitted))
 
 
 def calibrated(rows: Rows, fitted: Fitted) -> metrics.Calibration:
     """The calibration that the rows for it give."""
-    return metrics.calibrate(fitted.val, np.asarray(rows.val["y"]), metrics.IDENTITY)
+    return evaluation.calibration(rows.val, fitted.val)
 
 
 def constant(rows: Rows, data: Store, seed: int = 0) -> Fitted:

@@ -73,37 +73,48 @@ def _fitting(rows: int, batch_size: int, parts: int) -> int:
     return batch_size
 
 
-def calibrated(labels: np.ndarray, logits: np.ndarray) -> float:
+def calibration(rows: host.Split, logits: np.ndarray) -> metrics.Calibration:
+    """That of these rows' labels and weights; nearly none where the rows are few."""
+    labels = np.asarray(rows["y"])
+    return metrics.calibrate(logits, labels, metrics.IDENTITY, rows.get("weight"))
+
+
+def calibrated(rows: host.Split, logits: np.ndarray) -> float:
     """Logloss after a calibration on the same rows; where they are many, some of them tell it."""
-    labels = np.asarray(labels)
-    some = slice(None, None, max(len(labels) // CALIBRATING_ROWS, 1))
-    found = metrics.calibrate(logits[some], labels[some], metrics.IDENTITY)
-    return float(metrics.logloss(labels, metrics.apply(found, logits)))
+    every = max(len(rows["y"]) // CALIBRATING_ROWS, 1)
+    some = {name: rows[name][::every] for name in ("y", "weight") if name in rows}
+    return logloss(rows, metrics.apply(calibration(some, logits[::every]), logits))
 
 
-def figures(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
-    """{"auc", "logloss"}; AUC is one-vs-rest, macro, for several classes, and None where it is
-    undefined.
+def logloss(rows: host.Split, logits: np.ndarray) -> float:
+    """The mean over the rows, by their weights if they have any."""
+    return metrics.logloss(np.asarray(rows["y"]), logits, rows.get("weight"))
+
+
+def figures(rows: host.Split, logits: np.ndarray) -> dict[str, Any]:
+    """{"auc", "logloss"} of the rows' labels "y" by their "weight", if they have any; AUC is
+    one-vs-rest, macro, for several classes, and None where it is undefined.
     """
-    labels, num_classes = np.asarray(labels), max(logits.shape[-1], 2)
-    undefined = metrics.undefined_reason(labels, num_classes)
+    labels, weight, num_classes = np.asarray(rows["y"]), rows.get("weight"), logits.shape[-1]
+    there = labels if weight is None else labels[np.asarray(weight) > 0]
+    undefined = metrics.undefined_reason(there, max(num_classes, 2))
     if undefined:
         auc = None
-    elif num_classes == 2:
-        auc = float(metrics.auc(labels, logits[:, 0]))
+    elif num_classes == 1:
+        auc = metrics.auc(labels, logits[:, 0], weight)
     else:
-        auc = float(metrics.ovr_auc(labels, np.exp(metrics.log_probabilities(logits))))
-    return {"auc": auc, "logloss": float(metrics.logloss(labels, logits))} | (
+        auc = metrics.ovr_auc(labels, np.exp(metrics.log_probabilities(logits)), weight)
+    return {"auc": auc, "logloss": logloss(rows, logits)} | (
         {"auc_undefined": undefined} if undefined else {}
     )
 
 
 def calibrated_figures(
-    labels: np.ndarray, logits: np.ndarray, calibration: metrics.Calibration
+    rows: host.Split, logits: np.ndarray, known: metrics.Calibration
 ) -> dict[str, Any]:
     """The same and "logloss_calibrated", with a calibration from other rows."""
-    after = metrics.logloss(np.asarray(labels), metrics.apply(calibration, logits))
-    return figures(labels, logits) | {"logloss_calibrated": float(after)}
+    after = logloss(rows, metrics.apply(known, logits))
+    return figures(rows, logits) | {"logloss_calibrated": after}
 
 
 NO_TEST = {

@@ -55,9 +55,9 @@ class Evaluator:
         trainer, progress, cfg = self.trainer, self.progress, self.trainer.run.cfg
         rows = trainer.splits.val
         state, logits, losses = self._predictions(state)
-        val = evaluation.figures(rows["y"], logits) | {"loss": float(losses.mean())}
+        val = evaluation.figures(rows, logits) | {"loss": float(losses.mean())}
         if cfg.train.monitor == "calibrated":
-            val["logloss_calibrated"] = evaluation.calibrated(rows["y"], logits)
+            val["logloss_calibrated"] = evaluation.calibrated(rows, logits)
         require_finite(val["logloss"], "validation", step)
         progress.latest = [*progress.latest, monitored(cfg, val)][-cfg.train.smooth :]
         value = float(np.mean(progress.latest))
@@ -90,7 +90,7 @@ class Evaluator:
         if self.of_regression is None:
             self.of_regression, _ = forward(state.replace(regression=beside.with_share(1.0)))
         logits, losses = forward(state.replace(regression=beside.with_share(0.0)))
-        share = regression.best_share(rows["y"], logits, self.of_regression)
+        share = regression.best_share(rows, logits, self.of_regression)
         logits = blend(logits, self.of_regression, share)
         return state.replace(regression=beside.with_share(share)), logits, losses
 

@@ -195,7 +195,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
     trainer.keep_noise(state.controller.params)
     forward = functools.partial(evaluation.predictions, trainer.evaluate_step, trainer.mesh, state)
     val_logits, _ = forward(splits.val, cfg.train.eval_batch_size)
-    calibration = metrics.calibrate(val_logits, np.asarray(splits.val["y"]), metrics.IDENTITY)
+    calibration = evaluation.calibration(splits.val, val_logits)
     seconds = max(progress.train_seconds, 1e-9)
     return atomic.finite(
         report.head(cfg, cfg.model.label, schema.name)
@@ -225,8 +225,7 @@ def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
 def _test_figures(
     rows: host.Split, forward: Callable, cfg: Config, calibration: metrics.Calibration
 ) -> dict[str, Any]:
-    labels = np.asarray(rows["y"])
-    if not len(labels):
+    if not len(rows["y"]):
         return evaluation.NO_TEST
     logits, _ = forward(rows, cfg.train.eval_batch_size)
-    return evaluation.calibrated_figures(labels, logits, calibration)
+    return evaluation.calibrated_figures(rows, logits, calibration)

@@ -5,13 +5,15 @@ import dataclasses
 import numpy as np
 
 
-def auc(labels: np.ndarray, scores: np.ndarray) -> float:
+def auc(labels: np.ndarray, scores: np.ndarray, weight: np.ndarray | None = None) -> float:
     """P(positive scores above negative) + half of P(equal): rank AUC, exact with ties. [n], [n]
-    -> float.
+    -> float. A row of weight 3 counts as three rows.
 
     NaN if there is no positive or no negative (`undefined_reason` says so in words), or if a
     score is NaN.
     """
+    if weight is not None:
+        return _weighted_auc(np.asarray(labels) > 0, scores, np.asarray(weight, np.float64))
     positive, scores = np.asarray(labels) > 0, np.asarray(scores, np.float64)
     low, high = (
         np.sort(scores[~positive]),
@@ -23,12 +25,24 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(twice / (2.0 * len(low) * len(high)))
 
 
-def ovr_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+def _weighted_auc(positive: np.ndarray, scores: np.ndarray, weight: np.ndarray) -> float:
+    if np.isnan(scores).any():
+        return float("nan")
+    _, place = np.unique(scores, return_inverse=True)
+    high, low = (np.bincount(place, weight * side) for side in (positive, ~positive))
+    pairs = high.sum() * low.sum()
+    return float((high * (low.cumsum() - low / 2)).sum() / pairs) if pairs else float("nan")
+
+
+def ovr_auc(
+    labels: np.ndarray, probabilities: np.ndarray, weight: np.ndarray | None = None
+) -> float:
     """One-vs-rest AUC, the mean over classes (macro). int[n], [n, C] -> float; NaN if a class is
     absent.
     """
     num_classes = probabilities.shape[-1]
-    return float(np.mean([auc(labels == c, probabilities[:, c]) for c in range(num_classes)]))
+    of_class = [auc(labels == c, probabilities[:, c], weight) for c in range(num_classes)]
+    return float(np.mean(of_class))
 
 
 def undefined_reason(labels: np.ndarray, num_classes: int) -> str | None:
@@ -49,12 +63,16 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
     return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
 
 
-def logloss(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Mean of -log p_y, unclipped. int[n], [n, 1] or [n, C] -> float, in nats."""
+def logloss(labels: np.ndarray, logits: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Mean of -log p_y, unclipped, by the rows' weights. int[n], [n, 1] or [n, C], float[n] ->
+    float, in nats.
+    """
     if logits.shape[-1] == 1:
         z = np.asarray(logits[:, 0], np.float64)
-        return float(np.logaddexp(0, np.where(labels, -z, z)).mean())
-    return float(-log_probabilities(logits)[np.arange(len(labels)), labels].mean())
+        losses = np.logaddexp(0, np.where(labels, -z, z))
+    else:
+        losses = -log_probabilities(logits)[np.arange(len(labels)), labels]
+    return float(np.average(losses, weights=weight))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +99,7 @@ def calibrate(
     logits: np.ndarray,
     labels: np.ndarray,
     prior: Calibration | None = None,
+    weight: np.ndarray | None = None,
     iterations: int = 50,
 ) -> Calibration:
     """The Calibration that minimises logloss, by damped Newton steps on a convex function.
@@ -94,6 +113,7 @@ def calibrate(
         labels: int[n].
         prior: what is believed before any row is seen, with normal deviations of SCALE_DEVIATION
             and SHIFT_DEVIATION: a few rows move it little. None: nothing is.
+        weight: float[n], how much each row counts; None: all alike.
     """
     z, classes = np.asarray(logits, np.float64), max(logits.shape[-1], 2)
     mean, std = z.mean(), z.std()
@@ -106,26 +126,31 @@ def calibrate(
         shifts = np.eye(classes) if classes <= MOST_SHIFTS else np.zeros((classes, 0))
         phi = _features(z / std, shifts)
         means = np.diag([1 / std, *np.ones(shifts.shape[1])])
+    counts = np.ones(len(z)) if weight is None else np.asarray(weight, np.float64)
+    counts, total = counts[:, None], counts.sum()
     y, precision, centre = np.eye(classes)[labels], 1e-8 * np.eye(len(means)), np.zeros(len(means))
     if prior is not None:
         deviations = np.array([SCALE_DEVIATION, *np.full(shifts.shape[1], SHIFT_DEVIATION)])
         weighted = means / deviations[:, None]
-        precision = precision + weighted.T @ weighted / len(z)
+        precision = precision + weighted.T @ weighted / total
         believed = np.full(len(means), prior.shift, np.float64)
         believed[0] = prior.scale
         centre = np.linalg.solve(means, believed)
 
     def value(theta: np.ndarray) -> tuple[float, np.ndarray]:
         logp, off = log_probabilities(phi @ theta), theta - centre
-        return -np.mean(np.sum(y * logp, axis=1)) + off @ precision @ off / 2, np.exp(logp)
+        return -np.sum(counts * y * logp) / total + off @ precision @ off / 2, np.exp(logp)
 
     theta = centre
     loss, p = value(theta)
     for _ in range(iterations):
         expected = np.einsum("nc,nck->nk", p, phi)
-        gradient = np.einsum("nc,nck->k", p - y, phi) / len(z) + precision @ (theta - centre)
+        gradient = np.einsum("nc,nck->k", counts * (p - y), phi) / total + precision @ (
+            theta - centre
+        )
         centred = phi - expected[:, None]
-        hessian = np.einsum("nck,ncl->kl", p[:, :, None] * centred, centred) / len(z)
+        curvature = (counts * p)[:, :, None] * centred
+        hessian = np.einsum("nck,ncl->kl", curvature, centred) / total
         step = np.linalg.solve(hessian + precision, gradient)
         for halvings in range(40):
             trial = theta - step / 2**halvings

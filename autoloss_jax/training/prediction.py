@@ -138,26 +138,29 @@ def evaluate_run(
     rows = scored_rows.of_evaluation(loaded, split)
     if rows.note:
         say(rows.note)
-    logits, labels, groups = [], [], []
+    logits, groups = [], []
+    counted: dict[str, list[np.ndarray]] = {"y": [], "weight": []}
     forward = functools.partial(evaluation.predictions, *_forward(loaded))
     for part in _labelled(loaded, workdir, rows, say, group):
         groups.append(part.pop(GROUP, ()))
         logits.append(forward(part, loaded.cfg.train.eval_batch_size)[0])
-        labels.append(np.asarray(part["y"]))
-    if not sum(map(len, labels)):
+        for name, parts in counted.items():
+            parts.extend([np.asarray(part[name])] if name in part else [])
+    found = {name: np.concatenate(parts) for name, parts in counted.items() if parts}
+    if not len(found.get("y", ())):
         raise UserError(
             f"--config.data.path={rows.data.path}: no rows to evaluate on; name another file"
         )
-    y, z = np.concatenate(labels), metrics.apply(calibration, np.concatenate(logits))
+    z = metrics.apply(calibration, np.concatenate(logits))
     what = {
         "data": rows.data.path,
         "split": rows.name,
-        "num_examples": len(y),
+        "num_examples": len(z),
         "trained_on": rows.trained_on,
     }
-    figures = evaluation.figures(y, z)
+    figures = evaluation.figures(found, z)
     if group:
-        figures |= group_metrics.figures(y, z[:, 0], np.concatenate(groups))
+        figures |= group_metrics.figures(found["y"], z[:, 0], np.concatenate(groups))
     return what | figures
 
 
@@ -174,10 +177,11 @@ def _labelled(
     if not rows.splits:
         keep = (group,) if group else ()
         if blocks := list(_encode(loaded, workdir, rows, say, labelled=True, keep=keep)):
-            for block in blocks if group else ():
-                kept: Any = block.pop(pipeline.KEPT)
-                block[GROUP] = kept[group].to_numpy()
-            yield {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+            if left_out := sum(len(block.gaps) for block in blocks):
+                say(f"{left_out:,} malformed rows are left out")
+            groups = [block.kept[group].to_numpy() for block in blocks if group]
+            of_row = {GROUP: np.concatenate(groups)} if group else {}
+            yield {**loaded.run.with_context(loaded.schema, pipeline.joined(blocks)), **of_row}
         return
     prepared = processes.chief_first(lambda: pipeline.prepare(rows.data, say))
     place = [loaded.schema.place(group, "--group")] if group else []
@@ -207,44 +211,72 @@ def predict(
 
     One column `score` (the probability of label 1) for a binary task, `score_0` .. `score_{C-1}`
     for C classes, after the columns of the rows that `keep` names. Returns the number of rows.
-    The file appears whole or not at all. UserError for a score that is not finite.
+    The file appears whole or not at all. UserError for a row that is malformed or whose score is
+    not finite; with `data.on_bad_row=skip` its score is null, and `say` is told.
     """
     num_classes = loaded.schema.num_classes
     names = ["score"] if num_classes == 2 else [f"score_{c}" for c in range(num_classes)]
     if taken := sorted({*keep} & {*names}):
         raise UserError(f"--keep={taken[0]}: what the scores are called; rename the column")
-    asked, rows = scored_rows.of_prediction(loaded), 0
+    asked, rows, without = scored_rows.of_prediction(loaded), 0, []
     score_files.check(output, asked.files)
     if asked.note:
         say(asked.note)
+    of_scores = dict.fromkeys(names, pl.Float32)
 
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal rows
-        forward = functools.partial(evaluation.predictions, *_forward(loaded))
+        score = _scorer(loaded, calibration)
         for block in _encode(loaded, workdir, asked, say, labelled=asked.labelled, keep=keep):
-            kept: Any = block.pop(pipeline.KEPT, pl.DataFrame())
-            block["y"] = np.zeros(len(block["x"]), np.int32)
-            logits, _losses = forward(block, loaded.cfg.train.eval_batch_size)
-            logits = jnp.asarray(metrics.apply(calibration, logits), jnp.float32)
-            scores = np.asarray(autoloss.probabilities(logits))
-            _check_finite(scores, rows)
-            rows += len(scores)
-            found = pl.DataFrame(scores, schema=dict.fromkeys(names, pl.Float32))
-            yield pl.concat([kept, found], how="horizontal") if keep else found
+            scores = pl.DataFrame(score(block.rows), schema=of_scores)
+            found = pl.concat([block.kept, scores], how="horizontal") if keep else scores
+            found = _with_gaps(found, block.gaps)
+            finite = pl.all_horizontal(pl.col(names).is_finite()).fill_null(False)
+            places = rows + found.select(~finite).to_series().arg_true().to_numpy()
+            if len(places) and asked.data.on_bad_row == "error":
+                raise UserError(
+                    f"row {places[0] + 1:,} of the rows to score: its score is not finite; the "
+                    "model's weights, or this row's numbers, are out of range; or leave such rows "
+                    "without a score with --config.data.on_bad_row=skip"
+                )
+            rows += found.height
+            without.extend(places)
+            yield found.with_columns(pl.when(finite).then(pl.col(names)))
 
-    columns = pl.Schema({**dict.fromkeys(keep, pl.String), **dict.fromkeys(names, pl.Float32)})
+    columns = pl.Schema({**dict.fromkeys(keep, pl.String), **of_scores})
     score_files.write(frames(), columns, output)
+    if without:
+        say(f"{len(without):,} rows are without a score; the first is row {without[0] + 1:,}")
     return rows
 
 
-def _check_finite(scores: np.ndarray, before: int) -> None:
-    """UserError for the first row whose score is no number; `before`: rows scored already."""
-    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-    if len(bad):
-        raise UserError(
-            f"row {before + bad[0] + 1:,} of the rows to score: its score is not finite; the "
-            "model's weights, or this row's numbers, are out of range"
+def _scorer(
+    loaded: Restored, calibration: Calibration
+) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """Rows -> float32[n, 1], the probability of label 1, or float32[n, C]."""
+    forward = functools.partial(evaluation.predictions, *_forward(loaded))
+    num_outputs = 1 if loaded.schema.num_classes == 2 else loaded.schema.num_classes
+
+    def score(rows: dict[str, np.ndarray]) -> np.ndarray:
+        if not len(rows["x"]):
+            return np.zeros((0, num_outputs), np.float32)
+        inputs = loaded.run.with_context(
+            loaded.schema, {**rows, "y": np.zeros(len(rows["x"]), np.int32)}
         )
+        logits, _losses = forward(inputs, loaded.cfg.train.eval_batch_size)
+        logits = jnp.asarray(metrics.apply(calibration, logits), jnp.float32)
+        return np.asarray(autoloss.probabilities(logits))
+
+    return score
+
+
+def _with_gaps(rows: pl.DataFrame, gaps: np.ndarray) -> pl.DataFrame:
+    """The rows, with a row of nulls for each gap: behind so many of them."""
+    if not len(gaps):
+        return rows
+    places = np.insert(np.arange(rows.height), gaps, rows.height)
+    none = rows.clear(1)
+    return pl.concat([rows, none])[places]
 
 
 def logits_of(loaded: Loaded) -> Callable[[host.Split], np.ndarray]:
@@ -270,16 +302,16 @@ def _encode(
     *,
     labelled: bool,
     keep: tuple[str, ...] = (),
-) -> Iterator[host.Split]:
-    """Blocks of raw files in the vocabulary of the run, and, as pipeline.KEPT, columns of the
-    files; `say` is told in the end what train had not.
+) -> Iterator[pipeline.Encoded]:
+    """Blocks of raw files in the vocabulary of the run; `say` is told in the end what train had
+    not.
     """
     (schema, vocabulary), targets = store.load_vocabulary(workdir), store.targets(workdir)
     if schema.fingerprint != loaded.schema.fingerprint:
         raise UserError(f"{workdir}: its vocabulary is not the one of the checkpoint")
     unfamiliar = Unfamiliar(schema)
     for path in rows.files:
-        for block in pipeline.encode(
+        yield from pipeline.encode(
             path,
             rows.data,
             schema,
@@ -288,7 +320,6 @@ def _encode(
             labelled=labelled,
             unfamiliar=unfamiliar,
             keep=keep,
-        ):
-            yield loaded.run.with_context(schema, block)
+        )
     for line in unfamiliar.lines():
         say(line)

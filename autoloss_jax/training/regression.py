@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from autoloss_jax.algorithm.state import TrainState
+from autoloss_jax.data.load import host
 from autoloss_jax.data.store import Store
 from autoloss_jax.distributed import processes, sharding
 from autoloss_jax.models.regression import Regression, blend
@@ -28,12 +29,12 @@ def fitted(splits: Splits, data: Store, state: TrainState, mesh: jax.sharding.Me
     return sharding.put_state(mesh, state.replace(regression=found))
 
 
-def best_share(labels: np.ndarray, of_recommender: np.ndarray, of_regression: np.ndarray) -> float:
-    """The share of the regression's logits in a mean that has the least logloss, calibrated; of
-    logits float64[n, C]. A smaller one where two are level.
+def best_share(rows: host.Split, of_recommender: np.ndarray, of_regression: np.ndarray) -> float:
+    """The share of the regression's logits in a mean that has the least logloss on the rows,
+    calibrated; of logits float64[n, C]. A smaller one where two are level.
     """
 
     def logloss(share: float) -> float:
-        return evaluation.calibrated(labels, blend(of_recommender, of_regression, share))
+        return evaluation.calibrated(rows, blend(of_recommender, of_regression, share))
 
     return min(SHARES, key=logloss)

@@ -70,8 +70,7 @@ def of_prediction(loaded: Restored) -> ScoredRows:
     """All rows of the files at `data.path`, for which no label is wanted."""
     found = files.find_all(loaded.cfg.data)
     shared = SPLITS if is_own(loaded) else _shared(loaded, found)
-    # a row left out would shift all scores after it
-    data = dataclasses.replace(loaded.cfg.data, on_bad_row="error")
+    data = loaded.cfg.data
     trained_on, note = _known(loaded, shared, f"the rows of {data.path}")
     return ScoredRows(
         ALL, data, files=found, labelled=bool(shared), trained_on=trained_on, note=note

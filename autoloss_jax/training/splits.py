@@ -28,9 +28,10 @@ class Splits:
 
 def divide(run: Run, data: store.Store) -> Splits:
     """The rows that teach W, those that teach V, and those that decide; test is nobody's."""
-    train, taught = _weighted(train_rows(run, data), trusted_rows(run, data))
-    val = _unweighted(val_rows(run, data))
-    test = _unweighted(run.with_context(data.schema, data.split("test")))
+    train, taught = train_rows(run, data), trusted_rows(run, data)
+    val, test = val_rows(run, data), run.with_context(data.schema, data.split("test"))
+    named = {"train": train, "trusted rows": taught, "val": val, "test": test}
+    train, taught, val, test = (_weighted(split, name) for name, split in named.items())
     noise = None
     if any(run.noise_kinds):
         if not run.method.frozen:  # else the rates are the source's
@@ -88,7 +89,6 @@ def teachers(
         number, count = asked.trusted_fold
         held_out = [host.hold_out(part, number, count, asked.split_seed) for part in parts]
         controller, parts = zip(*held_out, strict=True)
-    controller = tuple(_unweighted(part) for part in controller)
     if not host.num_rows(controller):
         raise UserError(
             "--config.data.trusted_share=0: a method that searches needs rows of val for its "
@@ -97,22 +97,14 @@ def teachers(
     return parts, controller
 
 
-def _weighted(train: host.Split, trusted: host.Split) -> tuple[host.Split, host.Split]:
-    """Both splits with weights of mean 1, those of train as they are to each other and those of
-    trusted rows alike, if the rows of train have any.
-    """
-    if "weight" not in train:
-        return train, trusted
-    weight = np.asarray(train["weight"])
+def _weighted(split: host.Split, name: str) -> host.Split:
+    """The rows with weights of mean 1, if they have any."""
+    if "weight" not in split or not len(split["y"]):
+        return split
+    weight = np.asarray(split["weight"])
     if not weight.any():
-        raise UserError("--config.data.weight: every row of train has the weight 0")
-    alike = np.ones(len(trusted["y"]), np.float32)
-    return {**train, "weight": weight / weight.mean()}, {**trusted, "weight": alike}
-
-
-def _unweighted(split: host.Split) -> host.Split:
-    """Rows that count alike: those that teach V, and those of figures."""
-    return {name: array for name, array in split.items() if name != "weight"}
+        raise UserError(f"--config.data.weight: every row of {name} has the weight 0")
+    return {**split, "weight": weight / weight.mean()}
 
 
 def _noise(

@@ -61,7 +61,8 @@ class Encoder:
 
     def encode(self, chunk: Chunk, folds: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """{"x": int32[n, S], "y": int32[n] if the rows are labelled, "v": float32[n, S] if the
-        schema is weighted, "weight": float32[n] if the rows have such}.
+        schema is weighted, "weight": float32[n] if labelled rows have such: 1 where a file lacks
+        it}.
 
         An id is a value's place in its field's vocabulary, from 1; 0 where it is not in it; plus
         the offset. A number fed as a value is taken for the nearest one that train had. `folds`:
@@ -100,8 +101,10 @@ class Encoder:
                 found[:taken] = ids[places[begin : begin + taken]]
             x[begin : begin + taken, slots] = strip[:, :taken].T
         found = {"x": x} | ({"y": rows["label"].to_numpy()} if "label" in rows.columns else {})
-        if schema.row_weights and formats.WEIGHT in rows.columns:
-            found["weight"] = rows[formats.WEIGHT].to_numpy().astype(np.float32)
+        if schema.row_weights and "y" in found:
+            there = formats.WEIGHT in rows.columns
+            weight = rows[formats.WEIGHT].to_numpy() if there else np.ones(rows.height)
+            found["weight"] = weight.astype(np.float32)
         return found | ({"v": v} if v is not None else {})
 
     def _with_targets(self, chunk: Chunk, folds: np.ndarray | None) -> pl.DataFrame:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -58,7 +58,6 @@ SLOTTED = [
     "bag_pooling",
 ]  # where there are any of these
 HASHED = ["hash", "hash_size"]  # where there are any
-KEPT = "kept"  # of a block: columns of the file as they are
 Say = Callable[[str], None]
 
 
@@ -103,9 +102,9 @@ def trusted_rows(data: config.Data, prepared: Store) -> dict[str, np.ndarray]:
     schema, words = store.load_vocabulary(prepared.path)
     known = store.targets(prepared.path)
     blocks = list(encode(path, data, schema, words, known, labelled=True, whole=True))
-    if not blocks:
+    if not any(block.num_rows for block in blocks):
         raise UserError(f"--config.data.trusted={path}: no rows in this file")
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    return joined(blocks)
 
 
 def _trusted_file(data: config.Data) -> Path:
@@ -113,6 +112,25 @@ def _trusted_file(data: config.Data) -> Path:
     if not path.is_file():
         raise UserError(f"--config.data.trusted={path}: no such file")
     return path
+
+
+class Encoded(NamedTuple):
+    """A block of rows of a file, in a known vocabulary."""
+
+    rows: dict[str, np.ndarray]  # as `Encoder.encode` gives
+    kept: pl.DataFrame  # columns of the file that were asked for, as words
+    gaps: np.ndarray  # of each row that was left out: how many of these rows are before it
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows were read."""
+        return len(self.rows["x"])
+
+
+def joined(blocks: list[Encoded]) -> dict[str, np.ndarray]:
+    """The rows of all blocks, at least one, as arrays."""
+    first = blocks[0].rows
+    return {name: np.concatenate([block.rows[name] for block in blocks]) for name in first}
 
 
 def encode(
@@ -126,10 +144,10 @@ def encode(
     whole: bool = False,
     unfamiliar: Unfamiliar | None = None,
     keep: tuple[str, ...] = (),
-) -> Iterator[dict[str, Any]]:
-    """Blocks, as `Encoder.encode` gives, of another file of the same format, in its order, in a
-    known vocabulary. Unless it must be `whole`, columns that are context alone may be missing.
-    `unfamiliar` counts what train had not. Columns to `keep` are in KEPT of a block, as words.
+) -> Iterator[Encoded]:
+    """Blocks of another file of the same format, in its order, in a known vocabulary. Unless it
+    must be `whole`, columns that are context alone may be missing. `unfamiliar` counts what train
+    had not; `keep` names columns that are kept.
     """
     if not path.is_file():
         raise UserError(f"--config.data.path={path}: no such file")
@@ -143,12 +161,13 @@ def encode(
     for block in sources.read(path, data, labelled=labelled, keep=keep):
         if missing := [n for n in schema.context if whole and n not in block.frame.columns]:
             raise UserError(f"{path}: no column {missing[0]!r}, which is in --config.data.context")
-        if block.frame.height:
-            rows = chunk.of([block], data.bag_size)
-            found = encoder.encode(rows)
-            if unfamiliar:
-                unfamiliar.add(encoder, rows.rows, found["x"])
-            yield found | ({KEPT: block.kept} if keep else {})
+        if not block.frame.height and not len(block.gaps):
+            continue
+        rows = chunk.of([block], data.bag_size)
+        found = encoder.encode(rows)
+        if unfamiliar:
+            unfamiliar.add(encoder, rows.rows, found["x"])
+        yield Encoded(found, block.kept, block.gaps)
 
 
 def _build(

@@ -102,7 +102,7 @@ def _watched(
 ) -> Iterator[sources.Block]:
     """The blocks, and into `facts` what there is to say of them."""
     for block in blocks:
-        facts.skipped += block.skipped
+        facts.skipped += len(block.gaps)
         facts.behind = block.behind
         for bag in data.bags:
             cut = int((block.frame[bag].list.len() > data.bag_size).sum())

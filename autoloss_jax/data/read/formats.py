@@ -45,18 +45,19 @@ class Format:
     wanted: str = ""  # what belongs in the cells that `checks` asks
 
 
-def extra(data: config.Data, names: tuple[str, ...]) -> dict[str, str]:
-    """Columns that a row of the training's own files has beside its label and fields: TIME and
-    WEIGHT, where they are wanted -> the name in the file. UserError where it has no such column.
+def extra(data: config.Data, names: tuple[str, ...], own: bool) -> dict[str, str]:
+    """Columns that a labelled row has beside its label and fields -> the name in the file: WEIGHT,
+    and in the training's `own` files TIME. UserError where those have no such column; of other
+    files a row counts once where there is none.
     """
-    wanted = {name: getattr(data, name.removeprefix("data.")) for name in (TIME, WEIGHT)}
+    wanted = {TIME: data.time if own else "", WEIGHT: data.weight}
     for name, column in wanted.items():
-        if column and column not in names:
+        if own and column and column not in names:
             raise UserError(
                 f"--config.{name}={column!r}: not a column of the file, which has "
                 f"{', '.join(names)}{settings.nearest(column, list(names))}"
             )
-    return {name: column for name, column in wanted.items() if column}
+    return {name: column for name, column in wanted.items() if column and column in names}
 
 
 def time(data: config.Data) -> tuple[pl.Expr, pl.Expr]:

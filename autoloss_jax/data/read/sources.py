@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from autoloss_jax import config
@@ -26,15 +27,15 @@ Table = tuple[pl.DataFrame, Layout, list[Problem], float]
 class Block:
     """Rows of a file, in its order: `label` int32 (if labelled), fields as String ("" is a
     value: blank), or, in `tabular`, as Float64 with nulls for numbers and as List(String), never
-    empty, for bags; of the training's `own` files `data.time` and `data.weight` Float64, where
-    the config names such columns; and how many rows were left out.
+    empty, for bags; of labelled rows `data.weight` Float64, and of the training's `own` files
+    `data.time`, where the config names such columns.
 
     Words are as the file has them: what they stand for is told by `meanings`, so that each is
     asked but once.
     """
 
     frame: pl.DataFrame
-    skipped: int
+    gaps: np.ndarray  # of each row that was left out: how many of these rows are before it
     behind: float  # the share of the file that has been read
     meanings: dict[
         str, pl.Expr
@@ -115,7 +116,7 @@ def _blocks(
             name = kind.label or data.label
             columns["label"], checks[name] = formats.label(data, name)
             wanted[name] = formats.label_wanted(data)
-        extra = formats.extra(data, layout.columns) if own else {}
+        extra = formats.extra(data, layout.columns, own) if labelled else {}
         if formats.TIME in extra:
             columns[formats.TIME], checks[data.time] = formats.time(data)
             wanted[data.time] = "a number, or a date as 2026-01-31 12:00:00"
@@ -150,7 +151,7 @@ def _blocks(
         )
         yield Block(
             frame.select(columns.get(n, pl.col(n)).alias(n) for n in names),
-            len(problems),
+            np.searchsorted(frame[text.LINE].to_numpy(), [line for line, _ in problems]),
             behind,
             meanings,
             frame.select(_kept(path, layout, keep)),
@@ -272,7 +273,7 @@ def _parquet(
         raise not_parquet(path, error) from error
     with naming(path):
         wanted = formats.tabular_columns(names, data, labelled)
-    extra = formats.extra(data, names).values() if own else ()
+    extra = formats.extra(data, names, own).values() if labelled else ()
     wanted = tuple(dict.fromkeys((*wanted, *extra, *(name for name in keep if name in names))))
     begins = range(0, max(rows, 1), PARQUET_ROWS)
     tables = (_cells(path, scan, wanted, data, begin, rows) for begin in begins)
