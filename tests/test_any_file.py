@@ -12,11 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from autoloss_jax.config import Data
+from autoloss_jax import config
+from autoloss_jax.config import Config, Data
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data import store
+from autoloss_jax.data import source, store
 from autoloss_jax.data.prepare import pipeline, stages
-from autoloss_jax.data.read import sources, text
+from autoloss_jax.data.read import formats, sources, text
 from tests.support import files
 from tests.support.commands import call
 from tests.support.runs import quiet
@@ -327,6 +328,40 @@ def test_a_label_may_be_any_word_that_is_named(file):
     assert [row[0] for row in rows(signs, **TABLE, positive="1")] == [0, 0, 1]
     with pytest.raises(UserError, match="a blank is not what belongs there"):
         rows(file("click,age,site\n,1,a\n"), **TABLE, positive="yes")
+
+
+def test_labels_may_be_any_words_in_an_order(file, tmp_path):
+    stars = file("click,age,site\n1,1,a\n5,2,b\n2.50,2,b\n 3.0,2,b\n")
+    classes = ("1", "2.50", "3", "5")
+    assert [row[0] for row in rows(stars, **TABLE, classes=classes)] == [0, 3, 1, 2]
+    with pytest.raises(UserError, match=r"data.csv:3: column click: 5 .* one of 1, 2.50, 3;"):
+        rows(stars, **TABLE, classes=("1", "2.50", "3"))
+    words = file("click,age,site\n" + "low,1,a\nhigh,2,b\nmid,2,b\n" * 20)
+    keys = {f"data.{name}": value for name, value in TABLE.items()}
+    data = {"data.path": str(words), "data.classes": ("low", "mid", "high")}
+    found = source.resolved(Config().replace(keys | data), tmp_path, quiet).data
+    assert found.num_classes == 3 and formats.levels(found) == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"data.classes": ("a",)}, "two or more"),
+        ({"data.classes": ("a", "a")}, "each once"),
+        ({"data.classes": ("a", "b"), "data.positive": "a"}, "leave --config.data.positive out"),
+        ({"data.classes": ("a", "b", "c"), "data.num_classes": 4}, "3 classes"),
+    ],
+)
+def test_classes_that_are_none_are_refused(keys, said):
+    with pytest.raises(UserError, match=said):
+        config.check(Config().replace(keys))
+
+
+def test_words_that_stand_for_a_missing_value_are_blanks(file):
+    content = "click,age,site\n1,2,NA\n0,3,\\N\n1,2,\n0,3,n/a\n"
+    assert [row[1] for row in rows(file(content), **TABLE)] == ["NA", "\\N", "", "n/a"]
+    known = rows(file(content), **TABLE, na_values=("NA", "\\N"))
+    assert [row[1] for row in known] == ["", "", "", "n/a"]
 
 
 def test_part_files_without_rows_are_parts(tmp_path):

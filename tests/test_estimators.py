@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import autoloss_jax
-from autoloss_jax import Classifier, Regressor
+from autoloss_jax import Classifier, Config, Regressor
 from autoloss_jax.data import frames
 
 pytestmark = pytest.mark.slow  # nearly all train
@@ -251,3 +251,72 @@ def test_a_number_is_one_value_however_it_is_held():
     )
     assert mixed.rows() == [(1, "a", True, "x", ["a", "b"]), (None, None, False, "y", [])]
     assert frames.table(np.array([[1.0, 2.5]])).columns == ["x0", "x1"]
+
+
+class Handed:
+    """What hands its columns over as Arrow does, and nothing else."""
+
+    def __init__(self, frame):
+        self.frame = frame
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+
+class Dataset:
+    """What can become a frame of polars."""
+
+    def __init__(self, frame):
+        self.to_polars = lambda: frame
+
+
+TABLES = {
+    "polars": lambda frame: frame,
+    "lazy": pl.DataFrame.lazy,
+    "pandas": lambda frame: pd.DataFrame({n: frame[n].to_list() for n in frame.columns}),
+    "arrow": Handed,
+    "dataset": Dataset,
+    "dict": lambda frame: frame.to_dict(as_series=False),
+    "arrays": lambda frame: {n: frame[n].to_numpy() for n in frame.columns},
+}
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Columns of every kind, with blanks."""
+    r, n = np.random.default_rng(0), 200
+    return pl.DataFrame(
+        {
+            "word": [None if v == 0 else f"w{v}" for v in r.integers(0, 5, n)],
+            "whole": [None if v == 0 else int(v) for v in r.integers(0, 6, n)],
+            "truth": r.random(n) < 0.5,
+            "number": [None if v < 0.1 else v for v in r.random(n)],
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_every_table_gives_the_bits_of_a_file(mixed, kind, tmp_path_factory, once):
+    def fill(folder):
+        rows = mixed.with_columns(label=pl.Series(np.arange(200) % 3 == 0).cast(int))
+        rows.write_csv(folder / "log.csv")
+        data = {"path": str(folder / "log.csv"), "cache": str(folder / "cache")}
+        columns = {"categorical": ("word", "whole", "truth"), "values": ("number",)}
+        keys = {f"data.{name}": value for name, value in (data | columns).items()}
+        small = {"model.name": "lr", "train.epochs": 1, "train.batch_size": 20}
+        cfg = Config().replace(keys | small | {"method.name": "ce"})
+        autoloss_jax.train(cfg, folder / "run", progress=False)
+
+    folder = once("tables", fill)
+    run = autoloss_jax.load(folder / "run")
+    wanted = run.predict(folder / "log.csv")
+    np.testing.assert_array_equal(run.predict(TABLES[kind](mixed)), wanted)
+    y = np.arange(200) % 3 == 0
+    small = Classifier(model="lr", epochs=1, members=1)
+    ours, plain = (small.fit(rows, y).predict_proba(rows) for rows in (TABLES[kind](mixed), mixed))
+    np.testing.assert_array_equal(ours, plain)
+
+
+def test_what_is_no_table_is_one_line(mixed):
+    with pytest.raises(TypeError, match="rows as a set: give a DataFrame"):
+        frames.table({1, 2})

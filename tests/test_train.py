@@ -405,9 +405,16 @@ def test_ratings_in_five_classes_are_learnt_and_scored(tmp_path, model):
     loaded = prediction.load(tmp_path / "run", None, {"data.path": str(new)})
     assert prediction.predict(loaded, tmp_path / "run", tmp_path / "s.parquet") == 50
     scores = pl.read_parquet(tmp_path / "s.parquet")
-    assert scores.columns == [f"score_{c}" for c in range(5)]
-    assert np.allclose(scores.to_numpy().sum(axis=1), 1, atol=1e-5)
-    assert np.mean(scores.to_numpy().argmax(axis=1) + 1 == stars[:50]) > 0.4
+    assert scores.columns == [*(f"score_{c}" for c in range(5)), "mean"]
+    chances = scores.drop("mean").to_numpy()
+    assert np.allclose(chances.sum(axis=1), 1, atol=1e-5)
+    assert np.mean(chances.argmax(axis=1) + 1 == stars[:50]) > 0.4
+    assert np.allclose(scores["mean"], chances @ np.arange(1, 6), atol=1e-5)
+    figures = prediction.evaluate_run(
+        prediction.load(tmp_path / "run", None, {}), tmp_path / "run", "test", quiet
+    )
+    assert figures["rmse"] == pytest.approx(result["test"]["rmse"], rel=1e-5)
+    assert 0.3 < figures["mae"] < figures["rmse"] < 0.8 * stars.std()
 
 
 @pytest.mark.slow

@@ -137,7 +137,8 @@ class _Recommender(BaseEstimator, abc.ABC):
         """Train.
 
         Args:
-            X: n rows: a polars or pandas DataFrame, or an array.
+            X: n rows: a polars or pandas DataFrame, a dict of columns, an array, or what
+                `data/frames.py` takes for a table, as one of Arrow.
             y: [n], their labels.
             trusted: (X, y) of rows whose labels are right; (X, y, context) where `context` is a
                 frame. The recommender learns from them, and they say how wrong y is.
@@ -245,6 +246,8 @@ class _Recommender(BaseEstimator, abc.ABC):
 
     def _rows(self, X: Any, *, reset: bool = False) -> pl.DataFrame:
         """X as a frame, with the columns that `fit` saw."""
+        if frames.is_table(X):
+            X = frames.table(X)
         if not hasattr(X, "columns"):
             X = check_array(X, dtype=None, ensure_all_finite="allow-nan", estimator=self)
         validate_data(self, X, reset=reset, skip_check_array=True)

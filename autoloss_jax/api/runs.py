@@ -22,6 +22,7 @@ import polars as pl
 from autoloss_jax import config
 from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.data import frames
 from autoloss_jax.distributed import processes
 from autoloss_jax.search import train as search
 from autoloss_jax.training import defaults, metrics, prediction, workdirs
@@ -99,8 +100,9 @@ class TrainedRun:
         """Probabilities of rows without labels.
 
         Args:
-            rows: a polars or pandas DataFrame with the columns of the training's table, or the
-                path of a file, folder or glob in the format of the training.
+            rows: a DataFrame of polars or pandas with the columns of the training's table, a dict
+                of columns, or another table of `data/frames.py`; or the path of a file, folder or
+                glob in the format of the training, or its URL.
             calibrated: correct the probabilities as the early-stopping rows say.
 
         Returns:
@@ -117,7 +119,7 @@ class TrainedRun:
             loaded = prediction.load(self.workdir, None, strictly)
             scores = Path(folder) / "scores.parquet"
             prediction.predict(loaded, self.workdir, scores, calibration)
-            found = pl.read_parquet(scores).to_numpy()
+            found = pl.read_parquet(scores).select(pl.col("^score.*$")).to_numpy()
         return found[:, 0] if found.shape[1] == 1 else found
 
     @_in_float32
@@ -164,8 +166,10 @@ class TrainedRun:
                 "files; give the path of such a file"
             )
         path = folder / "rows.parquet"
-        columns = {name: frame[name].to_list() for name in frame.columns}
-        pl.DataFrame(columns, strict=False).write_parquet(path)
+        try:
+            frames.table(frame).write_parquet(path)
+        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            raise UserError(f"predict: {str(error).splitlines()[0]}") from error
         return path
 
 

@@ -121,7 +121,7 @@ def _loaded(asked: Asked) -> tuple[Restored, Calibration]:
     calibration = metrics.IDENTITY
     if asked.calibrated:
         calibration = prediction.calibration(asked.workdir)
-    loaded = prediction.load(asked.workdir, asked.checkpoint, asked.overrides)
+    loaded = prediction.load(asked.workdir, asked.checkpoint, asked.overrides, say)
     if asked.cfg and (others := prediction.differing(loaded, asked.cfg)):
         say(
             f"--config: {asked.workdir} was trained with other values of {', '.join(others)}; "

@@ -27,7 +27,13 @@ class Data:
     path: str = field(
         "",
         "a file or a glob (split at random), or a folder with train.*, valid.* and test.*, or "
-        "several of each, as train-0.csv (given splits); gzip and zstd are read too",
+        "several of each, as train-0.csv (given splits); or a URL of such, as "
+        "s3://bucket/x.parquet, hf://datasets/user/name/x.csv; gzip, zstd, bzip2, xz are read too",
+    )
+    query: str = field(
+        "",
+        'instead of `path`: SQL whose rows are the data, which DuckDB answers, as "SELECT * FROM '
+        "'log/*.parquet' WHERE day > 3\"; with ORDER BY where they come in no order of their own",
     )
     generate: int = field(
         0, "rows of a made-up Criteo-format file to write to `path` first (the quickstart)", low=0
@@ -63,6 +69,16 @@ class Data:
     label: str = field("label", "tabular: the column of the label")
     positive: str = field(
         "", "the label that means 1, where labels are other words than 0 and 1; any other means 0"
+    )
+    classes: tuple[str, ...] = field(
+        (),
+        "the labels in the order of their classes, where they are other words than 0 to C-1, as "
+        "low,mid,high, or 1,2,3,4,5; of numbers the mean is predicted too, with its RMSE and MAE",
+    )
+    na_values: tuple[str, ...] = field(
+        (),
+        "tabular: words of categorical columns that stand for a missing value, as NA or \\N; a "
+        "blank always does; what is missing is a value of its own",
     )
     header: str = field(
         "auto",
@@ -566,6 +582,7 @@ def check(config: Config) -> Config:
             "may be 0) that sum to 1"
         )
     data = config.data
+    _check_classes(data)
     fold = data.trusted_fold
     if fold and not (len(fold) == 2 and 0 <= fold[0] < fold[1] > 1):
         raise UserError(
@@ -610,6 +627,22 @@ def check(config: Config) -> Config:
         if min(widths, default=0) < 1:
             raise UserError(f"--config.{name}={widths!r}: wants positive widths, as (128, 128)")
     return config
+
+
+def _check_classes(data: Data) -> None:
+    given, number = data.classes, len(data.classes)
+    if not given:
+        return
+    where = f"--config.data.classes={','.join(given)}"
+    if number < 2 or len({*given}) < number:
+        raise UserError(f"{where}: wants two or more labels, each once")
+    if data.positive:
+        raise UserError(f"{where}: says which label is 1; leave --config.data.positive out")
+    if data.num_classes not in (2, number):
+        raise UserError(
+            f"{where}: {number} classes, and --config.data.num_classes={data.num_classes}; leave "
+            "that out"
+        )
 
 
 def from_dict(data: Mapping[str, Any]) -> Config:

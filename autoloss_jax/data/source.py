@@ -1,10 +1,11 @@
-"""The raw data of a config: made up where it asks for that, and every column declared."""
+"""The raw data of a config: made up or fetched where it asks for that, every column declared."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 from autoloss_jax.config import Config, settings
-from autoloss_jax.data import synthetic
+from autoloss_jax.data import origin, synthetic
 from autoloss_jax.data.read import columns
 
 
@@ -17,5 +18,8 @@ def resolved(cfg: Config, folder: Path, say: Callable[[str], None]) -> Config:
         say: takes a line for people.
     """
     cfg = synthetic.generated(cfg, folder, say)
+    cfg = dataclasses.replace(cfg, data=origin.here(cfg.data, say))
+    if cfg.data.classes:
+        cfg = settings.with_keys(cfg, {"data.num_classes": len(cfg.data.classes)})
     declared = columns.declared(cfg.data, say)
     return settings.with_keys(cfg, {f"data.{kind}": names for kind, names in declared.items()})

@@ -109,6 +109,18 @@ def figures(rows: host.Split, logits: np.ndarray) -> dict[str, Any]:
     )
 
 
+def of_levels(rows: host.Split, logits: np.ndarray, levels: tuple[float, ...]) -> dict[str, float]:
+    """{"rmse", "mae"} of the mean of the `levels` [C] that the classes stand for; nothing where
+    they stand for none.
+    """
+    if not levels:
+        return {}
+    gap = np.exp(metrics.log_probabilities(logits)) @ levels - np.asarray(levels)[rows["y"]]
+    of_row = {"rmse": gap**2, "mae": np.abs(gap)}
+    mean = {n: float(np.average(v, weights=rows.get("weight"))) for n, v in of_row.items()}
+    return mean | {"rmse": mean["rmse"] ** 0.5}
+
+
 def calibrated_figures(
     rows: host.Split, logits: np.ndarray, known: metrics.Calibration
 ) -> dict[str, Any]:

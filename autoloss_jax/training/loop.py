@@ -18,6 +18,7 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.data.read import formats
 from autoloss_jax.distributed import atomic, processes
 from autoloss_jax.training import (
     checkpoint,
@@ -228,4 +229,5 @@ def _test_figures(
     if not len(rows["y"]):
         return evaluation.NO_TEST
     logits, _ = forward(rows, cfg.train.eval_batch_size)
-    return evaluation.calibrated_figures(rows, logits, calibration)
+    found = evaluation.calibrated_figures(rows, logits, calibration)
+    return found | evaluation.of_levels(rows, logits, formats.levels(cfg.data))

@@ -19,10 +19,11 @@ from autoloss_jax.algorithm import autoloss
 from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.data import store
+from autoloss_jax.data import origin, store
 from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.prepare.unfamiliar import Unfamiliar
+from autoloss_jax.data.read import formats
 from autoloss_jax.distributed import processes, sharding
 from autoloss_jax.training import (
     checkpoint,
@@ -39,6 +40,7 @@ from autoloss_jax.training.scored_rows import Restored, ScoredRows
 
 MAY_CHANGE = (
     "data.path",
+    "data.query",
     "data.cache",
     "data.on_bad_row",
     "train.eval_batch_size",
@@ -49,7 +51,12 @@ GROUP = "group"  # of a part of rows: which group each is of
 IGNORED = {*workdirs.MOVABLE, "run.compare"} - {*MAY_CHANGE}  # they say nothing of a score
 
 
-def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Restored:
+def load(
+    workdir: Path,
+    path: Path | None,
+    overrides: Mapping[str, Any],
+    say: Callable[[str], None] = lambda text: None,
+) -> Restored:
     """The checkpoint at `path`, or the best one of `workdir`, with the overrides that may change
     after training.
 
@@ -64,7 +71,11 @@ def load(workdir: Path, path: Path | None, overrides: Mapping[str, Any]) -> Rest
             "flag out, or name as --workdir a run that was trained so (only "
             f"{', '.join(MAY_CHANGE)} may change after training)"
         )
-    loaded = checkpoint.load(step, {n: v for n, v in overrides.items() if n in MAY_CHANGE})
+    may = {n: v for n, v in overrides.items() if n in MAY_CHANGE}
+    if not {"data.path", "data.query"}.isdisjoint(may):
+        asked_of = settings.with_keys(trained, {"data.query": "", **may}).data
+        may["data.path"] = origin.here(asked_of, say).path
+    loaded = checkpoint.load(step, may)
     fields = {field.name: getattr(loaded, field.name) for field in dataclasses.fields(loaded)}
     return Restored(**fields, trained=trained, asked=asked)
 
@@ -159,6 +170,7 @@ def evaluate_run(
         "trained_on": rows.trained_on,
     }
     figures = evaluation.figures(found, z)
+    figures |= evaluation.of_levels(found, z, formats.levels(rows.data))
     if group:
         figures |= group_metrics.figures(found["y"], z[:, 0], np.concatenate(groups))
     return what | figures
@@ -210,13 +222,16 @@ def predict(
     of the kind that its name says. The files are those without labels, or the training's own.
 
     One column `score` (the probability of label 1) for a binary task, `score_0` .. `score_{C-1}`
-    for C classes, after the columns of the rows that `keep` names. Returns the number of rows.
-    The file appears whole or not at all. UserError for a row that is malformed or whose score is
-    not finite; with `data.on_bad_row=skip` its score is null, and `say` is told.
+    for C classes, and the `mean` where these are numbers, after the columns of the rows that
+    `keep` names. Returns the number of rows. The file appears whole or not at all. UserError for a
+    row that is malformed or whose score is not finite; with `data.on_bad_row=skip` its score is
+    null, and `say` is told.
     """
-    num_classes = loaded.schema.num_classes
+    num_classes, levels = loaded.schema.num_classes, formats.levels(loaded.cfg.data)
     names = ["score"] if num_classes == 2 else [f"score_{c}" for c in range(num_classes)]
-    if taken := sorted({*keep} & {*names}):
+    of_level = [pl.col(n) * level for n, level in zip(names, levels, strict=False)]
+    means = [pl.sum_horizontal(of_level).cast(pl.Float32).alias("mean")] if levels else []
+    if taken := sorted({*keep} & {*names, "mean"}):
         raise UserError(f"--keep={taken[0]}: what the scores are called; rename the column")
     asked, rows, without = scored_rows.of_prediction(loaded), 0, []
     score_files.check(output, asked.files)
@@ -241,9 +256,11 @@ def predict(
                 )
             rows += found.height
             without.extend(places)
-            yield found.with_columns(pl.when(finite).then(pl.col(names)))
+            found = found.with_columns(pl.when(finite).then(pl.col(names)))
+            yield found.with_columns(pl.when(finite).then(mean).alias("mean") for mean in means)
 
-    columns = pl.Schema({**dict.fromkeys(keep, pl.String), **of_scores})
+    of_mean = {"mean": pl.Float32} if levels else {}
+    columns = pl.Schema({**dict.fromkeys(keep, pl.String), **of_scores, **of_mean})
     score_files.write(frames(), columns, output)
     if without:
         say(f"{len(without):,} rows are without a score; the first is row {without[0] + 1:,}")

@@ -124,11 +124,13 @@ def table(results: list[dict[str, Any]]) -> rich.table.Table:
         title=f"{results[0]['dataset']}, {results[0]['model']}: test figures of the best "
         "validation step"
     )
+    rated = all("rmse" in r["test"] for r in results)
     for name in (
         "method",
         "test AUC",
         "test logloss",
         "calibrated",
+        *(("RMSE",) if rated else ()),
         "val AUC",
         "epochs",
         "examples/s",
@@ -139,6 +141,7 @@ def table(results: list[dict[str, Any]]) -> rich.table.Table:
             r["test"]["auc"],
             r["test"]["logloss"],
             r["test"]["logloss_calibrated"],
+            *((r["test"]["rmse"],) if rated else ()),
             r["val"]["auc"],
         )
         cells = ["-" if f is None else f"{f:.5f}" for f in figures]

@@ -303,6 +303,10 @@ def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
         settings["weight"] = data.weight
     if data.positive:
         settings["positive"] = data.positive
+    if data.classes:
+        settings["classes"] = data.classes
+    if data.na_values:
+        settings["na_values"] = data.na_values
     if data.header != "auto":
         settings["header"] = data.header
     if data.trusted:

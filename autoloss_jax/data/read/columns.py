@@ -94,7 +94,7 @@ def _sample(path: Path, data: Data) -> pl.DataFrame:
             return pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise sources.not_parquet(path, error) from error
-    with sources.naming(path):
+    with sources.naming(f"{path}:1"):
         layout = layouts.table(text.first_line(path), data)
     with text.opened(path) as lines:
         _, block, _ = next(lines.blocks(), (1, b"", None))

@@ -88,6 +88,12 @@ def weight(data: config.Data) -> tuple[pl.Expr, pl.Expr]:
 def label(data: config.Data, column: str) -> tuple[pl.Expr, pl.Expr]:
     """(Class in 0..C-1, whether there is none) of a label column."""
     cell = pl.col(column).str.strip_chars()
+    if data.classes:
+        known = _canonical(pl.Series(data.classes)).to_list()
+        place = canonical(cell).replace_strict(
+            known, range(len(known)), default=None, return_dtype=pl.Int32
+        )
+        return place, place.is_null()
     value = cell.cast(pl.Float64, strict=False)
     if data.format == "ratings":
         top = 5 if data.num_classes == 2 else data.num_classes
@@ -109,8 +115,22 @@ def label(data: config.Data, column: str) -> tuple[pl.Expr, pl.Expr]:
     return value.cast(pl.Int32, strict=False), ~allowed.fill_null(False)
 
 
+def levels(data: config.Data) -> tuple[float, ...]:
+    """The numbers that the classes stand for, where they are ratings; of others none."""
+    if data.num_classes == 2:
+        return ()
+    if data.format == "ratings" and not data.classes:
+        return tuple(map(float, range(1, data.num_classes + 1)))
+    try:
+        return tuple(map(float, data.classes))
+    except ValueError:
+        return ()
+
+
 def label_wanted(data: config.Data) -> str:
     """What belongs in a label column, for people."""
+    if data.classes:
+        return f"one of {', '.join(data.classes)}"
     if data.format == "ratings":
         return f"a rating above 0, up to {5 if data.num_classes == 2 else data.num_classes}"
     if data.positive:
@@ -233,7 +253,16 @@ def _bag(cell: pl.Expr, kind: pl.DataType, separator: str) -> pl.Expr:
 
 
 def _tabular_meanings(layout: Layout, data: config.Data) -> dict[str, pl.Expr]:
-    return {name: canonical(pl.col(name)) for name in words(data) if name in layout.columns}
+    known = [name for name in words(data) if name in layout.columns]
+    return {name: _without_na(canonical(pl.col(name)), data) for name in known}
+
+
+def _without_na(word: pl.Expr, data: config.Data) -> pl.Expr:
+    """A word, or a blank for one that stands for a missing value."""
+    if not data.na_values:
+        return word
+    blank = dict.fromkeys(_canonical(pl.Series(data.na_values)), "")
+    return word.replace(blank)
 
 
 def words(data: config.Data) -> tuple[str, ...]:

@@ -216,17 +216,17 @@ def _text(
 def layout_of(path: Path, data: config.Data, labelled: bool) -> Layout:
     """How the lines of a file are cut; UserError, which names it, where that is not to be told."""
     first = text.first_line(path)
-    with naming(path):
+    with naming(f"{path}:1"):
         return FORMATS[data.format].layout(first, data, labelled)
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """What is wrong with a file's columns is said with its name."""
+def naming(place: Path | str) -> Iterator[None]:
+    """What is wrong with a file's columns is said with its name, and the line that names them."""
     try:
         yield
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{place}: {error}") from error
 
 
 def _tables(lines: text.Lines, layout: Layout, end: int | None, size: int) -> Iterator[Table]:
