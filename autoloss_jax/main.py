@@ -52,7 +52,8 @@ def main() -> None:
         return
     cfg = config.check(command_line.config(Config))
     workdir = command_line.folder("tune" if MODE.value == "tune" else "")
-    if not cfg.data.generate and not (workdir / "result.json").exists():
+    there = cfg.data.generate or cfg.data.lies_elsewhere
+    if not there and not (workdir / "result.json").exists():
         files.find_splits(cfg.data)  # a path that is not there is said at once
     app.start(cfg.data)
     from autoloss_jax.cli import modes  # JAX and what trains, once the flags are right
@@ -71,7 +72,7 @@ def _use() -> None:
     if MODE.value == "predict":
         if not OUTPUT.value:
             raise UserError("--output: name the file to write, as --output=scores.parquet")
-        if not overrides.get("data.path"):
+        if not overrides.get("data.path") and not overrides.get("data.query"):
             raise UserError("--config.data.path: name the file of rows to score")
         if SPLIT.value:
             raise UserError(

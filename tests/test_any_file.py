@@ -63,7 +63,7 @@ def test_a_header_is_read_or_not_as_it_is_said(file):
     for path, header in ((named, "false"), (other, "auto"), (other, "false")):
         with pytest.raises(UserError, match=r":1: column rating: .*--config\.data\.header=true"):
             rows(path, format="ratings", num_classes=5, header=header)
-    with pytest.raises(UserError, match=r"data.csv: the header: no column 'movie'"):
+    with pytest.raises(UserError, match=r"data.csv:1: the header: no column 'movie'"):
         rows(file("user,title,rating\nu,t,5\n"), format="ratings")
 
 
@@ -209,7 +209,7 @@ def test_a_quote_that_nothing_closes_costs_its_own_line(file, size):
     [
         ("click,age,site,x,x,", None),
         (",click,age,site", None),
-        ("click,age,site,age", "data.csv: the header has the column 'age' 2 times"),
+        ("click,age,site,age", "data.csv:1: the header has the column 'age' 2 times"),
         ("click;age;site", None),
         ("click,age,line,site", None),
     ],
@@ -227,7 +227,7 @@ def test_names_that_are_there_twice_or_blank_matter_where_they_are_declared(file
 
 
 def test_a_table_without_a_header_is_refused(file):
-    with pytest.raises(UserError, match=r"data.csv: --config\.data\.header=false: a table's"):
+    with pytest.raises(UserError, match=r"data.csv:1: --config\.data\.header=false: a table's"):
         rows(file("1,2,a\n"), **TABLE, header="false")
 
 

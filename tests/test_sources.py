@@ -271,28 +271,3 @@ def test_splits_are_a_file_or_a_folder_of_three(tmp_path):
     (tmp_path / "test.txt").touch()
     with pytest.raises(UserError, match=r"2 files test\.\*"):
         files.find_splits(Data(path=str(tmp_path)))
-
-
-def test_no_bytes_lead_to_anything_but_rows_or_one_line(file):
-    r = random.Random(0)
-    seeds = [
-        b"1 3:1 17:1\n0 4:1 18:1\n",
-        b"1::10::5::1\n",
-        (criteo_line() + "\n").encode(),
-        gzip.compress(b"1 3:1\n"),
-        b"click,age,site,city\n1,2,a,b\n",
-    ]
-    formats = ["libsvm", "ratings", "criteo", "avazu", "tabular"]
-    for _ in range(1500):
-        content = bytearray(r.choice(seeds) * r.randrange(1, 3))
-        for _ in range(r.randrange(4)):
-            position = r.randrange(len(content) + 1)
-            content[position : position + r.randrange(3)] = bytes(
-                r.choice([0, 9, 10, 13, 32, 34, 44, 58, 255, r.randrange(256)])
-                for _ in range(r.randrange(3))
-            )
-        data = {**TABLE, "format": r.choice(formats), "on_bad_row": r.choice(["error", "skip"])}
-        try:
-            rows(file(bytes(content)), r.choice([16, 1 << 20]), **data)
-        except UserError as error:
-            assert "\n" not in str(error)

@@ -26,16 +26,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from autoloss_jax.algorithm import members
-from autoloss_jax.algorithm.state import (
-    Batch,
-    Metrics,
-    OptState,
-    Params,
-    TrainState,
-    counted,
-    stream,
-)
+from autoloss_jax.algorithm import losses, members
+from autoloss_jax.algorithm.state import Batch, Metrics, OptState, Params, TrainState, stream
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # (logits [B, C], labels int32[B]) -> [B]
 
@@ -114,7 +106,7 @@ def val_objective(al: AutoLoss, W: Params, V: Params, state: TrainState, batch: 
     else:
         output, _ = al.recommender(W, state.drs.stats, batch, jax.random.split(key)[0])
         each = al.val_loss(members.mean(output.logits, al.members), batch["y"])
-        loss = jnp.mean(counted(each, batch))
+        loss = jnp.mean(losses.counted(each, batch))
     return loss + al.prior(V) if al.prior else loss
 
 

@@ -300,3 +300,10 @@ LOSSES: dict[str, Loss] = {
     "generative": generative,
     "listwise": listwise,
 }
+
+
+def counted(losses: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
+    """Losses [B, any] of a batch, each as often as its example counts: times `weight`, if any."""
+    if "weight" not in batch:
+        return losses
+    return losses * batch["weight"].reshape(-1, *[1] * (losses.ndim - 1))

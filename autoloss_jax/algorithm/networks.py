@@ -2,7 +2,7 @@
 
 What a batch holds beside x and y is read here and nowhere else in the algorithm: v, the weights
 of bags and numbers, `seen`, the context fields, `cell`, their combination, and `transition`, how
-its label may be wrong; but for `weight`, how much an example counts, which is `state.counted`'s.
+its label may be wrong; but for `weight`, how much an example counts, which is `losses.counted`'s.
 L2 that a candidate brings is computed here, too.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from autoloss_jax.algorithm import losses
 from autoloss_jax.algorithm.autoloss import AutoLoss, probabilities
-from autoloss_jax.algorithm.state import Batch, Params, TrainState, counted
+from autoloss_jax.algorithm.state import Batch, Params, TrainState
 
 
 class Output(NamedTuple):
@@ -129,7 +129,7 @@ class CandidateLosses:
         """Losses [B, N] of a batch; V is for candidates that have parameters in it."""
         values = [loss(output.logits, batch["y"]) for loss in self.of(batch, V)]
         stacked = jnp.stack(values, axis=-1)
-        stacked = counted(stacked, batch)
+        stacked = losses.counted(stacked, batch)
         return stacked if output.l2 is None else stacked + output.l2
 
     def of(self, batch: Batch, V: Params) -> tuple[Callable[..., jax.Array], ...]:

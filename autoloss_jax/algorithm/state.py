@@ -21,13 +21,6 @@ OptState = Any
 Batch = dict[str, jax.Array]
 
 
-def counted(losses: jax.Array, batch: Batch) -> jax.Array:
-    """Losses [B, any] of a batch, each as often as its example counts: times `weight`, if any."""
-    if "weight" not in batch:
-        return losses
-    return losses * batch["weight"].reshape(-1, *[1] * (losses.ndim - 1))
-
-
 class Network(struct.PyTreeNode):
     """What changes while one network trains."""
 

@@ -21,7 +21,7 @@ import polars as pl
 
 from autoloss_jax import config
 from autoloss_jax.config import Config
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, first_line
 from autoloss_jax.data import frames
 from autoloss_jax.distributed import processes
 from autoloss_jax.search import train as search
@@ -169,7 +169,7 @@ class TrainedRun:
         try:
             frames.table(frame).write_parquet(path)
         except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-            raise UserError(f"predict: {str(error).splitlines()[0]}") from error
+            raise UserError(f"predict: {first_line(error)}") from error
         return path
 
 

@@ -60,7 +60,9 @@ def parse(argv: Sequence[str], module: str, defaults: Any) -> list[str]:
             sys.exit(0)
         lists = {f"--config.{n}" for n, _, f in settings.keys(config) if f.type == tuple[str, ...]}
         return flags.FLAGS([_quoted(word, lists) for word in argv], known_only=False)
-    except flags.Error as error:
+    except UserError:
+        raise
+    except (flags.Error, ValueError) as error:  # absl has both
         raise UserError(_one_line(str(error))) from None
 
 

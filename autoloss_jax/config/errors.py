@@ -18,6 +18,23 @@ class UserError(ValueError):
         model.nam: no such config key; did you mean 'model.name'?
     """
 
+    def __init__(self, text: object):
+        super().__init__(plain(str(text)))
+
+
+def plain(text: str) -> str:
+    """`text` in one line that moves no cursor and colours nothing: what cannot be printed is
+    escaped, as Python writes it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """What another library says of a fault, in a line; its kind, where it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the known word nearest to `word`, or nothing."""

@@ -222,6 +222,11 @@ class Data:
     )
     flipped_by: str = field("", "studies: the same for what is flipped")
 
+    @property
+    def lies_elsewhere(self) -> bool:
+        """Whether the rows must be fetched first: those of a query, or at a URL."""
+        return bool(self.query) or "://" in self.path
+
 
 @dataclasses.dataclass(frozen=True)
 class Model:

@@ -8,18 +8,16 @@ import dataclasses
 import hashlib
 import importlib
 import json
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from autoloss_jax.config import Data
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, first_line
 from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline
 
-URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
 FOLDER = "fetched"
 
 
@@ -28,15 +26,14 @@ def here(data: Data, say: Callable[[str], None]) -> Data:
 
     UserError for a query that is none, and for what cannot be fetched.
     """
-    if data.query and URL.match(data.path):
-        raise UserError("--config.data.query: the rows are those of data.path; leave one out")
     folder = pipeline.cache_folder(data) / FOLDER
     if data.query:
         data = dataclasses.replace(data, path=str(_answer(data.query, folder, say)))
-    for name in ("path", "trusted"):
-        if URL.match(where := getattr(data, name)):
-            data = dataclasses.replace(data, **{name: str(_fetched(name, where, folder, say))})
-    return data
+    path, trusted = (
+        str(_fetched(name, where, folder, say)) if "://" in where else where
+        for name, where in (("path", data.path), ("trusted", data.trusted))
+    )
+    return dataclasses.replace(data, path=path, trusted=trusted)
 
 
 def _answer(query: str, folder: Path, say: Callable[[str], None]) -> Path:
@@ -51,7 +48,7 @@ def _answer(query: str, folder: Path, say: Callable[[str], None]) -> Path:
             with duckdb.connect(config={"threads": 1}) as database:  # so the rows are in order
                 database.sql(query).write_parquet(str(path))
         except duckdb.Error as error:
-            what = str(error).splitlines()[0]
+            what = first_line(error)
             raise UserError(f"--config.data.query: {what}") from error
         found = folder / f"query-{store.sum_of(path)[:16]}.parquet"
         if not found.exists():
@@ -86,7 +83,7 @@ def _fetched(name: str, url: str, folder: Path, say: Callable[[str], None]) -> P
     except UserError:
         raise
     except Exception as error:  # each library of a cloud has its own
-        what = (str(error) or type(error).__name__).splitlines()[0]
+        what = first_line(error)
         raise UserError(f"{where}: {what}") from error
     if not many:
         return target / Path(files[0]).name

@@ -15,7 +15,8 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, first_line
+from autoloss_jax.data.read.text import UNREADABLE
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.shards import Shards
 
@@ -115,8 +116,8 @@ def targets(folder: Path) -> pl.DataFrame | None:
 def _read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     try:
         return pl.read_parquet(path, columns=columns, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    except UNREADABLE as error:
+        raise UserError(f"{path}: cannot be read ({first_line(error)})") from error
 
 
 def words(folder: Path, field: str) -> list[str]:

@@ -1,5 +1,7 @@
 """Files that tests write, and what is read of them."""
 
+import polars as pl
+
 
 def writer(folder, called):
     """Writes bytes or text into a file of the folder, by this name where no other is given."""
@@ -14,4 +16,9 @@ def writer(folder, called):
 
 def rows(blocks):
     """Rows of blocks as tuples of label and values, words as what they stand for."""
-    return [r for b in blocks for r in b.frame.with_columns(**b.meanings).iter_rows()]
+    return [row for block in blocks for row in _meant(block).iter_rows()]
+
+
+def _meant(block):
+    words = {n: of for n, of in block.meanings.items() if block.frame.schema[n] == pl.String}
+    return block.frame.with_columns(**words)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, first_line
 from autoloss_jax.data.read import text
 
 FILES = {
@@ -42,6 +42,4 @@ def _table(path: Path, names: tuple[str, ...]) -> pl.DataFrame:
             encoding="utf8-lossy",
         )
     except pl.exceptions.PolarsError as error:
-        raise UserError(
-            f"{here}: not lines of {'::'.join(names)} ({str(error).splitlines()[0]})"
-        ) from error
+        raise UserError(f"{here}: not lines of {'::'.join(names)} ({first_line(error)})") from error

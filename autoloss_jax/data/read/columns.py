@@ -92,7 +92,7 @@ def _sample(path: Path, data: Data) -> pl.DataFrame:
     if sources.is_parquet(path, data):
         try:
             return pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS).collect()
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except text.UNREADABLE as error:
             raise sources.not_parquet(path, error) from error
     with sources.naming(f"{path}:1"):
         layout = layouts.table(text.first_line(path), data)

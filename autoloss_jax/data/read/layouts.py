@@ -54,7 +54,7 @@ def ratings(first: str, data: config.Data, labelled: bool) -> Layout:
 def libsvm(first: str, data: config.Data, labelled: bool) -> Layout:
     """Pairs of an index and a value, one a field, after a label, which rows to score may lack."""
     del data
-    cells = first.split()
+    cells = text.words(first)
     features = sum(":" in cell for cell in cells)
     if not features:
         raise UserError("libsvm: the first line has no index:value pair, as in `1 12:1 305:1`")

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from autoloss_jax import config
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, first_line
 from autoloss_jax.data.read import formats, layouts, text
 from autoloss_jax.data.read.formats import FORMATS, Format
 from autoloss_jax.data.read.text import Layout, Problem
@@ -269,7 +269,7 @@ def _parquet(
         scan = pl.scan_parquet(path, glob=False)
         names = tuple(scan.collect_schema().names())
         rows = scan.select(pl.len()).collect().item()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except text.UNREADABLE as error:
         raise not_parquet(path, error) from error
     with naming(path):
         wanted = formats.tabular_columns(names, data, labelled)
@@ -294,7 +294,7 @@ def _cells(
 ) -> Iterator[Table]:
     try:
         frame = scan.select(wanted).slice(begin, PARQUET_ROWS).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except text.UNREADABLE as error:
         raise not_parquet(path, error) from error
     columns = [_as_words(path, name, kind, data) for name, kind in frame.schema.items()]
     frame = frame.select(columns)
@@ -322,6 +322,8 @@ def _as_words(path: Path, name: str, kind: pl.DataType, data: config.Data) -> pl
     )
 
 
-def not_parquet(path: Path, error: Exception) -> UserError:
+def not_parquet(path: Path, error: BaseException) -> UserError:
     """What is said of a file that is none."""
-    return UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})")
+    panic = isinstance(error, pl.exceptions.PanicException)  # of polars, which says what of itself
+    what = "it is damaged" if panic else first_line(error)
+    return UserError(f"{path}: not a readable Parquet file ({what})")

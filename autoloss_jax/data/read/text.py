@@ -46,6 +46,8 @@ NO_TEXT = {
     b"\xd0\xcf\x11\xe0": "a spreadsheet; save it as CSV",
 }
 PART = "\x1f"  # ASCII's unit separator, for what parts columns by more than one byte
+RUNS = (b"  ", b"\n ", b" \n", b"\t")  # blanks that part as one does, or nothing
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # of Parquet
 LINE = "data.line"  # the column of a frame that has the number of each row's line
 Problem = tuple[int, str]  # line number, what is wrong
 
@@ -284,6 +286,12 @@ def _fast(block: bytes, layout: Layout) -> pl.DataFrame | None:
     """The block by polars' own reader if it is plainly well formed, or None."""
     if b"\0" in block or (layout.quoted and b'"' in block):
         return None
+    if not block or b"\n" in (block[:1], block[-1:]) or b"\n\n" in block:
+        return None  # an empty line, which polars may leave out
+    if layout.separator == " " and (
+        b" " in (block[:1], block[-1:]) or any(run in block for run in RUNS)
+    ):
+        return None
     try:
         frame = pl.read_csv(
             block,
@@ -345,7 +353,7 @@ def _rows(lines: list[bytes], at: int, layout: Layout) -> Iterator[tuple[list[st
     if not layout.quoted:
         for number in range(at, len(lines)):
             text = _decoded(lines[number])
-            yield text.split() if separator == " " else text.split(separator), number + 1
+            yield words(text) if separator == " " else text.split(separator), number + 1
         return
 
     def decoded() -> Iterator[str]:
@@ -365,6 +373,11 @@ def _rows(lines: list[bytes], at: int, layout: Layout) -> Iterator[tuple[list[st
             raise ValueError(f"bad quoting ({error})") from None
         begin = at + reader.line_num
         yield row, begin
+
+
+def words(text: str) -> list[str]:
+    """What blanks part, however many they are."""
+    return [word for word in text.replace("\t", " ").split(" ") if word]
 
 
 def _decoded(raw: bytes, *, blank: bool = False) -> str:
