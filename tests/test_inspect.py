@@ -14,6 +14,7 @@ from autoloss_jax.config import Config, Data, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import inspection, store
 from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.distributed import sums
 from tests.support import commands
 
 ROOT = Path(__file__).parent.parent
@@ -184,5 +185,6 @@ def test_ids_and_labels_outside_the_schema_are_one_line(mixed, tmp_path, monkeyp
         array = np.load(tmp_path / f"train-00000.{part}.npy")
         array[5] = 10**6
         np.save(tmp_path / f"train-00000.{part}.npy", array)
+        sums.keep(tmp_path, f"train-00000.{part}.npy")
         with pytest.raises(UserError, match=message):
             show(monkeypatch, capsys, tmp_path)

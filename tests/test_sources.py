@@ -271,3 +271,14 @@ def test_splits_are_a_file_or_a_folder_of_three(tmp_path):
     (tmp_path / "test.txt").touch()
     with pytest.raises(UserError, match=r"2 files test\.\*"):
         files.find_splits(Data(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize(("short", "long"), [("1,2,a", "0,3,b,c,"), ("1,2,", "0,3,b,,")])
+def test_a_cell_too_many_that_is_blank_makes_up_for_none_that_lacks(file, short, long):
+    """Polars minds neither of the two lines."""
+    path = file(f"click,age,site,city\n1,2,a,b\n{short}\n{long}\n0,3,a,\n")
+    for size in (1, 1 << 20):
+        with pytest.raises(UserError, match=r"data.txt:3: 3 columns where 4 are expected"):
+            rows(path, size, **TABLE)
+        got, skipped = rows(path, size, **TABLE, on_bad_row="skip")
+        assert (len(got), skipped) == (2, 2)

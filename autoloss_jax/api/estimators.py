@@ -31,6 +31,7 @@ from autoloss_jax.config import Config, Method, presets
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import frames
 from autoloss_jax.data.read import columns
+from autoloss_jax.distributed import documents
 from autoloss_jax.training import evaluation
 
 if TYPE_CHECKING:
@@ -114,12 +115,12 @@ class _Recommender(BaseEstimator, abc.ABC):
         """
         path = Path(folder) / RECORD
         try:
-            record = json.loads(path.read_text())
+            record = documents.read(path, {"kind": str, "parameters": dict, "fitted": dict})
             if record["kind"] != cls.__name__:
                 raise ValueError(f"a {record['kind']}")
             found = cls(**record["parameters"])
             found._restore(record["fitted"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: no saved {cls.__name__} ({error})") from error
         found.run_ = runs.load(folder)
         return found
@@ -181,7 +182,7 @@ class _Recommender(BaseEstimator, abc.ABC):
             "parameters": self.get_params(deep=False),
             "fitted": self._record(),
         }
-        (folder / RECORD).write_text(json.dumps(record, default=str))
+        documents.write(folder / RECORD, json.loads(json.dumps(record, default=str)))
         return self
 
     @abc.abstractmethod

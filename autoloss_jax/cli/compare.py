@@ -2,7 +2,6 @@
 deviation over seeds.
 """
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from typing import Any
 from autoloss_jax import config
 from autoloss_jax.cli import app
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.training import workdirs
 
 FIGURES = {
     "test AUC": ("test", "auc", 5),
@@ -28,16 +28,10 @@ def read(workdir: Path) -> dict[str, Any]:
     if not path.exists():
         begun = (workdir / "config.json").exists()
         raise UserError(f"{workdir}: {'the run has not finished' if begun else 'holds no run'}")
-    try:
-        result = json.loads(path.read_text())
-        if result["schema"] != 1:
-            raise ValueError(f"schema {result['schema']}, not 1")
-        wanted = [result[name] for name in ("dataset", "model", "seed", "config")]
-        wanted += [result[part][name] for part, name, _ in FIGURES.values()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: not a run's result ({type(error).__name__}: {error}); train the run again"
-        ) from error
+    result = workdirs.read_result(workdir)
+    for part, name, _ in FIGURES.values():
+        if name not in result[part]:
+            raise UserError(f"{path}: {part} lacks {name!r}; train the run again")
     return result
 
 

@@ -16,7 +16,7 @@ import rich.console
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.distributed import atomic, documents, processes
 from autoloss_jax.distributed.processes import say
 from autoloss_jax.search import train as search
 from autoloss_jax.search import tune as tuning
@@ -41,7 +41,7 @@ def train(cfg: Config, workdir: Path) -> None:
             say(f"left out of the table: {method}: {error}")
     _show([own, *others], workdir)
     if better := report.better(own, others):
-        atomic.write_json(workdir / "result.json", own | {"better": better})
+        documents.write(workdir / "result.json", own | {"better": better})
         say(
             f"{' and '.join(better)}: a lower logloss than this recommender's, calibrated; give it "
             "more rows or other columns, or let autoloss tune look for values of its keys"

@@ -3,7 +3,6 @@ commonest values.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.store import SPLITS, Store
+from autoloss_jax.distributed import documents
 
 BLOCK = 1 << 18  # rows in memory at a time
 LONGEST = 24  # characters of a name as it is shown
@@ -90,9 +90,9 @@ def asked(folder: Path) -> config.Data | None:
     if not path.exists():
         return None
     try:
-        return config.from_dict(json.loads(path.read_text())).data
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
+        return config.from_dict(documents.read(path)).data
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def label_rates(

@@ -15,8 +15,8 @@ from typing import Any
 
 from autoloss_jax.config import Data
 from autoloss_jax.config.errors import UserError, first_line
-from autoloss_jax.data import store
 from autoloss_jax.data.prepare import pipeline
+from autoloss_jax.distributed import sums
 
 FOLDER = "fetched"
 
@@ -50,7 +50,7 @@ def _answer(query: str, folder: Path, say: Callable[[str], None]) -> Path:
         except duckdb.Error as error:
             what = first_line(error)
             raise UserError(f"--config.data.query: {what}") from error
-        found = folder / f"query-{store.sum_of(path)[:16]}.parquet"
+        found = folder / f"query-{sums.of(path)[:16]}.parquet"
         if not found.exists():
             path.replace(found)
     say(f"the query's rows: {found}")

@@ -5,8 +5,8 @@ memory-mapped.
 
 import contextlib
 import dataclasses
-import hashlib
 import json
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +19,10 @@ from autoloss_jax.config.errors import UserError, first_line
 from autoloss_jax.data.read.text import UNREADABLE
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.data.shards import Shards
+from autoloss_jax.distributed import atomic, sums
 
 SPLITS = ("train", "val", "test")
-SCHEMA, VOCABULARY, SUMS = "schema.json", "vocabulary.parquet", "sha256.json"
+SCHEMA, VOCABULARY = "schema.json", "vocabulary.parquet"
 TARGETS = "targets.parquet"  # what train's labels say of values, where that is an input
 
 
@@ -52,22 +53,62 @@ class Store:
         """Put what encodes new rows beside a run: the schema, the vocabulary, and what train's
         labels say of values.
         """
-        for name in encoding_files(self.path):
+        names = encoding_files(self.path)
+        sums.drop(workdir, *names)
+        for name in names:
             with whole(workdir / name) as temporary:
                 shutil.copyfile(self.path / name, temporary)
+        sums.keep(workdir, *names)
 
     def damaged(self) -> list[str]:
         """The names of files whose content is not what was written; reads all of them."""
+        known = sums.known(self.path)
+        if VOCABULARY not in known:
+            raise UserError(f"{self.path / sums.NAME}: lacks the sums of what is here")
+        others = {path.name for path in self.path.glob("*.npy")} - {*known}
+        return [*sorted(others), *(n for n, sum in known.items() if sums.of(self.path / n) != sum)]
+
+    def verify(self) -> None:
+        """UserError where a file is not what was written; reads all of them."""
+        if damaged := self.damaged():
+            raise UserError(
+                f"{self.path}: damaged: {', '.join(damaged)}; delete the folder and prepare it "
+                "again"
+            )
+        self.remember()
+
+    def remember(self) -> None:
+        """Take down that the files, as they lie here, are what was written."""
+        with contextlib.suppress(OSError, UserError):  # of a cache that others own
+            atomic.write_json(self._verified, {platform.node(): self._stamps()})
+
+    def is_verified(self) -> bool:
+        """Whether the files lie here as they did when they were last verified on this machine."""
         try:
-            sums = json.loads((self.path / SUMS).read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.path / SUMS}: cannot be read ({error})") from error
-        return [name for name, known in sums.items() if sum_of(self.path / name) != known]
+            return json.loads((self._verified).read_text())[platform.node()] == self._stamps()
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    @property
+    def _verified(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.verified")
+
+    def _stamps(self) -> dict[str, list[int]]:
+        """Inode, time and size of each file."""
+        found = {}
+        for name in sorted({*sums.known(self.path), *(p.name for p in self.path.glob("*.npy"))}):
+            there = (self.path / name).stat()
+            found[name] = [there.st_ino, there.st_mtime_ns, there.st_size]
+        return found
 
 
 def open_store(path: Path) -> Store:
-    """The dataset in a folder; UserError if its arrays are not what its schema says."""
+    """The dataset in a folder, verified once on a machine; UserError if it is damaged, or its
+    arrays are not what its schema says.
+    """
     store = Store(path, read_schema(path))
+    if not store.is_verified():
+        store.verify()
     for name in SPLITS:
         found = {part: (a.dtype.str, a.shape) for part, a in store.split(name).items()}
         rows = store.schema.num_examples[name]
@@ -89,8 +130,9 @@ def read_schema(folder: Path) -> Schema:
 
 def load_vocabulary(folder: Path) -> tuple[Schema, pl.DataFrame]:
     """(Schema, vocabulary with the columns field, value) of a store or of a run's workdir;
-    values in the order of ids.
+    values in the order of ids. UserError for what is not as it was written.
     """
+    sums.check(folder, SCHEMA, VOCABULARY)
     schema = read_schema(folder)
     vocabulary = _read(folder / VOCABULARY, ["field", "value"])
     if vocabulary.height + schema.num_fields + sum(schema.hashed.values()) != schema.num_rows:
@@ -108,9 +150,8 @@ def encoding_files(folder: Path) -> list[str]:
 def targets(folder: Path) -> pl.DataFrame | None:
     """What train's labels say of values, of a store or of a run's workdir; None: it is no input."""
     path = folder / TARGETS
-    if not path.exists():
-        return None
-    return _read(path)
+    sums.check(folder, TARGETS)
+    return _read(path) if path.exists() else None
 
 
 def _read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
@@ -148,7 +189,7 @@ def write_shard(
 
     Plain writes: through a memory map, a full disk would end the process without a word.
     """
-    sums = {}
+    found = {}
     for part, array in rows.items():
         path = folder / f"{split}-{number:05d}.{part}.npy"
         with whole(path) as temporary, temporary.open("wb") as file:
@@ -159,8 +200,8 @@ def write_shard(
             }
             np.lib.format.write_array_header_1_0(file, header)
             file.write(np.ascontiguousarray(array, header["descr"]).data)
-        sums[path.name] = sum_of(path)
-    return sums
+        found[path.name] = sums.of(path)
+    return found
 
 
 @contextlib.contextmanager
@@ -171,15 +212,6 @@ def whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.tmp")
     yield temporary
     temporary.replace(path)
-
-
-def sum_of(path: Path) -> str:
-    """The SHA-256 of a file."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _mapped(path: Path) -> np.ndarray:

@@ -15,17 +15,15 @@ instead, as LightGBM, is in the report, and is not shipped either.
 """
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.distributed import atomic, documents, processes
 from autoloss_jax.search import gain, trials, tune
 from autoloss_jax.search.gain import Gain
 from autoloss_jax.training import evaluator, frozen_controllers, report, workdirs
@@ -147,7 +145,7 @@ def _folders(cfg: Config, planned: Plan, search: Path) -> dict[str, Path]:
 
 
 def _run(folder: Path) -> Run:
-    return Run(folder, json.loads((folder / "result.json").read_text()), _seconds(folder))
+    return Run(folder, workdirs.read_result(folder), _seconds(folder))
 
 
 def _gains(cfg: Config, runs: Mapping[str, Run], say: Say) -> dict[str, Gain]:
@@ -191,11 +189,11 @@ def _claim(cfg: Config, workdir: Path) -> None:
     methods.check(cfg.method)
     begun = workdir / "search" / "config.json"
     if begun.exists():
-        workdirs.refuse_other_config(cfg, config.from_dict(json.loads(begun.read_text())), workdir)
+        workdirs.refuse_other_config(cfg, workdirs.read_config(begun.parent), workdir)
     else:
         workdirs.finished_result(cfg, workdir)  # a run that auto did not ship
         begun.parent.mkdir(exist_ok=True)
-        atomic.write_json(begun, json.loads(settings.to_json(cfg)))
+        workdirs.write_config(cfg, begun.parent)
 
 
 def _ship(run: Path, workdir: Path, text: str) -> None:
@@ -204,7 +202,7 @@ def _ship(run: Path, workdir: Path, text: str) -> None:
     if not (workdir / "result.json").exists():
         left_out = shutil.ignore_patterns("search", "result.json", ".*")
         shutil.copytree(run, workdir, ignore=left_out, dirs_exist_ok=True)
-        atomic.write_json(workdir / "result.json", json.loads((run / "result.json").read_text()))
+        documents.write(workdir / "result.json", workdirs.read_result(run))
 
 
 def page(
@@ -318,5 +316,5 @@ def _alpha(run: Path, step: int) -> dict[str, float]:
 def _seconds(run: Path) -> float:
     """What a contender's trainings took, those of its search among them."""
     ended = [run, *frozen_controllers.trainings(run / "search")]
-    trained = sum(json.loads((r / "result.json").read_text())["wall_seconds"] for r in ended)
+    trained = sum(workdirs.read_result(r)["wall_seconds"] for r in ended)
     return trained + trials.seconds(run / "search")

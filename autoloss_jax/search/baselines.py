@@ -7,7 +7,6 @@ rows. They leave a result.json, and no checkpoint.
 
 import dataclasses
 import functools
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.store import Store
-from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.distributed import atomic, documents, processes
 from autoloss_jax.training import (
     baselines,
     boosting,
@@ -61,8 +60,8 @@ def _train(
             fit = functools.partial(fit, objective=objective.of_run(source, whole(rows.learned)))
         fitted = fit(rows, data, cfg.run.seed)
         result = _result(cfg, data, rows, fitted, time.monotonic() - started)
-        atomic.write_json(workdir / "config.json", json.loads(settings.to_json(cfg)))
-        atomic.write_json(workdir / "result.json", result)
+        workdirs.write_config(cfg, workdir)
+        documents.write(workdir / "result.json", result)
         return result
 
 

@@ -8,7 +8,6 @@ ends where it would have ended.
 """
 
 import contextlib
-import json
 import shlex
 import time
 import warnings
@@ -19,14 +18,17 @@ from typing import Any
 import numpy as np
 import optuna
 
-from autoloss_jax import config
 from autoloss_jax.config import Config, settings
-from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.distributed import documents, processes
 from autoloss_jax.distributed.bar import Bar
+from autoloss_jax.distributed.documents import COUNT, Number
 from autoloss_jax.training import evaluator, loop, workdirs
 
 Suggest = Callable[[optuna.Trial], dict[str, Any]]  # config keys to try
 Best = Callable[[Sequence[optuna.trial.FrozenTrial]], optuna.trial.FrozenTrial]
+
+BEST = {"trial": COUNT, "logloss": Number(0), "keys": dict}  # best.json
+TRIALS = [{"trial": COUNT, "evaluations": COUNT, "seconds": Number(0)}]  # trials.json
 
 
 def lowest(done: Sequence[optuna.trial.FrozenTrial]) -> optuna.trial.FrozenTrial:
@@ -58,10 +60,10 @@ def search(
     workdir.mkdir(parents=True, exist_ok=True)
     begun, chosen = workdir / "config.json", workdir / "best.json"
     if begun.exists():
-        workdirs.refuse_other_config(cfg, config.from_dict(json.loads(begun.read_text())), workdir)
-    atomic.write_json(begun, json.loads(settings.to_json(cfg)))
+        workdirs.refuse_other_config(cfg, workdirs.read_config(workdir), workdir)
+    workdirs.write_config(cfg, workdir)
     if chosen.exists():
-        return _tuples(json.loads(chosen.read_text())["keys"])
+        return _tuples(documents.read(chosen, BEST)["keys"])
     study = _study(cfg, workdir, least)
     if first and not study.trials:
         study.enqueue_trial(first)
@@ -79,8 +81,8 @@ def search(
             f"{workdir}: every trial was given up; raise --config.search.trials"
         )
     found = choose(whole)
-    atomic.write_json(workdir / "trials.json", [_record(t) for t in study.trials])
-    atomic.write_json(
+    documents.write(workdir / "trials.json", [_record(t) for t in study.trials])
+    documents.write(
         chosen, {"trial": found.number, "logloss": found.value, "keys": found.user_attrs["keys"]}
     )
     return _tuples(found.user_attrs["keys"])
@@ -93,13 +95,13 @@ def folder(workdir: Path, number: int) -> Path:
 
 def best(workdir: Path) -> int:
     """The number of the trial that a finished search chose."""
-    return json.loads((workdir / "best.json").read_text())["trial"]
+    return documents.read(workdir / "best.json", BEST)["trial"]
 
 
 def seconds(workdir: Path) -> float:
     """What all trials of a finished search took; 0 where there was none."""
     tried = workdir / "trials.json"
-    return sum(t["seconds"] for t in json.loads(tried.read_text())) if tried.exists() else 0.0
+    return sum(t["seconds"] for t in documents.read(tried, TRIALS)) if tried.exists() else 0.0
 
 
 def _spent(study: optuna.Study) -> float:

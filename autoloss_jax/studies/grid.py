@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
-import json
 import re
 import runpy
 import time
@@ -21,8 +20,9 @@ from autoloss_jax import config
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, library, settings
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.distributed import documents
 from autoloss_jax.distributed.bar import Bar
-from autoloss_jax.search import train, tune
+from autoloss_jax.search import train, trials, tune
 from autoloss_jax.studies import raw, record
 from autoloss_jax.studies.study import Study
 from autoloss_jax.training import defaults, frozen_controllers, workdirs
@@ -150,11 +150,11 @@ def _seconds(result: dict[str, Any], steps: int) -> float:
 def _search_seconds(result: dict[str, Any], folder: Path) -> float:
     """Of the trainings, or of the epochs of all trials, that came before; 0 without a search."""
     if ended := frozen_controllers.trainings(folder):
-        searches = [json.loads((run / "result.json").read_text()) for run in ended]
+        searches = [workdirs.read_result(run) for run in ended]
         return sum(_seconds(searched, searched["steps"]) for searched in searches)
     if (folder / "trials.json").exists():
         evaluations = sum(
-            t["evaluations"] for t in json.loads((folder / "trials.json").read_text())
+            t["evaluations"] for t in documents.read(folder / "trials.json", trials.TRIALS)
         )
         return evaluations * _seconds(result, result["steps"]) / result["epochs"]
     return 0.0

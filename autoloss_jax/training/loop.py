@@ -19,7 +19,7 @@ from autoloss_jax.data import store
 from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.read import formats
-from autoloss_jax.distributed import atomic, processes
+from autoloss_jax.distributed import atomic, documents, processes
 from autoloss_jax.training import (
     checkpoint,
     evaluation,
@@ -83,7 +83,7 @@ def train(
                 state = _loop(state, evaluator, reporter, newest, interrupted)
             clock.restart()
             result = _result(trainer, progress, int(state.step))
-        atomic.write_json(workdir / "result.json", result)
+        documents.write(workdir / "result.json", result)
         processes.wait()  # whatever comes next may read the run
         told.on_train_end(result)
         return result

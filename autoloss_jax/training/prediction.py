@@ -4,7 +4,6 @@ new rows.
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,21 +111,21 @@ def _asked_of_auto(workdir: Path) -> Config | None:
     begun = workdir / "search" / "config.json"
     if not (workdir / "auto.md").exists() or not begun.exists():
         return None
-    return config.from_dict(json.loads(begun.read_text()))
+    return workdirs.read_config(begun.parent)
 
 
 def calibration(workdir: Path) -> Calibration:
     """What a finished run's early-stopping rows say of its best logits (Platt; a temperature for
     several classes).
     """
-    path = workdir / "result.json"
-    try:
-        return Calibration(**json.loads(path.read_text())["calibration"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    known = workdirs.read_result(workdir).get("calibration")
+    if not known:
         raise UserError(
-            f"--calibrated: {path} holds no calibration ({error}); train the run to its end with "
-            "this version"
-        ) from error
+            f"--calibrated: {workdir / 'result.json'} holds no calibration; train the run again, "
+            "with this version"
+        )
+    shift = known["shift"]
+    return Calibration(known["scale"], tuple(shift) if isinstance(shift, list) else shift)
 
 
 def evaluate_run(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +11,12 @@ import numpy as np
 from autoloss_jax.algorithm import networks, scan
 from autoloss_jax.algorithm.autoloss import AutoLoss
 from autoloss_jax.algorithm.state import Params, TrainState
-from autoloss_jax.config import settings
 from autoloss_jax.data import store
 from autoloss_jax.data.load import device, host
 from autoloss_jax.data.load.shuffle import Order
 from autoloss_jax.data.prepare import pipeline, unfamiliar
-from autoloss_jax.distributed import atomic, processes, sharding
-from autoloss_jax.training import evaluation, gradient_agreement, label_noise
+from autoloss_jax.distributed import documents, processes, sharding
+from autoloss_jax.training import evaluation, gradient_agreement, label_noise, workdirs
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import Splits, divide
 
@@ -45,7 +43,7 @@ class Trainer:
         """Prepare the data, divide it, and build what trains on it."""
         cfg = run.cfg
         data = processes.chief_first(lambda: pipeline.prepare(run.data, say))
-        atomic.write_json(workdir / "config.json", json.loads(settings.to_json(cfg)))
+        workdirs.write_config(cfg, workdir)
         if processes.is_chief():
             data.copy_to(workdir)
         for line in unfamiliar.of_shares(data.schema, data.schema.oov_rate["test"]):
@@ -95,7 +93,7 @@ class Trainer:
             kind: label_noise.record(known, run.sees, words, learned.get(kind))
             for kind, known in noise.items()
         }
-        atomic.write_json(self.workdir / "label_noise.json", record)
+        documents.write(self.workdir / "label_noise.json", record)
 
     @property
     def total_steps(self) -> int:

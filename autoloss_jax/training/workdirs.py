@@ -13,7 +13,8 @@ from typing import Any
 from autoloss_jax import config
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.distributed import processes
+from autoloss_jax.distributed import documents, processes
+from autoloss_jax.distributed.documents import COUNT, Number
 
 # may differ when a run goes on: the dataset's fingerprint decides, the others change no bit
 MOVABLE = (
@@ -40,38 +41,76 @@ class Busy(UserError):
     """Another process holds the workdir."""
 
 
+SHARE, LOSS = (None, Number(0, 1)), (None, Number(0))
+FIGURES = {
+    "auc": SHARE,
+    "logloss": LOSS,
+    "logloss_calibrated?": LOSS,
+    "auc_undefined?": str,
+    "rmse?": LOSS,
+    "mae?": LOSS,
+}
+RESULT = {
+    "schema?": Number(1, 1),
+    "config": dict,
+    "method": str,
+    "label?": str,
+    "model": str,
+    "dataset": str,
+    "seed": int,
+    "best_step": COUNT,
+    "val": FIGURES,
+    "test": FIGURES,
+    "calibration?": {"scale": Number(), "shift": (Number(), [Number()])},
+    "num_examples?": {"train": COUNT, "val": COUNT, "test": COUNT},
+    "wall_seconds?": Number(0),
+    "examples_per_second?": (None, Number(0)),
+}  # what others read of a result.json; earlier versions lack what has a ?
+
+
 def read_result(workdir: Path) -> dict[str, Any]:
-    """The content of a finished run's result.json; UserError where there is none."""
+    """The content of a finished run's result.json; UserError where there is none, and for what
+    is none.
+    """
     path = workdir / "result.json"
     if not path.is_file():
         raise UserError(f"{workdir}: no finished run here (no result.json)")
+    return documents.read(path, RESULT)
+
+
+def read_config(folder: Path) -> Config:
+    """The config of a run or a search that was begun in a folder."""
+    with _of(path := folder / "config.json"):
+        return config.from_dict(documents.read(path))
+
+
+def write_config(cfg: Config, folder: Path) -> None:
+    """Leave the config of what begins in a folder."""
+    documents.write(folder / "config.json", json.loads(settings.to_json(cfg)))
+
+
+@contextlib.contextmanager
+def _of(path: Path) -> Iterator[None]:
+    """What is wrong with a config is said with its file."""
     try:
-        result = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not JSON ({error}); train the run again") from error
-    if not isinstance(result, dict) or "config" not in result:
-        raise UserError(f"{path}: not the result of a training; name the folder of a run")
-    return result
+        yield
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if str(path) in text else f"{path}: {text}") from error
 
 
 def finished_result(cfg: Config, workdir: Path) -> dict[str, Any] | None:
     """The result.json of a complete run of the same config, or None; UserError if the workdir
     holds another run.
     """
-    for name in ("result.json", "config.json"):
-        path = workdir / name
-        if path.exists():
-            try:
-                saved = json.loads(path.read_text())
-            except ValueError as error:
-                raise UserError(
-                    f"{path}: not JSON ({error}); remove the file or use another --workdir"
-                ) from error
-            refuse_other_config(
-                cfg, config.from_dict(saved["config"] if name == "result.json" else saved), workdir
-            )
-            if name == "result.json":
-                return saved
+    if (path := workdir / "result.json").exists():
+        result = read_result(workdir)
+        with _of(path):
+            saved = config.from_dict(result["config"])
+        refuse_other_config(cfg, saved, workdir)
+        return result
+    if (workdir / "config.json").exists():
+        refuse_other_config(cfg, read_config(workdir), workdir)
     return None
 
 

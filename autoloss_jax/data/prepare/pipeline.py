@@ -32,6 +32,7 @@ from autoloss_jax.data.read import formats, sources, text
 from autoloss_jax.data.read.files import find_splits
 from autoloss_jax.data.schema import VERSION, Schema
 from autoloss_jax.data.store import SPLITS, Store
+from autoloss_jax.distributed import atomic, sums
 from autoloss_jax.distributed.bar import Bar
 
 SETTINGS = [
@@ -84,6 +85,7 @@ def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store
                         _build(job, executor, files, fingerprint, say, shown)
                     os.sync()
                     job.store.rename(target)
+                    Store(target, store.read_schema(target)).remember()
                     shutil.rmtree(work)
                 except (UserError, OSError):  # what is there is of no use, or in the way
                     shutil.rmtree(work, ignore_errors=True)
@@ -261,12 +263,12 @@ def _encode(
 ) -> None:
     """The shards, and what is known only now: rates in the schema, and the sums of all files."""
     unknown: dict[str, Any] = dict.fromkeys(SPLITS, 0)
-    sums: dict[str, str] = {}
+    found: dict[str, str] = {}
     classes: set[int] = set()
     for facts in executor.each(stages.encode, job, enumerate(part.folder for part in parts)):
         for name, counts in facts["unknown"].items():
             unknown[name] += np.array(counts)
-        sums |= facts["sums"]
+        found |= facts["sums"]
         classes.update(facts["classes"])
     if len(classes) < 2:
         path = next(iter(files.values()))[0]
@@ -277,8 +279,8 @@ def _encode(
         for name, count in schema.num_examples.items()
     }
     (job.store / store.SCHEMA).write_text(dataclasses.replace(schema, oov_rate=rates).to_json())
-    sums |= {name: store.sum_of(job.store / name) for name in store.encoding_files(job.store)}
-    (job.store / store.SUMS).write_text(json.dumps(dict(sorted(sums.items())), indent=2) + "\n")
+    found |= {name: sums.of(job.store / name) for name in store.encoding_files(job.store)}
+    atomic.write_json(job.store / sums.NAME, dict(sorted(found.items())))
 
 
 def fingerprint(data: config.Data) -> str:
@@ -288,7 +290,7 @@ def fingerprint(data: config.Data) -> str:
 
 def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
     """Of the content of the files and of every setting that the store depends on."""
-    contents = {split: [store.sum_of(path) for path in paths] for split, paths in files.items()}
+    contents = {split: [sums.of(path) for path in paths] for split, paths in files.items()}
     names = SETTINGS + (SLOTTED if data.values or data.bags else []) + (HASHED if data.hash else [])
     settings = {name: getattr(data, name) for name in names}
     if data.train_on_trusted:  # values of val enter the vocabulary; its name in the first format
@@ -310,7 +312,7 @@ def _fingerprint(data: config.Data, files: dict[str, tuple[Path, ...]]) -> str:
     if data.header != "auto":
         settings["header"] = data.header
     if data.trusted:
-        settings["trusted"] = store.sum_of(_trusted_file(data))
+        settings["trusted"] = sums.of(_trusted_file(data))
     settings["parquet"] = next(iter(files.values()))[0].suffix
     return hashlib.sha256(
         json.dumps([VERSION, settings, contents], sort_keys=True).encode()

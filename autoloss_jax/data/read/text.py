@@ -284,7 +284,7 @@ def table(
 
 def _fast(block: bytes, layout: Layout) -> pl.DataFrame | None:
     """The block by polars' own reader if it is plainly well formed, or None."""
-    if b"\0" in block or (layout.quoted and b'"' in block):
+    if b"\0" in block or b"\r" in block or (layout.quoted and b'"' in block):
         return None
     if not block or b"\n" in (block[:1], block[-1:]) or b"\n\n" in block:
         return None  # an empty line, which polars may leave out
@@ -306,7 +306,20 @@ def _fast(block: bytes, layout: Layout) -> pl.DataFrame | None:
     except pl.exceptions.PolarsError:
         return None
     separators = np.count_nonzero(np.frombuffer(block, np.uint8) == ord(layout.separator))
-    return frame if separators == frame.height * (len(layout.columns) - 1) else None
+    even = separators == frame.height * (len(layout.columns) - 1)
+    return frame if even and not _too_long(block, layout) else None
+
+
+def _too_long(block: bytes, layout: Layout) -> bool:
+    """Whether some line has one cell too many, which is blank: this polars does not mind, nor a
+    line that is too short.
+    """
+    marks, separator = np.frombuffer(block, np.uint8), layout.separator.encode()
+    ends = np.append(np.flatnonzero(marks == ord("\n")), len(block))
+    begins = np.append(0, ends[:-1] + 1)
+    at_end = marks[ends - 1] == ord(separator)
+    lines = zip(begins[at_end].tolist(), ends[at_end].tolist(), strict=True)
+    return any(block.count(separator, *line) != len(layout.columns) - 1 for line in lines)
 
 
 def _slow(
@@ -370,6 +383,8 @@ def _rows(lines: list[bytes], at: int, layout: Layout) -> Iterator[tuple[list[st
         except csv.Error as error:
             if "unexpected end" in str(error):
                 raise _Unfinished("a quote that is not closed") from None
+            if "new-line character" in str(error):
+                raise ValueError("a carriage return within a line") from None
             raise ValueError(f"bad quoting ({error})") from None
         begin = at + reader.line_num
         yield row, begin
