@@ -6,6 +6,7 @@ the page shows how far they differ.
 from pathlib import Path
 
 from autoloss_jax.cli import app
+from autoloss_jax.config import import_string
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.training import workdirs
 
@@ -15,7 +16,11 @@ def main() -> None:
     parser = app.Parser(__doc__)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of finished runs")
     parser.add_argument("--output", type=Path, help="the file to write (RUN/report.html)")
+    parser.add_argument(
+        "--allow-imports", default="", help="modules whose code the runs may use, as mine,other"
+    )
     asked = parser.parse_args()
+    import_string.allow(*asked.allow_imports.split(","))
     if not asked.runs:
         raise UserError("name the folder of a finished run: autoloss report RUN")
     output = asked.output or asked.runs[0] / "report.html"

@@ -7,7 +7,7 @@ import pytest
 from tests.faults import __main__ as faults
 from tests.faults.kinds import KINDS, Kind
 
-TRIALS = {"files": 400, "flags": 100}
+TRIALS = {"files": 400, "flags": 100, "damage": 40}
 PARTS = 4
 
 
@@ -28,8 +28,7 @@ def test_what_goes_wrong_is_counted_and_the_counts_go_on(monkeypatch, tmp_path):
             pass
         return {0: None, 1: "wrong"}[number]
 
-    monkeypatch.setattr(faults, "HANGS", 1)
-    monkeypatch.setitem(KINDS, "made up", Kind("a fault", "nothing", trial))
+    monkeypatch.setitem(KINDS, "made up", Kind("a fault", "nothing", trial, seconds=1))
     ends = {random.Random(f"0 made up {n}").randrange(4): n for n in range(20)}
     said = {end: faults.tried("made up", number, 0) for end, number in ends.items()}
     assert said[0] is None and said[1] == "wrong"

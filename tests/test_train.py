@@ -25,7 +25,7 @@ from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.training import checkpoint, loop, metrics, prediction, report
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
-from tests.support.runs import digest, log, on_devices, optimised, quiet, started
+from tests.support.runs import copied, digest, log, on_devices, optimised, quiet, started
 
 ROOT = Path(__file__).parent.parent
 
@@ -205,7 +205,8 @@ def test_calibrated_figures_are_those_of_the_result_and_scores_agree(finished, t
         p = pl.read_parquet(tmp_path / out)["score"].to_numpy().astype(np.float64)
         logits.append(np.log(p / (1 - p)))
     assert np.allclose(logits[1], calibration.scale * logits[0] + calibration.shift, atol=1e-4)
-    (tmp_path / "result.json").write_text("{}")
+    older = {name: value for name, value in result.items() if name != "calibration"}
+    (tmp_path / "result.json").write_text(json.dumps(older))
     with pytest.raises(UserError, match="holds no calibration"):
         prediction.calibration(tmp_path)
 
@@ -293,16 +294,8 @@ def test_a_second_process_in_the_same_workdir_is_refused(small, tmp_path):
         loop.train(small(), tmp_path, quiet)
 
 
-def copy_of(finished, tmp_path):
-    import shutil
-
-    target = tmp_path / "copy"
-    shutil.copytree(finished[1], target)
-    return target
-
-
 def test_one_flipped_bit_in_any_file_of_a_checkpoint_is_found(finished, tmp_path):
-    workdir = copy_of(finished, tmp_path)
+    workdir = copied(finished[1], tmp_path)
     step = checkpoint.newest(workdir / "best")
     files = [p for p in step.rglob("*") if p.is_file() and p.stat().st_size]
     assert len(files) > 3
@@ -320,7 +313,7 @@ def test_one_flipped_bit_in_any_file_of_a_checkpoint_is_found(finished, tmp_path
 @pytest.mark.slow
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(finished, tmp_path):
     cfg, _, result = finished
-    workdir = copy_of(finished, tmp_path)
+    workdir = copied(finished[1], tmp_path)
     (workdir / "result.json").unlink()
     newest = checkpoint.newest(workdir / "checkpoints")
     file = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -331,7 +324,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(finished, tmp_
 
 
 def test_a_damaged_best_checkpoint_is_refused_in_one_line(finished, tmp_path):
-    workdir = copy_of(finished, tmp_path)
+    workdir = copied(finished[1], tmp_path)
     for file in (workdir / "best").rglob("_METADATA"):
         file.write_text("{")
     with pytest.raises(UserError, match="damaged"):

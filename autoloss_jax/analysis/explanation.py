@@ -217,7 +217,7 @@ def _refuse_others(runs: Sequence[_Run]) -> None:
 
 
 def _load(run: _Run) -> Loaded:
-    return checkpoint.load(checkpoint.newest(run.workdir / "best"))
+    return checkpoint.load(checkpoint.best(run.workdir))
 
 
 def _dataset(run: _Run, loaded: Loaded, say: Say) -> Store:

@@ -23,7 +23,7 @@ def export(workdir: Path, output: Path) -> dict[str, Any]:
     """Write a run's loss to a folder and return its table; UserError unless the task is binary,
     and the weights or rates of label noise were found from data.
     """
-    step = checkpoint.newest(workdir / "best")
+    step = checkpoint.best(workdir)
     loaded = checkpoint.load(step)
     if not (loaded.run.method.has_controller or any(loaded.run.noise_kinds)):
         raise UserError(

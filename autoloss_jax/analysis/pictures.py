@@ -23,7 +23,7 @@ def of(workdir: Path) -> dict[str, Figure]:
     """Name -> figure of a run: weights, loss, movement, and signal if it was measured. UserError
     without a controller.
     """
-    loaded = checkpoint.load(checkpoint.newest(workdir / "best"))
+    loaded = checkpoint.load(checkpoint.best(workdir))
     if not loaded.run.method.has_controller:
         raise UserError(
             f"{workdir}: its method, {loaded.cfg.method.name}, has no controller to picture"

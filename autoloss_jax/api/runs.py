@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from autoloss_jax import config
-from autoloss_jax.config import Config
+from autoloss_jax.config import Config, import_string
 from autoloss_jax.config.errors import UserError, first_line
 from autoloss_jax.data import frames
 from autoloss_jax.distributed import processes
@@ -218,11 +218,13 @@ def train(
     return TrainedRun(workdir, result)
 
 
-def load(workdir: str | Path) -> TrainedRun:
+def load(workdir: str | Path, *, allow_imports: Iterable[str] = ()) -> TrainedRun:
     """A finished run.
 
     Args:
         workdir: its folder.
+        allow_imports: modules whose code it may use. A run that names a loss or a model of
+            somebody's own is opened only where you name its module too, here or in a config.
 
     Returns:
         The run; its checkpoint is read when it is used.
@@ -237,6 +239,7 @@ def load(workdir: str | Path) -> TrainedRun:
         ...
         autoloss_jax.config.errors.UserError: runs/nothing: no finished run here (no result.json)
     """
+    import_string.allow(*allow_imports)
     return TrainedRun(Path(workdir), workdirs.read_result(Path(workdir)))
 
 

@@ -28,6 +28,12 @@ from autoloss_jax.config.renamed import RENAMED
 WORKDIR = flags.DEFINE_string(
     "workdir", "", "the run's folder; empty: runs/<config>-<variant> beside you"
 )
+ALLOW_IMPORTS = flags.DEFINE_list(
+    "allow-imports",
+    [],
+    "modules whose code a run may use, as mine,package.losses: a run that names code of others is "
+    "opened only where you name it too",
+)
 T = TypeVar("T")
 HELP = ("--help", "-h", "--helpfull", "--helpshort", "-help")
 
@@ -59,7 +65,9 @@ def parse(argv: Sequence[str], module: str, defaults: Any) -> list[str]:
             _print_help(module, named, config)
             sys.exit(0)
         lists = {f"--config.{n}" for n, _, f in settings.keys(config) if f.type == tuple[str, ...]}
-        return flags.FLAGS([_quoted(word, lists) for word in argv], known_only=False)
+        words = flags.FLAGS([_quoted(word, lists) for word in argv], known_only=False)
+        import_string.allow(*ALLOW_IMPORTS.value)
+        return words
     except UserError:
         raise
     except (flags.Error, ValueError) as error:  # absl has both

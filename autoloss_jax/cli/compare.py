@@ -10,6 +10,7 @@ from typing import Any
 
 from autoloss_jax import config
 from autoloss_jax.cli import app
+from autoloss_jax.config import import_string
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.training import workdirs
 
@@ -52,7 +53,8 @@ def label(result: dict[str, Any]) -> str:
         return result["label"]
     from autoloss_jax.algorithm import methods  # JAX, for the result of an earlier version only
 
-    return methods.label(config.from_dict(result["config"]))
+    with import_string.asked_by(Path("result.json")):
+        return methods.label(config.from_dict(result["config"]))
 
 
 def table(results: list[dict[str, Any]]) -> str:

@@ -3,6 +3,7 @@ in one line.
 """
 
 import contextlib
+import contextvars
 import importlib
 import os
 import re
@@ -15,17 +16,26 @@ from typing import Any
 
 from autoloss_jax.config.errors import UserError, nearest
 
+_named: set[str] = set()
+_asks: contextvars.ContextVar[str] = contextvars.ContextVar("_asks", default="")
+
 
 def load(where: str, reference: str) -> Any:
     """What `reference`, package.module:name, names; found as `import` finds it, and in the
     current folder last.
 
     UserError, beginning with `where`, if there is no such module or name, or if the module
-    itself fails.
+    itself fails; and where a file asks for it (`asked_by`) and nobody else has named the module.
     """
     if not re.fullmatch(r"\w+(\.\w+)*:\w+", reference):
         raise UserError(f"{where}: {reference!r} is not package.module:Name")
     module, _, name = reference.partition(":")
+    if (file := _asks.get()) and module not in _named:
+        raise UserError(
+            f"{file}: runs the code of {reference!r}, which is not part of it ({where}); where you "
+            f"trust both, add --allow-imports={module}, in Python allow_imports=[{module!r}]"
+        )
+    allow(module)
     here = os.getcwd()
     if (
         here not in sys.path
@@ -43,6 +53,23 @@ def load(where: str, reference: str) -> Any:
     if name not in found:
         raise UserError(f"{where}: {module} has no {name!r}{nearest(name, list(found))}")
     return found[name]
+
+
+def allow(*modules: str) -> None:
+    """Modules that a person has named, in a config of theirs or by a flag."""
+    _named.update(modules)
+
+
+@contextlib.contextmanager
+def asked_by(file: Path) -> Iterator[None]:
+    """What is loaded in here is what a file of somebody's says: nothing but modules that were
+    named before, in this process, is imported.
+    """
+    token = _asks.set(str(file))
+    try:
+        yield
+    finally:
+        _asks.reset(token)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ def check(folder: Path, *names: str) -> None:
 def keep(folder: Path, *names: str) -> None:
     """Take down the sums of these files as they are now."""
     if processes.is_chief():
-        now = {name: of(folder / name) for name in names}
+        now = {name: of(folder / name) for name in names if (folder / name).exists()}
         atomic.write_json(folder / NAME, known(folder) | now)
 
 

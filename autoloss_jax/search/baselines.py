@@ -70,7 +70,7 @@ def _source(cfg: Config) -> Loaded | None:
     folder = cfg.method.transfer_from
     if not folder:
         return None
-    source = checkpoint.load(checkpoint.newest(Path(folder) / "best"))
+    source = checkpoint.load(checkpoint.best(Path(folder)))
     ours, theirs = (settings.with_keys(c, PLAIN).data for c in (cfg, source.cfg))
     if ours != theirs:
         raise UserError(

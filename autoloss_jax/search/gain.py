@@ -45,7 +45,7 @@ class Gain(NamedTuple):
 
 def scores(run: Path, say: Callable[[str], None]) -> Scores:
     """Of the best checkpoint of a finished run."""
-    loaded = checkpoint.load(checkpoint.newest(run / "best"))
+    loaded = checkpoint.load(checkpoint.best(run))
     rows = divide(loaded.run, pipeline.prepare(loaded.run.data, say)).val
     counted = {name: np.asarray(rows[name]) for name in ("y", "weight") if name in rows}
     return Scores(counted, prediction.logits_of(loaded)(rows))

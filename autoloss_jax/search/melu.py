@@ -21,5 +21,5 @@ def weights(
     early-stopping rows; nothing in it is learnt from them.
     """
     loop.train(cfg, workdir, say, shown=shown)
-    searched = checkpoint.load(checkpoint.newest(workdir / "best")).state
+    searched = checkpoint.load(checkpoint.best(workdir)).state
     return {"method.static": tuple(shared_weights(searched.controller.params).tolist())}

@@ -24,13 +24,13 @@ from autoloss_jax import config
 from autoloss_jax.algorithm import networks
 from autoloss_jax.algorithm.autoloss import AutoLoss
 from autoloss_jax.algorithm.state import TrainState
-from autoloss_jax.config import Config, settings
+from autoloss_jax.config import Config, import_string, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.schema import Schema
 from autoloss_jax.distributed import processes, sharding
 from autoloss_jax.distributed.atomic import write_json
 from autoloss_jax.models.embeddings import lookup
-from autoloss_jax.training import report
+from autoloss_jax.training import report, workdirs
 from autoloss_jax.training.progress import Progress
 from autoloss_jax.training.run import Run
 
@@ -84,6 +84,15 @@ class Folder:
         found = processes.of_chief(lambda: str(next(whole, "")))
         return Path(found) if found else None
 
+    def go_on_from(self, step: int) -> None:
+        """Delete later steps than this one, as training goes on from before them, and may find
+        others where a device rounds otherwise. UserError if this one, unless 0, is not whole.
+        """
+        if step:
+            newest(self.path, step)
+        for later in [s for s in self.manager.all_steps() if s > step]:
+            self.manager.delete(later)
+
     def close(self) -> None:
         """Release Orbax's threads."""
         self.manager.close()
@@ -97,29 +106,43 @@ def folders(workdir: Path) -> Iterator[tuple[Folder, Folder]]:
         yield newest, best
 
 
-def newest(path: Path) -> Path:
-    """The checkpoint that `path` means: itself, or the newest whole one in it; read only.
-    UserError if there is none.
+def best(workdir: Path) -> Path:
+    """The best checkpoint of a run: that of the step which its result.json names, or, where it has
+    not ended, the newest. UserError if it is not there, or not whole.
     """
-    return Path(processes.of_chief(lambda: str(_newest(path))))
+    if not (workdir / "result.json").exists():
+        return newest(workdir / "best")
+    step = workdirs.read_result(workdir)["best_step"]
+    return newest(workdir / "best", step)
 
 
-def _newest(path: Path) -> Path:
-    if (path / MANIFEST).exists():
-        found = [path]
-    else:
-        found = [p.parent for p in path.glob(f"*/{MANIFEST}") if p.parent.name.isdigit()]
-    if not found:
+def newest(path: Path, step: int | None = None) -> Path:
+    """The checkpoint that `path` means: itself, or in it that of a `step`, the newest if None; read
+    only. UserError if there is none, or if it is not whole.
+    """
+    return Path(processes.of_chief(lambda: str(_newest(path, step))))
+
+
+def _newest(path: Path, step: int | None) -> Path:
+    steps = {int(p.parent.name): p.parent for p in path.glob(f"*/{MANIFEST}") if _is_step(p.parent)}
+    if (path / MANIFEST).exists() and _is_step(path):
+        steps = {int(path.name): path}
+    if not steps:
         raise UserError(
             f"{path}: no checkpoint here; give a run's workdir, or --checkpoint=DIR/best"
         )
-    whole = [p for p in found if is_whole(p)]
-    if not whole:
-        raise UserError(
-            f"{path}: the checkpoint is damaged (its contents do not match {MANIFEST}); use "
-            "another one"
-        )
-    return max(whole, key=lambda p: int(p.name) if p.name.isdigit() else -1)
+    wanted = max(steps) if step is None else step
+    found = steps.pop(wanted, path / str(wanted))
+    if not is_whole(found):
+        what = f"does not match {MANIFEST}" if found.exists() else "is not there"
+        others = [str(p) for _, p in sorted(steps.items()) if is_whole(p)]
+        instead = f"another one is --checkpoint={others[-1]}" if others else "there is no other"
+        raise UserError(f"{found}: the checkpoint is damaged (it {what}); {instead}")
+    return found
+
+
+def _is_step(folder: Path) -> bool:
+    return folder.name.isdigit()
 
 
 def is_whole(step: Path) -> bool:
@@ -187,8 +210,14 @@ def load(step: Path, overrides: Mapping[str, Any] = MappingProxyType({})) -> Loa
     """What a checkpoint's metadata describes, but for the overrides, with every row up to date.
 
     It is on all devices that are here. They share the table as they did in training, as far as
-    their number allows.
+    their number allows. UserError where it names code of others that nobody has named here
+    (`import_string.allow`).
     """
+    with import_string.asked_by(step):
+        return _load(step, overrides)
+
+
+def _load(step: Path, overrides: Mapping[str, Any]) -> Loaded:
     meta = read_meta(step)
     try:
         cfg = config.from_dict(meta["config"])

@@ -16,8 +16,9 @@ from flax import traverse_util
 
 from autoloss_jax.algorithm.state import Network, Params
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.distributed import atomic
+from autoloss_jax.distributed import atomic, sums
 
+FOLDER = "controllers"
 Snapshot = tuple[Params, Params]  # parameters, batch statistics
 
 
@@ -29,17 +30,29 @@ def write(workdir: Path, step: int, controller: Network) -> None:
     }
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    folder = workdir / "controllers"
+    folder = workdir / FOLDER
     folder.mkdir(exist_ok=True)
-    atomic.write_bytes(folder / f"{step:09d}.npz", buffer.getvalue())
+    name = f"{FOLDER}/{step:09d}.npz"
+    sums.drop(workdir, name)
+    atomic.write_bytes(workdir / name, buffer.getvalue())
 
 
 def read(workdir: Path) -> dict[int, Snapshot]:
-    """Step -> snapshot, in the order of the steps; empty if the run left none. UserError for a
-    damaged file.
+    """Step -> snapshot, in the order of the steps; empty if the run left none. UserError where
+    they are not those that a finished run left.
     """
-    files = sorted((workdir / "controllers").glob("*.npz"), key=lambda path: int(path.stem))
-    return {int(path.stem): _read(path) for path in files}
+    there, left = names(workdir), {n for n in sums.known(workdir) if n.startswith(f"{FOLDER}/")}
+    if left and (others := {*there} ^ left):
+        what = "is lost" if min(others) in left else "is not of this run"
+        raise UserError(f"{workdir / min(others)}: {what}; train the run again, in another workdir")
+    sums.check(workdir, *there)
+    return {int(Path(name).stem): _read(workdir / name) for name in there}
+
+
+def names(workdir: Path) -> list[str]:
+    """The files of snapshots in a run's folder, in the order of their steps."""
+    found = [path for path in (workdir / FOLDER).glob("*.npz") if path.stem.isdigit()]
+    return [f"{FOLDER}/{path.name}" for path in sorted(found, key=lambda path: int(path.stem))]
 
 
 def _read(path: Path) -> Snapshot:

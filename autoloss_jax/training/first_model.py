@@ -39,7 +39,7 @@ def _logits(run: Run, schema: Schema, *splits: host.Split) -> list[np.ndarray]:
             f"--config.method.first_model={folder}: no finished run is there; leave it out, and "
             "one is trained"
         )
-    loaded = checkpoint.load(checkpoint.newest(folder / "best"))
+    loaded = checkpoint.load(checkpoint.best(folder))
     if loaded.schema.fingerprint != schema.fingerprint:
         raise UserError(
             f"--config.method.first_model={folder}: it was trained on data prepared otherwise; "

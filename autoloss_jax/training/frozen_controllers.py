@@ -12,6 +12,7 @@ from autoloss_jax import config
 from autoloss_jax.algorithm import methods
 from autoloss_jax.algorithm.autoloss import TrainState
 from autoloss_jax.algorithm.controller import ensemble, with_context_rows
+from autoloss_jax.config import import_string
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.distributed import sharding
@@ -52,7 +53,7 @@ def start(trainer: Trainer, state: TrainState) -> TrainState:
     """
     best = []
     for source in _sources(trainer):
-        loaded = checkpoint.load(checkpoint.newest(source / "best"))
+        loaded = checkpoint.load(checkpoint.best(source))
         V = with_context_rows(loaded.state.controller.params, _rows(trainer, source))
         best.append((V, loaded.state.controller.stats))
         _refuse_misfit(trainer, state, source, loaded.cfg, loaded.schema.num_classes, V)
@@ -91,9 +92,10 @@ def _history(trainer: Trainer, state: TrainState, source: Path) -> list[Snapshot
             f"in {source / 'controllers'}; train it (to its end, or again in a new workdir), or "
             "set --config.method.policy=mean"
         )
-    loaded = checkpoint.read_meta(checkpoint.newest(source / "best"))
+    loaded = checkpoint.read_meta(checkpoint.best(source))
     theirs, classes = config.from_dict(loaded["config"]), loaded["schema"]["num_classes"]
-    _refuse_misfit(trainer, state, source, theirs, classes, left[0][0])
+    with import_string.asked_by(source):
+        _refuse_misfit(trainer, state, source, theirs, classes, left[0][0])
     return left
 
 

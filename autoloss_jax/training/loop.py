@@ -19,9 +19,10 @@ from autoloss_jax.data import store
 from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.data.read import formats
-from autoloss_jax.distributed import atomic, documents, processes
+from autoloss_jax.distributed import atomic, documents, processes, sums
 from autoloss_jax.training import (
     checkpoint,
+    controller_checkpoints,
     evaluation,
     frozen_controllers,
     metrics,
@@ -76,6 +77,7 @@ def train(
         trainer.keep_noise()
         with checkpoint.folders(workdir) as (newest, best):
             state, progress = _start(trainer, newest, say)
+            best.go_on_from(progress.best_step)
             clock, start = Clock(progress, started), int(state.step)
             evaluator = Evaluator(trainer, progress, best, watch)
             told.on_train_begin(cfg)
@@ -83,6 +85,7 @@ def train(
                 state = _loop(state, evaluator, reporter, newest, interrupted)
             clock.restart()
             result = _result(trainer, progress, int(state.step))
+        sums.keep(workdir, "metrics.jsonl", *controller_checkpoints.names(workdir))
         documents.write(workdir / "result.json", result)
         processes.wait()  # whatever comes next may read the run
         told.on_train_end(result)
@@ -191,7 +194,7 @@ class _Blocks:
 def _result(trainer: Trainer, progress: Progress, steps: int) -> dict[str, Any]:
     """Restore the best state, touch test, and say what was found."""
     run, splits, schema = trainer.run, trainer.splits, trainer.store.schema
-    cfg, best = run.cfg, checkpoint.newest(trainer.workdir / "best")
+    cfg, best = run.cfg, checkpoint.newest(trainer.workdir / "best", progress.best_step)
     state = checkpoint.restore(best, run.abstract_state(trainer.al, trainer.mesh))
     trainer.keep_noise(state.controller.params)
     forward = functools.partial(evaluation.predictions, trainer.evaluate_step, trainer.mesh, state)

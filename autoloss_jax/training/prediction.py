@@ -61,7 +61,7 @@ def load(
 
     Others may repeat what the run was trained with; UserError for one that differs.
     """
-    step = checkpoint.newest(path or workdir / "best")
+    step = checkpoint.newest(path) if path else checkpoint.best(workdir)
     trained = config.from_dict(checkpoint.read_meta(step).get("config", {}))
     asked = _asked_of_auto(workdir) or trained
     for name, was in _differing(overrides, trained, asked):
@@ -74,9 +74,17 @@ def load(
     if not {"data.path", "data.query"}.isdisjoint(may):
         asked_of = settings.with_keys(trained, {"data.query": "", **may}).data
         may["data.path"] = origin.here(asked_of, say).path
+    if "data.cache" not in may and not _prepared(trained, step):
+        may["data.cache"] = ""  # a run does not say where others write
     loaded = checkpoint.load(step, may)
     fields = {field.name: getattr(loaded, field.name) for field in dataclasses.fields(loaded)}
     return Restored(**fields, trained=trained, asked=asked)
+
+
+def _prepared(trained: Config, step: Path) -> bool:
+    """Whether the dataset of a run lies where it was prepared."""
+    known = checkpoint.read_meta(step).get("schema", {}).get("fingerprint", "")
+    return pipeline.store_folder(trained.data, known).is_dir()
 
 
 def differing(loaded: Restored, cfg: Config) -> list[str]:

@@ -7,6 +7,8 @@ import importlib.metadata
 import json
 import platform
 import shutil
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ from tensorboard.summary import Writer
 
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
-from autoloss_jax.distributed import processes
+from autoloss_jax.distributed import atomic, processes, sums
 from autoloss_jax.distributed.atomic import finite
 from autoloss_jax.training.events import describe
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "polars")
 
 
+CRC = "crc32"  # of a line of metrics.jsonl: of all records up to it
 LOGLOSS = ("logloss_calibrated", "logloss")  # for `better`, the first that all runs have
 
 
@@ -59,14 +62,15 @@ class Log:
         self.path, self.writes = workdir / "metrics.jsonl", processes.is_chief()
         if not self.writes:
             return
+        sums.drop(workdir, self.path.name)  # it is written anew
         events = workdir / "tensorboard"
         shutil.rmtree(events, ignore_errors=True)
         describe(events, cfg, versions())
         self.writer = Writer(str(events))
-        kept = [record for record in read_log(self.path) if record["step"] <= step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        temporary.replace(self.path)
+        if (lost := first_lost(self.path)) and lost <= step:
+            processes.say(f"{self.path}: lines before step {lost} are lost or were changed")
+        kept, self.sum = [r for r in read_log(self.path) if r["step"] <= step], 0
+        atomic.write_text(self.path, "".join(map(self._line, kept)))
         for record in kept:
             self._event(record)
 
@@ -75,8 +79,13 @@ class Log:
         if not self.writes:
             return
         with self.path.open("a") as file:
-            file.write(json.dumps(finite(record), allow_nan=False) + "\n")
+            file.write(self._line(finite(record)))
         self._event(record)
+
+    def _line(self, record: dict[str, Any]) -> str:
+        """With the sum of all lines up to this one."""
+        self.sum = _crc(record, self.sum)
+        return json.dumps({**record, CRC: self.sum}, allow_nan=False) + "\n"
 
     def _event(self, record: dict[str, Any]) -> None:
         for tag, scalar in scalars(record).items():
@@ -98,12 +107,38 @@ def scalars(record: dict[str, Any]) -> dict[str, float]:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics.jsonl; a last line that was cut off is left out."""
-    records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    """The records of a metrics.jsonl; what is none, as a line that was cut off, is left out.
+    UserError where that of a finished run is not what it left.
+    """
+    sums.check(path.parent, path.name)
+    return [record for record, _ in _records(path)]
+
+
+def first_lost(path: Path) -> int | None:
+    """The step of the first record of a metrics.jsonl before which a line is not as it was written,
+    or None; not the last line, which a kill may cut off.
+    """
+    before = 0
+    for record, written in _records(path):
+        before = _crc(record, before)
+        if written not in (None, before):
+            return int(record["step"])
+    return None
+
+
+def _records(path: Path) -> Iterator[tuple[dict[str, Any], int | None]]:
+    """(Record, the sum up to it, which earlier versions did not write)."""
+    text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+    for line in text.splitlines():
         with contextlib.suppress(ValueError):
-            records.append(json.loads(line))
-    return records
+            record = json.loads(line)
+            if isinstance(record, dict) and isinstance(record.get("step"), int):
+                written = record.pop(CRC, None)
+                yield record, written
+
+
+def _crc(record: dict[str, Any], before: int) -> int:
+    return zlib.crc32(json.dumps(record).encode(), before)
 
 
 def better(own: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:

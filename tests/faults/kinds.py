@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from tests.faults import contents, flags
+from tests.faults import contents, damage, flags
 
 
 class Kind(NamedTuple):
@@ -14,7 +14,8 @@ class Kind(NamedTuple):
     fault: str  # what is done
     holds: str  # what must follow
     trial: Callable[[Random, Path], str | None]  # (a seed's random, a folder) -> what was wrong
-    share: float = 1.0  # of the time, beside the others
+    ready: Callable[[], object] = lambda: None  # what the first trial of a process needs
+    seconds: int = 10  # of a trial; more are a hang
 
 
 KINDS = {
@@ -27,5 +28,12 @@ KINDS = {
         "a command line of any keys and values",
         "a config that its JSON gives again, or one line",
         flags.trial,
+    ),
+    "damage": Kind(
+        "a file of a run or of its dataset: a bit, a part, all of it lost or another's",
+        "the figures and scores as before, or one line",
+        damage.trial,
+        damage.ready,
+        60,
     ),
 }

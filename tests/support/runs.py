@@ -7,6 +7,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def started(cfg, workdir, until):
     while max((r["step"] for r in log(workdir)), default=0) < until and process.is_alive():
         time.sleep(0.01)
     return process
+
+
+def copied(workdir, folder):
+    """A copy of a run, in a folder."""
+    return Path(shutil.copytree(workdir, folder / "copy"))
 
 
 def digest(workdir):

@@ -71,6 +71,8 @@ def prepare(data: config.Data, say: Say = print, *, shown: bool = True) -> Store
     files = find_splits(data)
     fingerprint = _fingerprint(data, files)
     target = store_folder(data, fingerprint)
+    if target.is_dir():  # it appeared whole; its folder may be one that cannot be written
+        return store.open_store(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.with_name(f".{target.name}.lock").open("w") as lock:
