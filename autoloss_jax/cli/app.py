@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from absl import app, logging
 
-from autoloss_jax.cli import command_line, commands
+from autoloss_jax.cli import command_line, commands, interruption
 from autoloss_jax.config import Config, Data, library
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import processes
@@ -100,6 +100,7 @@ def run(action: Callable[[], Any]) -> None:
 
     Of several processes none outlives another that fails.
     """
+    interruption.end_at_once()
     try:
         action()
     except UserError as error:
@@ -109,6 +110,9 @@ def run(action: Callable[[], Any]) -> None:
         processes.end(130)
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a disk that is full, or a folder that cannot be written
+        where = f"{error.filename}: " if error.filename else ""
+        processes.end(2, f"{where}{error.strerror or error}")
     except Preempted as preempted:
         say("interrupted: the state is saved; the same command goes on from here")
         sys.exit(128 + preempted.number)

@@ -56,7 +56,7 @@ class Store:
         names = encoding_files(self.path)
         sums.drop(workdir, *names)
         for name in names:
-            with whole(workdir / name) as temporary:
+            with atomic.replacing(workdir / name) as temporary:
                 shutil.copyfile(self.path / name, temporary)
         sums.keep(workdir, *names)
 
@@ -206,10 +206,9 @@ def write_shard(
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Where to write what becomes `path` once it is all there; what a kill left there is written
-    over.
-    """
+    """Where to write what becomes `path` once it is there; what a kill left there is removed."""
     temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
     yield temporary
     temporary.replace(path)
 

@@ -2,7 +2,6 @@
 format for tests and benchmarks.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import polars as pl
 from autoloss_jax import config
 from autoloss_jax.config import settings
 from autoloss_jax.config.errors import UserError
+from autoloss_jax.distributed import atomic
 
 VOCAB_SIZES = (
     1400,
@@ -136,15 +136,12 @@ def write_clicks(path: Path, rows: int, seed: int) -> None:
 
 
 def _write(frame: pl.DataFrame, path: Path, **how: Any) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_csv(temporary, **how)
-        temporary.replace(path)
+        with atomic.replacing(path) as temporary:
+            frame.write_csv(temporary, **how)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _interact(

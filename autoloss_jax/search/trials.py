@@ -57,16 +57,37 @@ def search(
     search that was begun in `workdir` is another.
     """
     processes.alone("a search over trainings (tune, bohb)")
-    workdir.mkdir(parents=True, exist_ok=True)
-    begun, chosen = workdir / "config.json", workdir / "best.json"
-    if begun.exists():
-        workdirs.refuse_other_config(cfg, workdirs.read_config(workdir), workdir)
-    workdirs.write_config(cfg, workdir)
-    if chosen.exists():
+    chosen = workdir / "best.json"
+    with workdirs.locked(workdir):
+        if (workdir / "config.json").exists():
+            workdirs.refuse_other_config(cfg, workdirs.read_config(workdir), workdir)
+        workdirs.write_config(cfg, workdir)
+        if not chosen.exists():
+            study = _study(cfg, workdir, least)
+            if first and not study.trials:
+                study.enqueue_trial(first)
+            _try(study, cfg, workdir, suggest, say, shown)
+            whole = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+            if not whole:
+                raise evaluator.Diverged(
+                    f"{workdir}: every trial was given up; raise --config.search.trials"
+                )
+            found = choose(whole)
+            documents.write(workdir / "trials.json", [_record(t) for t in study.trials])
+            keys = found.user_attrs["keys"]
+            documents.write(chosen, {"trial": found.number, "logloss": found.value, "keys": keys})
         return _tuples(documents.read(chosen, BEST)["keys"])
-    study = _study(cfg, workdir, least)
-    if first and not study.trials:
-        study.enqueue_trial(first)
+
+
+def _try(
+    study: optuna.Study,
+    cfg: Config,
+    workdir: Path,
+    suggest: Suggest,
+    say: Callable[[str], None],
+    shown: bool,
+) -> None:
+    """The trials that are not done, as many as there may be."""
     title = f"{cfg.method.name} {cfg.model.label} {cfg.data.name}, trials"
     with Bar(title, cfg.search.trials, len(study.get_trials(states=DONE)), shown=shown) as bar:
         while (number := len(study.get_trials(states=DONE))) < cfg.search.trials:
@@ -75,17 +96,6 @@ def search(
                 break
             _run(study, _trial(study, cfg.run.seed, number), cfg, workdir, suggest, say)
             bar.step(number + 1)
-    whole = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-    if not whole:
-        raise evaluator.Diverged(
-            f"{workdir}: every trial was given up; raise --config.search.trials"
-        )
-    found = choose(whole)
-    documents.write(workdir / "trials.json", [_record(t) for t in study.trials])
-    documents.write(
-        chosen, {"trial": found.number, "logloss": found.value, "keys": found.user_attrs["keys"]}
-    )
-    return _tuples(found.user_attrs["keys"])
 
 
 def folder(workdir: Path, number: int) -> Path:

@@ -1,5 +1,6 @@
 """The training loop: batches in, result.json out, at any moment resumable to the same bits."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -67,7 +68,7 @@ def train(
         workdirs.Preempted: a signal came; the state is saved.
     """
     run, told = Run.of(cfg), Callbacks(callbacks)
-    with workdirs.locked(workdir), workdirs.signals() as interrupted:
+    with workdirs.locked(workdir), contextlib.ExitStack() as heeding:
         if finished := workdirs.finished_result(cfg, workdir):
             _refuse_other_data(run, workdir)
             say(f"{workdir}: this run is complete; nothing to do")
@@ -82,7 +83,8 @@ def train(
             evaluator = Evaluator(trainer, progress, best, watch)
             told.on_train_begin(cfg)
             with Reporter.open(trainer, progress, clock, start, told, shown=shown) as reporter:
-                state = _loop(state, evaluator, reporter, newest, interrupted)
+                state = _loop(state, evaluator, reporter, newest, heeding)
+            heeding.close()
             clock.restart()
             result = _result(trainer, progress, int(state.step))
         sums.keep(workdir, "metrics.jsonl", *controller_checkpoints.names(workdir))
@@ -134,19 +136,24 @@ def _loop(
     evaluator: Evaluator,
     reporter: Reporter,
     newest: checkpoint.Folder,
-    interrupted: Callable[[], int],
+    heeding: contextlib.ExitStack,
 ) -> TrainState:
-    """Algorithm 1 from the state's step to convergence or the planned number of steps."""
+    """Algorithm 1 from the state's step to convergence or the planned number of steps; from the
+    first of them on a signal is heeded, as there is something to save.
+    """
     trainer, progress, start = evaluator.trainer, evaluator.progress, int(state.step)
     schedule = Schedule(trainer.run.cfg.train, trainer.total_steps, trainer.evaluate_every)
     bounds = [start] if progress.stopped else schedule.bounds(start)
     blocks = zip(itertools.pairwise(bounds), trainer.feed.sources(bounds), strict=True)
     in_force = frozen_controllers.in_force(trainer, state)
     advance = _Blocks(trainer, reporter, profiled=bounds[:3][-1])
+    interrupted: Callable[[], int] = lambda: 0  # noqa: E731
     for (begin, done), source in blocks:
         if begin == start or begin % trainer.evaluate_every == 0:
             state = in_force(state, begin)
         state = advance(state, source, done, controller_end(trainer, progress))
+        if begin == start:
+            interrupted = heeding.enter_context(workdirs.signals())
         due = schedule.after(done)
         if due.evaluate or due.log:
             state, record = reporter.record(state)

@@ -1,6 +1,5 @@
 """Scores of rows as a file: Parquet, Arrow, CSV or TSV, by what it is called."""
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, first_line
+from autoloss_jax.distributed import atomic
 
 Sink = Callable[[pl.LazyFrame, Path], Any]
 
@@ -44,15 +44,10 @@ def check(output: Path, inputs: Iterable[Path] = ()) -> None:
 
 def write(frames: Iterator[pl.DataFrame], schema: pl.Schema, output: Path) -> None:
     """Frames of this schema, one after another, into a file that appears whole or not at all."""
-    temporary = output.with_name(f".{output.name}.tmp")
     scan = register_io_source(lambda *_: frames, schema=schema)
     try:
-        SINKS[output.suffix.lower()](scan, temporary)
-        temporary.replace(output)
-    except OSError as error:
-        raise UserError(
-            f"--output={output}: cannot be written ({error.strerror or error})"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        with atomic.replacing(output) as temporary:
+            SINKS[output.suffix.lower()](scan, temporary)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        what = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"--output={output}: cannot be written ({what})") from error

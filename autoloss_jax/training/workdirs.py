@@ -13,7 +13,7 @@ from typing import Any
 from autoloss_jax import config
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
-from autoloss_jax.distributed import documents, processes
+from autoloss_jax.distributed import atomic, documents, processes
 from autoloss_jax.distributed.documents import COUNT, Number
 
 # may differ when a run goes on: the dataset's fingerprint decides, the others change no bit
@@ -160,6 +160,7 @@ def locked(workdir: Path) -> Iterator[None]:
             file.truncate()
             file.write(str(os.getpid()))
             file.flush()
+            atomic.sweep(workdir)
             processes.wait()
             yield
     except OSError as error:

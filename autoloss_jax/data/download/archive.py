@@ -5,6 +5,7 @@ the disk.
 import contextlib
 import dataclasses
 import gzip
+import io
 import stat
 import tarfile
 import zipfile
@@ -16,6 +17,7 @@ from typing import IO
 from autoloss_jax.config.errors import UserError
 
 CHUNK = 1 << 20
+MOST_HEADER = 1 << 22
 DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -23,6 +25,8 @@ DAMAGE = (
     zlib.error,
     EOFError,
     RuntimeError,
+    UnicodeError,
+    OverflowError,
 )
 
 
@@ -99,8 +103,25 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
         with zipfile.ZipFile(archive) as file:
             yield (_of_zip(file, info) for info in file.infolist())
     else:
-        with tarfile.open(archive) as file:
+        with archive.open("rb") as raw, _Bounded(raw) as whole, tarfile.open(fileobj=whole) as file:
             yield (_of_tar(file, info) for info in file)
+
+
+class _Bounded(io.BufferedReader):
+    """A tar file, decompressed, of which nothing is read in large parts: a header that says it is
+    large would be read into memory.
+    """
+
+    def __init__(self, raw: IO[bytes]):
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        super().__init__(gzip.GzipFile(fileobj=raw) if packed else raw)  # type: ignore[arg-type]
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most MOST_HEADER bytes; TarError for more."""
+        if size is None or not 0 <= size <= MOST_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size)
 
 
 def _of_zip(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:

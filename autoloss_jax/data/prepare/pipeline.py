@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -331,7 +332,20 @@ def cache_folder(data: config.Data) -> Path:
     """Where prepared datasets are kept."""
     if data.cache:
         return Path(data.cache)
-    root = os.environ.get("XDG_CACHE_HOME") or (
-        Path(os.environ["HOME"]) / ".cache" if os.environ.get("HOME") else tempfile.gettempdir()
-    )
-    return Path(root) / "autoloss_jax"
+    if root := os.environ.get("XDG_CACHE_HOME"):
+        return Path(root) / "autoloss_jax"
+    if home := os.environ.get("HOME"):
+        return Path(home) / ".cache" / "autoloss_jax"
+    return _own_folder(Path(tempfile.gettempdir()) / f"autoloss_jax-{os.getuid()}")
+
+
+def _own_folder(folder: Path) -> Path:
+    """A folder in one that all users share, into which nobody else writes."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    there = folder.lstat()
+    if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid() or there.st_mode & 0o022:
+        raise UserError(
+            f"{folder}: others may write here, and what is kept here is trusted; set "
+            "--config.data.cache, or HOME"
+        )
+    return folder
