@@ -111,3 +111,14 @@ def test_known_trainings_of_earlier_versions_are_found_by_the_new_names(tmp_path
             0,
         )
     }
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, _, f in settings.keys(config.Config()) if f.type in (int, float)]
+)
+def test_every_number_has_a_range(name):
+    """What no array holds is said before anything begins."""
+    kind = next(f.type for n, _, f in settings.keys(config.Config()) if n == name)
+    for value in (kind(10**20), kind(-(10**20))) if kind is int else (1e39, -1e39):
+        with pytest.raises(UserError, match=rf"--config\.{name}=.*must be at"):
+            settings.check(settings.with_keys(config.Config(), {name: value}))

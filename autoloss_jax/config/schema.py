@@ -95,7 +95,7 @@ class Data:
     )
     categorical: tuple[str, ...] = field((), "tabular: the categorical columns")
     numeric: tuple[str, ...] = field((), "tabular: the numeric columns, cut at quantiles of train")
-    num_buckets: int = field(32, "tabular: buckets of a numeric column", low=2)
+    num_buckets: int = field(32, "tabular: buckets of a numeric column", low=2, high=1 << 20)
     values: tuple[str, ...] = field(
         (),
         "tabular: the numeric columns fed as values: a number, standardised on train, times a "
@@ -238,7 +238,7 @@ class Model:
         "autoint, afn, dcnv2, fibinet, masknet, finalmlp, finalnet, dlrm or gdcn, with options, as "
         "autoint(heads=4,layers=2); or package.module:ClassName, a Flax module of your own",
     )
-    embed_dim: int = field(16, "D, the width of an embedding", low=1)
+    embed_dim: int = field(16, "D, the width of an embedding", low=1, high=65_536)
     embed_init_std: float = field(
         0.01,
         "standard deviation of the embeddings' start; -1: by rule, .1, and of more than 50,000 "
@@ -258,6 +258,7 @@ class Model:
         "K recommenders that learn together; the mean of their logits is the prediction; 0: by "
         "rule, 8 or 4",
         low=1,
+        high=1024,
         by_rule=(0,),
     )
     shared: bool = field(
@@ -316,7 +317,9 @@ class Method:
     )
     every: int = field(7, "f: recommender updates per controller update", low=1)
     epochs: int = field(
-        0, "epochs in which the controller learns; then it stands still; 0: all", low=0
+        0,
+        "epochs in which the controller learns; then it stands still; 0: all",
+        low=0,
     )
     min_agreement: float = field(
         0.0,
@@ -386,6 +389,7 @@ class Method:
         "teach the recommender as data.trusted_fold, and alpha is the mean of what their "
         "controllers say; transfer: as many as the searches in its source",
         low=1,
+        high=1000,
     )
     policy: str = field(
         "auto",
@@ -453,12 +457,17 @@ class Train:
     """How long, in what steps, and what is written down."""
 
     batch_size: int = field(
-        2000, "B, examples a step; 0: by rule, rows / 100, from 32 to 4096", low=2, by_rule=(0,)
+        2000,
+        "B, examples a step; 0: by rule, rows / 100, from 32 to 4096",
+        low=2,
+        high=1 << 26,
+        by_rule=(0,),
     )
     epochs: int = field(
         20,
         "the most passes over train; 0: by rule, at least 20 and 6,000 steps",
         low=1,
+        high=100_000,
         by_rule=(0,),
     )
     patience: int = field(
@@ -507,6 +516,7 @@ class Search:
         "tuning of ce share what is left; corrections for label noise, which come first where "
         "there are trusted rows or a context, take 2 to 5 more",
         low=1,
+        high=100_000,
     )
     minutes: float = field(
         0.0,

@@ -15,6 +15,9 @@ from autoloss_jax.config.renamed import RENAMED
 T = TypeVar("T")
 
 
+MOST = {int: 2**31 - 1, float: 1e30}  # of a key that has no range of its own: what arrays hold
+
+
 def field(
     default: T,
     help: str,
@@ -119,6 +122,7 @@ def check(config: T) -> T:
     for name, value, field in keys(config):
         where = f"--config.{name}={value!r}"
         choices, low, high = (field.metadata[k] for k in ("choices", "low", "high"))
+        most = MOST.get(field.type) if high is None else high
         if not _fits(value, field.type):
             raise UserError(f"{where}: wants {_type_name(field.type)}")
         if choices and value not in choices:
@@ -129,8 +133,8 @@ def check(config: T) -> T:
             raise UserError(f"{where}: wants a finite number")
         if low is not None and value < low and value not in field.metadata["by_rule"]:
             raise UserError(f"{where}: must be at least {low}")
-        if high is not None and value > high:
-            raise UserError(f"{where}: must be at most {high}")
+        if most is not None and value > most:
+            raise UserError(f"{where}: must be at most {most:,}")
     return config
 
 

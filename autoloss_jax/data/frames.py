@@ -37,7 +37,8 @@ def table(rows: Any) -> pl.DataFrame:
 def is_table(rows: Any) -> bool:
     """Whether rows come as named columns, other than in a DataFrame of polars or pandas."""
     handed = any(hasattr(rows, name) for name in ("to_polars", "__arrow_c_stream__"))
-    return isinstance(rows, Mapping | pl.LazyFrame) or (handed and not _is_frame(rows))
+    columns = isinstance(rows, Mapping) and not hasattr(rows, "shape")  # some matrices are dicts
+    return columns or isinstance(rows, pl.LazyFrame) or (handed and not _is_frame(rows))
 
 
 def _is_frame(rows: Any) -> bool:

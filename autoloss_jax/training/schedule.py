@@ -3,6 +3,8 @@
 import dataclasses
 from typing import NamedTuple
 
+import numpy as np
+
 from autoloss_jax import config
 
 
@@ -26,13 +28,9 @@ class Schedule:
         """The steps, from `start` on, at which a block ends or something is due."""
         train, total = self.train, self.total_steps
         periods = (train.block, train.log_every, self.evaluate_every, train.checkpoint_every)
-        due = {
-            step
-            for period in periods
-            if period
-            for step in range(start - start % period, total, period)
-        }
-        return sorted(step for step in due | {start, total} if start <= step <= total)
+        due = [np.arange(start - start % n, total, n) for n in periods if n]
+        every = np.unique(np.concatenate([*due, [start, total]]))
+        return every[(start <= every) & (every <= total)].tolist()
 
     def after(self, step: int) -> Due:
         """What is due after `step` steps."""

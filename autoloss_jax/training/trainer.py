@@ -11,6 +11,8 @@ import numpy as np
 from autoloss_jax.algorithm import networks, scan
 from autoloss_jax.algorithm.autoloss import AutoLoss
 from autoloss_jax.algorithm.state import Params, TrainState
+from autoloss_jax.config import settings
+from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
 from autoloss_jax.data.load import device, host
 from autoloss_jax.data.load.shuffle import Order
@@ -51,6 +53,11 @@ class Trainer:
         splits = divide(run, data)
         epoch_steps = host.steps_per_epoch(splits.train, cfg.train.batch_size)
         mesh = sharding.make_mesh(cfg.mesh.data, cfg.mesh.model)
+        if cfg.train.epochs * epoch_steps > settings.MOST[int]:
+            raise UserError(
+                f"--config.train.epochs={cfg.train.epochs}: {epoch_steps:,} steps each are more "
+                f"than a run may have, {settings.MOST[int]:,}"
+            )
         al = run.build_for(data.schema, mesh, cfg.train.epochs * epoch_steps, splits.noise)
         for known in (splits.noise or {}).values():
             for line in label_noise.lines(known, run.sees, _words(run, data)):
