@@ -115,13 +115,13 @@ def finished(small, once):
 
 
 def pytest_collection_modifyitems(items):
-    """`fast` is every test that is not `slow`: it takes a second or two. Files without slow tests
-    come last, so that no worker waits for another's long test.
+    """`fast` is every test that is neither `slow` nor `nightly`: it takes a second or two. Files
+    without slow tests come last, so that no worker waits for another's long test.
     """
     slow = {item.path for item in items if any(item.iter_markers("slow"))}
     items.sort(key=lambda item: item.path not in slow)
     for item in items:
-        if not any(item.iter_markers("slow")):
+        if not any(item.iter_markers("slow")) and not any(item.iter_markers("nightly")):
             item.add_marker("fast")
 
 

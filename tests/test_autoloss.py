@@ -17,6 +17,7 @@ from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import evaluation
 from autoloss_jax.training.run import Run
 from tests.support import proof
+from tests.support.nightly import further
 from tests.support.proof import (
     NUM_ROWS,
     VOCAB_SIZES,
@@ -261,7 +262,10 @@ def test_train_step_leaves_an_untaught_controller_alone(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("embedding", ["adam", "sparse_adam", "lazy_adam", "rowwise_adagrad"])
+@pytest.mark.parametrize(
+    "embedding",
+    further(["adam", "sparse_adam", "lazy_adam", "rowwise_adagrad"], daily=["adam", "sparse_adam"]),
+)
 def test_a_step_with_a_val_batch_moves_v_by_the_hypergradient_and_then_w_under_the_new_v(
     float64, embedding
 ):

@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 import autoloss_jax
 from autoloss_jax import Classifier, Config, Regressor
 from autoloss_jax.data import frames
+from tests.support.nightly import further
 
 pytestmark = pytest.mark.slow  # nearly all train
 
@@ -84,7 +85,7 @@ def outcome(estimator, wanted):
     return failed
 
 
-@pytest.mark.parametrize("kind", [Classifier, Regressor])
+@pytest.mark.parametrize("kind", further([Classifier, Regressor], daily=[Classifier]))
 def test_the_conventions_of_scikit_learn_hold(kind):
     """The checks that train little; the others, which take minutes, pass too."""
     assert not outcome(kind(**SMALL), lambda name: any(part in name for part in QUICK))

@@ -7,13 +7,14 @@ import pytest
 from tests.faults import __main__ as faults
 from tests.faults.kinds import KINDS, Kind
 
-TRIALS = {"files": 400, "flags": 100, "damage": 40}
+# of kills the tests of resuming have theirs
+TRIALS = {"files": 400, "flags": 100, "damage": 40, "kills": 0}
 PARTS = 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [name for name, trials in TRIALS.items() if trials])
 def test_faults_do_no_harm(name, part):
     for number in range(part, TRIALS[name], PARTS):
         assert not faults.tried(name, number, seed=0), f"--seed=0, {name} {number}"

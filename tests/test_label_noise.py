@@ -22,6 +22,7 @@ from autoloss_jax.data import inspection, store
 from autoloss_jax.training import checkpoint, label_noise, loop
 from autoloss_jax.training.label_noise import Labels
 from tests.support import commands, proof, runs
+from tests.support.nightly import further
 
 MISSING, FLIPPED = (0.0, 0.16, 0.32, 0.48, 0.64, 0.8), (0.0, 0.08, 0.16, 0.24, 0.32, 0.4)
 
@@ -453,7 +454,7 @@ def test_trusted_rows_of_a_file_are_counted(apart, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["autoloss", "retrain"])
+@pytest.mark.parametrize("method", further(["autoloss", "retrain"], daily=["autoloss"]))
 def test_rates_that_are_searched_begin_at_the_estimates_and_move(
     lossy, tmp_path, monkeypatch, method
 ):

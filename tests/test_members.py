@@ -16,6 +16,7 @@ from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training import checkpoint, evaluation, loop
 from autoloss_jax.training.run import Run
 from tests.support import proof, runs
+from tests.support.nightly import further
 
 K, SIZES = 3, (20, 30, 10)
 
@@ -52,7 +53,10 @@ OWN = {"name": "static", "pool": APART, "static": tuple(np.eye(K).ravel())}  # e
 
 @pytest.mark.parametrize(
     ("embedding", "losses"),
-    [("adam", ALIKE), ("sparse_adam", ALIKE), ("lazy_adam", ALIKE), ("adam", APART)],
+    further(
+        [("adam", ALIKE), ("sparse_adam", ALIKE), ("lazy_adam", ALIKE), ("adam", APART)],
+        daily=[("sparse_adam", ALIKE), ("adam", APART)],
+    ),
 )
 def test_members_learn_as_each_would_alone(embedding, losses):
     with jax.enable_x64(True):
@@ -89,8 +93,11 @@ def test_members_learn_as_each_would_alone(embedding, losses):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "sharing"),
-    [(spec, True) for spec in registry.MODELS if spec != "lr"]
-    + [(spec, False) for spec in ("fm", "finalmlp", "tests.support.user_code:Tower")],
+    further(
+        [(spec, True) for spec in registry.MODELS if spec != "lr"]
+        + [(spec, False) for spec in ("fm", "finalmlp", "tests.support.user_code:Tower")],
+        daily=[("deepfm", True), ("finalmlp", True), ("finalmlp", False)],
+    ),
 )
 def test_every_model_has_members_that_begin_apart(spec, sharing):
     al, before = built(2, model=spec, shared=sharing)
@@ -123,7 +130,8 @@ def test_members_that_would_all_be_alike_are_refused():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("objective", "sharing"), [("ce", False), ("mixture", False), ("ce", True)]
+    ("objective", "sharing"),
+    further([("ce", False), ("mixture", False), ("ce", True)], daily=[("mixture", False)]),
 )
 def test_the_hypergradient_of_members_is_exact(objective, sharing):
     with jax.enable_x64(True):

@@ -20,6 +20,7 @@ from autoloss_jax.models import registry
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.training.run import Run
 from tests.support import proof
+from tests.support.nightly import further
 
 SPECS = [
     *registry.MODELS,
@@ -43,6 +44,8 @@ SPECS = [
     "xdeepfm(cin=6x3,activation=relu,split=true)",
 ]
 NUM_FIELDS = 4
+
+DAILY = ["deepfm", "ipnn", "xdeepfm", "finalmlp", "dlrm"]  # one of each kind of network
 
 
 def made(spec, num_outputs, num_fields=NUM_FIELDS, **model):
@@ -81,7 +84,7 @@ def test_logits_are_one_or_one_a_class_and_alike_in_bfloat16(spec, num_outputs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", registry.MODELS)
+@pytest.mark.parametrize("spec", further(registry.MODELS, DAILY))
 def test_the_hypergradient_of_every_model_is_exact(spec):
     with jax.enable_x64(True):
         al, state, train_batch, val_batch = proof.problem(
@@ -255,7 +258,7 @@ def frappe(real_data, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", registry.MODELS)
+@pytest.mark.parametrize("spec", further(registry.MODELS, DAILY[:2]))
 def test_every_model_learns_in_an_epoch_on_real_rows(spec, frappe):
     """Under cross-entropy; one in bfloat16 under AutoLoss, whose controller moves."""
     sizes, train, val = frappe

@@ -19,6 +19,7 @@ from autoloss_jax.search import train as searching
 from autoloss_jax.training import checkpoint, loop, prediction
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
+from tests.support.nightly import further
 
 pytestmark = pytest.mark.slow
 
@@ -141,7 +142,7 @@ def test_it_may_be_searched_frozen_and_replayed(searched, tmp_path):
         loop.train(blind, tmp_path / "blind", quiet)
 
 
-@pytest.mark.parametrize("policy", ["mean", "replay"])
+@pytest.mark.parametrize("policy", further(["mean", "replay"], daily=["replay"]))
 def test_what_it_learnt_of_a_value_stays_with_the_word(clicks, tmp_path, policy):
     """With the controller's rows in the vocabulary its order is another, and there is a channel
     that the search never saw.

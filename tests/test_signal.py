@@ -12,6 +12,7 @@ import pytest
 from autoloss_jax.algorithm import autoloss
 from autoloss_jax.config import settings
 from autoloss_jax.training import controller_checkpoints, gradient_agreement, loop, report
+from tests.support.nightly import further
 from tests.support.proof import problem
 from tests.support.runs import digest
 
@@ -110,7 +111,7 @@ def test_a_controller_whose_signal_is_lost_twice_in_a_row_stands_still(fading, t
         assert jax.tree.all(jax.tree.map(np.array_equal, V, dict(left)[50][0])) == (step >= 50)
 
 
-@pytest.mark.parametrize("evaluation", [4, 5], ids=["faint once", "lost"])
+@pytest.mark.parametrize("evaluation", further([4, 5], daily=[5]), ids=["faint once", "lost"])
 def test_a_run_killed_about_the_moment_ends_in_the_same_bits(fading, tmp_path, evaluation):
     cfg, *_ = fading
     loop.train(cfg, tmp_path / "whole", lambda _: None)

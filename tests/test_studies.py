@@ -22,6 +22,7 @@ from autoloss_jax.config.errors import UserError
 from autoloss_jax.studies import chart, grid, html_report, raw, record, table
 from autoloss_jax.training import workdirs
 from tests.support import commands
+from tests.support.nightly import further
 
 ROOT = Path(__file__).parent.parent
 SMALLER = (  # the same trainings on less
@@ -402,7 +403,11 @@ STUDIES = sorted((ROOT / "configs" / "studies").glob("*.py"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    further(STUDIES, [path for path in STUDIES if path.stem in ("context", "table2")]),
+    ids=lambda path: path.stem,
+)
 def test_every_study_has_a_quick_one_that_ends_with_a_page(tmp_path, path):
     quick = runpy.run_path(str(path))["get_config"]("quick")
     searched_on = quick.searched_on.replace(" ", f" {SMALLER} ")

@@ -25,6 +25,7 @@ from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.training import checkpoint, loop, metrics, prediction, report
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
+from tests.support.nightly import further
 from tests.support.runs import copied, digest, log, on_devices, optimised, quiet, started
 
 ROOT = Path(__file__).parent.parent
@@ -125,7 +126,10 @@ def undivided(request, small, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
-    [{"train__block": 1}, {"train__block": 7}, {"data__residence": "host"}],
+    further(
+        [{"train__block": 1}, {"train__block": 7}, {"data__residence": "host"}],
+        daily=[{"train__block": 7}, {"data__residence": "host"}],
+    ),
     ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()),
 )
 def test_blocks_and_residence_change_no_bit(small, tmp_path, undivided, changes):
@@ -361,7 +365,9 @@ def test_transfer_restores_a_controller_and_freezes_it(finished, small, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ce", "focal(gamma=1.0)", "al1", "al2", "darts", "slf"])
+@pytest.mark.parametrize(
+    "name", further(["ce", "focal(gamma=1.0)", "al1", "al2", "darts", "slf"], daily=["al2", "slf"])
+)
 def test_every_method_trains(small, tmp_path, name):
     result = loop.train(small(method__name=name, train__epochs=1), tmp_path, quiet)
     assert result["method"] == name
@@ -372,7 +378,7 @@ def test_every_method_trains(small, tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["deepfm", "ipnn"])
+@pytest.mark.parametrize("model", further(["deepfm", "ipnn"], daily=["deepfm"]))
 def test_ratings_in_five_classes_are_learnt_and_scored(tmp_path, model):
     import polars as pl
 

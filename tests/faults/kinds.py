@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from tests.faults import contents, damage, flags
+from tests.faults import contents, damage, flags, kills
 
 
 class Kind(NamedTuple):
@@ -35,5 +35,12 @@ KINDS = {
         damage.trial,
         damage.ready,
         60,
+    ),
+    "kills": Kind(
+        "train, tune, retrain or prepare killed, or sent SIGTERM or SIGINT, up to three times",
+        "130, 143 or the signal's end; in the end the same bits, and nothing left behind",
+        kills.trial,
+        kills.ready,
+        300,
     ),
 }
