@@ -107,8 +107,11 @@ class _Recommender(BaseEstimator, abc.ABC):
         _unpack(_packed(self.run_.workdir), folder)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, *, allow_imports: Sequence[str] = ()) -> Self:
         """The estimator that was saved in, or fitted with `workdir=`, this folder.
+
+        `allow_imports` names the modules whose code it may use, where its model or a loss is of
+        somebody's own.
 
         Raises:
             ValueError: if there is none.
@@ -122,7 +125,7 @@ class _Recommender(BaseEstimator, abc.ABC):
             found._restore(record["fitted"])
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: no saved {cls.__name__} ({error})") from error
-        found.run_ = runs.load(folder)
+        found.run_ = runs.load(folder, allow_imports=allow_imports)
         return found
 
     def fit(
