@@ -1,5 +1,6 @@
 """A signal ends a program at once, whatever it is doing, and what it wrote is whole or gone."""
 
+import io
 import os
 import signal
 import subprocess
@@ -7,10 +8,11 @@ import sys
 import time
 
 import pytest
+import rich.console
 
 from autoloss_jax.data import synthetic
 from autoloss_jax.distributed import atomic
-from autoloss_jax.training import workdirs
+from autoloss_jax.training import report, workdirs
 from tests.support.commands import call
 from tests.support.runs import ROOT
 
@@ -147,3 +149,20 @@ def test_of_two_searches_in_one_folder_one_is_refused(tmp_path):
             f"--workdir={tmp_path}",
         )
     assert done.returncode == 2 and "is training here" in done.stderr.splitlines()[-1]
+
+
+def test_nothing_in_a_file_colours_a_terminal_or_moves_its_cursor(tmp_path):
+    """A value is repeated in a message, and a name is the title of a table."""
+    path = tmp_path / "log.csv"
+    path.write_text("label,a\n0,x\n\x1b[31m1\x07,y\n")
+    words = ("--config=tabular", f"--config.data.path={path}", f"--workdir={tmp_path / 'run'}")
+    done = call("autoloss_jax.main", *words)
+    assert done.returncode == 2 and r"\x1b[31m1\x07 is not what belongs there" in done.stderr
+    assert "\x1b[31m" not in done.stderr and "\x07" not in done.stderr
+    figures = {"auc": 0.5, "logloss": 0.7, "logloss_calibrated": 0.7}
+    result = {"dataset": "[red]d\x1b[31m", "model": "m", "method": "[b]ce[/b]", "epochs": 1}
+    result |= {"test": figures, "val": figures, "examples_per_second": 1.0}
+    console = rich.console.Console(width=120, force_terminal=True, file=io.StringIO())
+    console.print(report.table([result]))
+    shown = console.file.getvalue()
+    assert "[red]d" in shown and "[b]ce[/b]" in shown and "\x1b[31m" not in shown

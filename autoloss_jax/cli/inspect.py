@@ -45,7 +45,9 @@ MOST_VALUES = 20  # of a context field in the table; JSON has all
 
 def _context(field: dict[str, Any]) -> Table:
     """The label rates of train and of trusted rows, by value of a context field."""
-    table = _table(field["name"], "rows", "positive", "trusted rows", "positive of them", "ratio")
+    table = _table(
+        _shown(field["name"]), "rows", "positive", "trusted rows", "positive of them", "ratio"
+    )
     for value in field["values"][:MOST_VALUES]:
         rates = [value[f"{w}_positive"] / max(value[w], 1) for w in ("train", "trusted")]
         ratio = f"{rates[0] / rates[1]:.2f}" if rates[1] and value["train"] else "-"
@@ -60,7 +62,7 @@ def _context(field: dict[str, Any]) -> Table:
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def _table(first: str | Text, *others: str) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from autoloss_jax.config.errors import plain
 from autoloss_jax.distributed import processes
 
 if TYPE_CHECKING:  # Rich is imported where it is used, after the flags
@@ -88,7 +89,7 @@ class Bar:
     def say(self, text: str) -> None:
         """A line of its own, at once, above a live bar or without one, as "compiling"."""
         if self.live:
-            self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.progress.console.print(plain(text), highlight=False, markup=False, soft_wrap=True)
         elif self.shown:
             self._print(f"{self.title}: {text}")
 
@@ -112,7 +113,7 @@ class Bar:
 
     def _print(self, line: str) -> None:
         (self.outer or self).lines += 1
-        print(line, file=sys.stderr, flush=True)
+        print(plain(line), file=sys.stderr, flush=True)
 
 
 def _progress() -> Progress:
@@ -130,7 +131,7 @@ def _progress() -> Progress:
             self.words = words
 
         def render(self, task: Task) -> Text:
-            return Text(self.words(task), no_wrap=True, overflow="ellipsis")
+            return Text(plain(self.words(task)), no_wrap=True, overflow="ellipsis")
 
     return Progress(
         Words(lambda task: task.description),

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, plain
 from autoloss_jax.distributed import runtime
 
 # JAX is imported by the functions of a run of several processes, not here: whoever only reads
@@ -97,7 +97,7 @@ def is_chief() -> bool:
 def say(text: str) -> None:
     """A line for people; of several processes the chief says it."""
     if is_chief():
-        print(text, file=sys.stderr, flush=True)
+        print(*map(plain, text.split("\n")), sep="\n", file=sys.stderr, flush=True)
 
 
 def alone(what: str) -> None:

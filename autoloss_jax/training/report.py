@@ -15,10 +15,12 @@ from typing import Any
 import rich.console
 import rich.progress
 import rich.table
+import rich.text
 from tensorboard.summary import Writer
 
 from autoloss_jax.algorithm import methods
 from autoloss_jax.config import Config, settings
+from autoloss_jax.config.errors import plain
 from autoloss_jax.distributed import atomic, processes, sums
 from autoloss_jax.distributed.atomic import finite
 from autoloss_jax.training.events import describe
@@ -153,11 +155,18 @@ def better(own: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def _shown(text: str) -> rich.text.Text:
+    """A name as it is: no markup, and nothing that moves the cursor."""
+    return rich.text.Text(plain(text))
+
+
 def table(results: list[dict[str, Any]]) -> rich.table.Table:
     """One row per run: what a reader wants to compare."""
     view = rich.table.Table(
-        title=f"{results[0]['dataset']}, {results[0]['model']}: test figures of the best "
-        "validation step"
+        title=_shown(
+            f"{results[0]['dataset']}, {results[0]['model']}: test figures of the best validation "
+            "step"
+        )
     )
     rated = all("rmse" in r["test"] for r in results)
     for name in (
@@ -180,5 +189,7 @@ def table(results: list[dict[str, Any]]) -> rich.table.Table:
             r["val"]["auc"],
         )
         cells = ["-" if f is None else f"{f:.5f}" for f in figures]
-        view.add_row(r["method"], *cells, str(r["epochs"]), f"{r['examples_per_second']:,.0f}")
+        view.add_row(
+            _shown(r["method"]), *cells, str(r["epochs"]), f"{r['examples_per_second']:,.0f}"
+        )
     return view
