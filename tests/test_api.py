@@ -88,5 +88,5 @@ def test_what_is_no_run_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no finished run here"):
         autoloss_jax.load(tmp_path)
     (tmp_path / "result.json").write_text("{")
-    with pytest.raises(UserError, match="not JSON"):
+    with pytest.raises(UserError, match="cannot be read as JSON"):
         autoloss_jax.load(tmp_path)

@@ -103,7 +103,7 @@ def full(module, words):
         f"sys.argv = {[module, *words]!r}\n"
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
-    env = ENV | {"JAX_ENABLE_COMPILATION_CACHE": "false", "MPLCONFIGDIR": "/nowhere"}
+    env = ENV | {"JAX_ENABLE_COMPILATION_CACHE": "false", "MPLCONFIGDIR": "/dev/null/none"}
     return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
 
 

@@ -61,7 +61,7 @@ MISTAKES = {
     "--mode=evaluate --workdir=nowhere": "--workdir=nowhere: no such folder",
     "--mode=predict --workdir=tests": "--output: name the file",
     "--mode=evaluate --workdir=tests": "no checkpoint here",
-    "--mode=evaluate --workdir=tests --calibrated": "tests/result.json holds no calibration",
+    "--mode=evaluate --workdir=tests --calibrated": "tests: no finished run here (no result.json)",
     "--mode=evaluate --workdir=tests --calibrated --checkpoint=best/1": "leave --checkpoint out",
     "--config=configs/frappe.py quick": "quick: not a flag",
 }

@@ -25,6 +25,7 @@ from autoloss_jax.analysis import controllers, importance, page, reliability, se
 from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.schema import Schema
+from autoloss_jax.distributed import documents
 from autoloss_jax.training import checkpoint, controller_checkpoints, loop
 from tests.support import browser
 from tests.support.commands import call
@@ -347,8 +348,8 @@ def test_what_is_gone_is_said_in_the_page(corrected, log, tmp_path):
     result = json.loads((run / "result.json").read_text())
     result["config"]["data"]["path"] = str(tmp_path / "nothing")
     result["config"]["data"]["cache"] = str(tmp_path / "empty")
-    (run / "result.json").write_text(json.dumps(result))
-    (run / "config.json").write_text(json.dumps(result["config"]))
+    documents.write(run / "result.json", result)
+    documents.write(run / "config.json", result["config"])
     shutil.rmtree(run / "best")
     found = autoloss_jax.load(run).explain()
     assert "no checkpoint here" in found.missing["model"] and found.outcome.height == 1

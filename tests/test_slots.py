@@ -21,7 +21,7 @@ from autoloss_jax.data import store
 from autoloss_jax.data.load import host
 from autoloss_jax.data.prepare import pipeline, scaling
 from autoloss_jax.data.read import sources, text
-from autoloss_jax.distributed import sharding
+from autoloss_jax.distributed import documents, sharding
 from autoloss_jax.models.embeddings import pooling
 from autoloss_jax.models.embeddings.lookup import Table
 from autoloss_jax.models.embeddings.optimizers import Sparse
@@ -380,7 +380,7 @@ def test_a_store_of_ordinary_fields_is_what_it_was(folder, tmp_path):
     assert one.split("train").keys() == {"x", "y"} and one.split("train")["x"].shape == (400, 2)
     known = json.loads((one.path / store.SCHEMA).read_text())
     older = {name: value for name, value in known.items() if name not in ("slots", "scales")}
-    (one.path / store.SCHEMA).write_text(json.dumps(older))
+    documents.write(one.path / store.SCHEMA, older)
     assert store.open_store(one.path).schema == one.schema
 
 

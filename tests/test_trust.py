@@ -80,7 +80,7 @@ def test_a_run_with_code_of_others_is_opened_where_its_module_is_named(theirs, m
 def test_no_program_runs_the_code_of_a_run_unasked(theirs, tmp_path):
     folder, module, run, mark = theirs
     new = tmp_path / "new.txt"
-    new.write_text("\t".join([""] * 39) + "\n")
+    new.write_text("\t".join(["1"] * 13 + ["a"] * 26) + "\n")
     scores = ("--mode=predict", f"--config.data.path={new}", f"--output={tmp_path / 's.csv'}")
     programs = {
         "evaluate": ("autoloss_jax.main", "--mode=evaluate", f"--workdir={run}"),

@@ -131,10 +131,7 @@ def _result(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]
     searched = folder / "search"
     if not methods.row(cfg.method).per_seed:  # the search of the first seed serves all
         searched = workdir / "search" / first.folder
-        with workdirs.locked(searched):
-            given = train.found(
-                settings.with_keys(cfg, {"run.seed": 0}), searched, say, shown=False
-            )
+        given = train.found(settings.with_keys(cfg, {"run.seed": 0}), searched, say, shown=False)
         cfg = dataclasses.replace(cfg, method=given.method)
     result = train.train(cfg, folder, lambda _: None, shown=False)
     return result | {
@@ -169,8 +166,7 @@ def _tuned(study: Study, cell: Cell, workdir: Path, say: Say) -> dict[str, Any]:
     cfg = tune.own_training(cfg)
     keys = {"search.over": study.over, "search.trials": study.trials, "run.seed": 0}
     here = workdir / "tune" / first.folder
-    with workdirs.locked(here):
-        return tune.tune(settings.with_keys(cfg, keys), here, say)
+    return tune.tune(settings.with_keys(cfg, keys), here, say)
 
 
 def _source(study: Study, cell: Cell, method: str) -> Cell:

@@ -38,11 +38,11 @@ def write(workdir: Path, step: int, controller: Network) -> None:
 
 
 def read(workdir: Path) -> dict[int, Snapshot]:
-    """Step -> snapshot, in the order of the steps; empty if the run left none. UserError where
-    they are not those that a finished run left.
+    """Step -> snapshot, in the order of the steps; empty if there is none. UserError where they
+    are not those that a finished run left.
     """
     there, left = names(workdir), {n for n in sums.known(workdir) if n.startswith(f"{FOLDER}/")}
-    if left and (others := {*there} ^ left):
+    if there and left and (others := {*there} ^ left):
         what = "is lost" if min(others) in left else "is not of this run"
         raise UserError(f"{workdir / min(others)}: {what}; train the run again, in another workdir")
     sums.check(workdir, *there)

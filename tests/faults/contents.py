@@ -136,8 +136,9 @@ def trial(random, folder):
         "time": "age" if random.random() < 0.1 else "",
     }
     data, labelled = Data(format=kind, **TABLE, **options), random.random() < 0.7
-    found = [read(path, data, size, labelled) for size in (1 << 20, 1, random.randrange(2, 200))]
-    if any(one != found[0] for one in found):
+    sizes = (1 << 20, random.choice((1, random.randrange(2, 200))))
+    found = [read(path, data, size, labelled) for size in sizes]
+    if found[0] != found[1]:
         return f"blocks of other sizes give other rows: {found}: {content!r} {data}"
     if isinstance(found[0], str) and ("\n" in found[0] or str(path) not in found[0]):
         return f"not one line with the file: {found[0]!r}: {content!r} {data}"
