@@ -315,6 +315,8 @@ def _too_long(block: bytes, layout: Layout) -> bool:
     line that is too short.
     """
     marks, separator = np.frombuffer(block, np.uint8), layout.separator.encode()
+    if separator + b"\n" not in block and not block.endswith(separator):
+        return False
     ends = np.append(np.flatnonzero(marks == ord("\n")), len(block))
     begins = np.append(0, ends[:-1] + 1)
     at_end = marks[ends - 1] == ord(separator)
