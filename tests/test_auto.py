@@ -199,6 +199,7 @@ def test_whoever_doubts_the_labels_has_corrections_among_the_contenders(small):
     assert list(auto.plan(five).others) == ["glc", "members", "al1", "retrain", "bohb"]
 
 
+@pytest.mark.nightly
 def test_killed_in_each_contender_and_while_shipping_it_ends_the_same(
     chosen, tmp_path, monkeypatch
 ):

@@ -86,13 +86,14 @@ VARIANTS = [
     {"val_objective": "mixture", "context": ("one field", "another")},
     {"val_objective": "ce", "virtual_step": "adam", "pool": ("ce", "focal(l2=0.5)", "ce(l2=0.3)")},
 ]
+DAILY = (*VARIANTS[:2], VARIANTS[-1])
 EVERYWHERE = VARIANTS[:2]  # the others on one binary and one 5-class model
 
 
 @pytest.mark.parametrize(
     ("model", "num_classes", "method"),
     [
-        pytest.param(*case.values, v, marks=case.marks)
+        pytest.param(*case.values, v, marks=case.marks if v in DAILY else pytest.mark.nightly)
         for v in VARIANTS
         for case in (CASES if v in EVERYWHERE else [CASES[0], CASES[3]])
     ],

@@ -30,6 +30,8 @@ CASES = {
     "context": (2, "sparse_adam", AUTOLOSS | CE | ADAM | {"context": ("a", "b")}),
 }
 
+AT_NIGHT = ("al2, 2", "darts, 2", "slf, 2", "autoloss, 2", "not detached", "L2", "members")
+
 
 def trained(step, al, state, batches, steps=20):
     """The state after so many steps, V's before every third one."""
@@ -44,7 +46,11 @@ def trained(step, al, state, batches, steps=20):
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=() if c == "slf, 1" else pytest.mark.slow) for c in CASES]
+    "case",
+    [
+        pytest.param(c, marks=pytest.mark.nightly if c in AT_NIGHT else pytest.mark.slow)
+        for c in CASES
+    ],
 )
 def test_both_give_the_same_networks(case):
     num_classes, embedding, keys = CASES[case]

@@ -14,6 +14,7 @@ from autoloss_jax.data import synthetic
 from autoloss_jax.distributed import atomic
 from autoloss_jax.training import report, workdirs
 from tests.support.commands import call
+from tests.support.nightly import further
 from tests.support.runs import ROOT
 
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -122,7 +123,7 @@ def test_a_disk_that_is_full_leaves_the_old_scores(finished, tmp_path, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["report", "plot", "export"])
+@pytest.mark.parametrize("program", further(["report", "plot", "export"], daily=["plot"]))
 def test_a_disk_that_is_full_is_one_line_of_every_program(finished, tmp_path, program):
     _, workdir, _ = finished
     copy = tmp_path / "run"

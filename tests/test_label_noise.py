@@ -391,6 +391,7 @@ def test_the_hypergradient_of_a_sum_over_fields_matches_central_differences(kind
         assert abs(proof.flatten(gradient) @ proof.flatten(direction) - difference) < 1e-6 * scale
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_search_of_rates_that_is_killed_ends_in_the_same_bits(lossy, tmp_path):
     keys = {"method.name": "autoloss", "method.pool": ("ce", "missing_ce(rate=searched)")}

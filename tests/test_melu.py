@@ -127,6 +127,7 @@ def test_the_weights_found_are_on_the_simplex_and_trained_under(searched):
     assert list(last["alpha"].values()) == pytest.approx(weights.tolist(), abs=1e-5)
 
 
+@pytest.mark.nightly
 def test_killed_in_the_search_and_after_it_a_run_ends_in_the_same_bits(
     searched, tmp_path, monkeypatch
 ):

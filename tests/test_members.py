@@ -145,6 +145,7 @@ def test_the_hypergradient_of_members_is_exact(objective, sharing):
             assert abs(exact - difference) < 1e-6 * np.linalg.norm(proof.flatten(gradient))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_killed_on_its_way_a_run_with_members_ends_in_the_same_bits(small, tmp_path):
     """A controller that tells members apart; and its predictions are those of the mean."""

@@ -132,6 +132,7 @@ def test_in_float32_alone_sparse_adam_stays_within_1e6_of_adam_over_500_steps(de
     assert np.max(np.abs(expected)) > 0.05
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_in_the_whole_model_sparse_adam_is_dense_adam_over_300_steps(float64):
     """DeepFM under AutoLoss, second order with Adam's virtual step, dropout and Gumbel noise on,

@@ -3,6 +3,7 @@ wants.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
@@ -14,6 +15,7 @@ from autoloss_jax.config import presets, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data.prepare import pipeline
 from autoloss_jax.distributed import processes
+from autoloss_jax.models.regression import blend
 from autoloss_jax.training import checkpoint, defaults, evaluation, loop, prediction, regression
 from autoloss_jax.training.run import Run
 from autoloss_jax.training.splits import divide
@@ -178,3 +180,14 @@ def test_several_classes_have_a_regression_of_as_many_logits(table, tmp_path):
     wanted = trainer.run.abstract_state(trainer.al, trainer.mesh)
     assert checkpoint.signature(state) == checkpoint.signature(wanted)
     assert state.regression.intercept.size == 3
+
+
+def test_where_one_has_all_of_the_prediction_it_is_its_own_to_the_bit():
+    """Else its logits, which are kept, would differ by which recommender they were taken beside,
+    and those of a run that was stopped from those of one that was not.
+    """
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(2, 999, 1)).astype(np.float32) * np.float32([[[1]], [[7]]])
+    for share, wanted in ((0.0, one), (1.0, other)):
+        np.testing.assert_array_equal(blend(one, other, np.float32(share)), wanted)
+        np.testing.assert_array_equal(jax.jit(blend)(one, other, jnp.float32(share)), wanted)

@@ -147,6 +147,7 @@ def test_cross_fitted_searches_teach_their_controllers_with_all_rows_once(small,
     assert not np.allclose(alpha(theirs[0]), alpha(theirs[1]), atol=1e-4)
 
 
+@pytest.mark.nightly
 def test_a_cross_fitted_retraining_that_is_killed_ends_in_the_same_bits(
     small, tmp_path, monkeypatch
 ):

@@ -39,6 +39,7 @@ def test_any_grid_of_devices_trains_as_one(report, what):
         assert losses < 1e-12 and rows < 1e-12
 
 
+@pytest.mark.nightly
 def test_models_of_every_kind_train_on_several_devices_as_on_one():
     """Convolutions, logarithms; `python -m tests.support.devices models` does it with
     all of them, in minutes (on eight devices,

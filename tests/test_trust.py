@@ -9,6 +9,7 @@ from autoloss_jax.config import import_string
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.training import loop, prediction
 from tests.support.commands import call
+from tests.support.nightly import further
 from tests.support.runs import quiet
 
 CODE = """
@@ -38,7 +39,7 @@ KEYS = {
 }
 
 
-@pytest.fixture(scope="module", params=KEYS)
+@pytest.fixture(scope="module", params=further(KEYS, daily=["loss"]))
 def theirs(request, small, tmp_path_factory):
     """(The folder of their code, its module, their run, the mark that the code leaves)."""
     folder, module = tmp_path_factory.mktemp(request.param), f"theirs_{request.param}"

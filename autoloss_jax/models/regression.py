@@ -41,5 +41,7 @@ class Regression(struct.PyTreeNode):
 
 
 def blend(of_recommender: Any, of_regression: Any, share: Any) -> Any:
-    """The mean of both logits, arrays of JAX or NumPy, by the regression's share."""
-    return of_recommender + share * (of_regression - of_recommender)
+    """The mean of both logits, arrays of JAX or NumPy, by the regression's share; to the bit those
+    of one where it has all of it.
+    """
+    return (1 - share) * of_recommender + share * of_regression
