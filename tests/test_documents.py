@@ -39,6 +39,7 @@ RIGHT = {"name": "a", "rate": 0.5, "counts": [0, 3], "more": {"deep": True}, "el
         ({"rate": 7.5}, "rate is 7.5"),
         ({"rate": "x" * 100}, f'rate is "{"x" * 36}...'),
         ({"rate": True}, "rate is true"),
+        ({"rate": 10**400}, "rate is 1000"),
         ({"counts": [0, -1]}, r"counts\[1\] is -1"),
         ({"counts": [0.5]}, r"counts\[0\] is 0.5"),
         ({"counts": {}}, "counts is {}, not a list"),

@@ -207,3 +207,11 @@ def test_rows_that_cannot_be_read_have_no_score_and_shift_none(trained, tmp_path
     with pytest.raises(UserError, match=r"mixed.csv:2: .*on_bad_row=skip"):
         predicted("mixed.csv", "error.parquet")
     assert not (tmp_path / "error.parquet").exists()
+
+
+def test_where_no_row_can_be_read_there_is_nothing_to_evaluate_on(trained, tmp_path):
+    _, workdir = trained
+    (tmp_path / "bad.csv").write_text("click,age,site\nbad\n1\n")
+    keys = {"data.path": str(tmp_path / "bad.csv"), "data.on_bad_row": "skip"}
+    with pytest.raises(UserError, match="no rows to evaluate on"):
+        prediction.evaluate_run(prediction.load(workdir, None, keys), workdir, "", quiet)

@@ -2,7 +2,6 @@
 rows, and what a run believes of them.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from autoloss_jax.analysis import significance
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import inspection
 from autoloss_jax.data.store import Store
+from autoloss_jax.distributed import documents
 from autoloss_jax.training import frozen_controllers
 
 ALL = "all rows"
@@ -62,9 +62,10 @@ def beliefs(workdir: Path, source: str) -> dict[str, pl.DataFrame]:
     for folder in (workdir, *frozen_controllers.finished(workdir / "search"), *sources):
         path = folder / "label_noise.json"
         if path.exists():
+            known = documents.read(path)
             try:
-                return {kind: _cells(of) for kind, of in json.loads(path.read_text()).items()}
-            except (OSError, ValueError, KeyError, TypeError) as error:
+                return {kind: _cells(of) for kind, of in known.items()}
+            except (ValueError, KeyError, TypeError) as error:
                 raise UserError(f"{path}: cannot be read ({error})") from error
     return {}
 

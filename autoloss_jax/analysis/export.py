@@ -11,7 +11,7 @@ from autoloss_jax.algorithm import losses
 from autoloss_jax.analysis import searched_loss, tabulation
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.data import store
-from autoloss_jax.distributed import atomic
+from autoloss_jax.distributed import atomic, documents
 from autoloss_jax.training import checkpoint
 from autoloss_jax.training.checkpoint import Loaded
 from autoloss_jax.training.label_noise import Cells
@@ -106,7 +106,7 @@ def _transitions(
     """
     if not any(loaded.run.noise_kinds) or loaded.run.learns_rates:
         return None
-    (noise,) = json.loads((workdir / "label_noise.json").read_text()).values()
+    (noise,) = documents.read(workdir / "label_noise.json").values()
     if "rate" in noise["cells"][0]:
         rates = np.array([cell["rate"] for cell in noise["cells"]])
         known = losses.transition(noise["kind"], rates)

@@ -87,12 +87,7 @@ def find(folder: Path) -> Store:
 def asked(folder: Path) -> config.Data | None:
     """What the config of the run in a folder says of its data; None without a run."""
     path = folder / "config.json"
-    if not path.exists():
-        return None
-    try:
-        return config.from_dict(documents.read(path)).data
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    return documents.read_config(path).data if path.exists() else None
 
 
 def label_rates(

@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from autoloss_jax import config
+from autoloss_jax.config import Config
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import sums
 
@@ -20,8 +23,8 @@ class Number:
 
     def __contains__(self, value: Any) -> bool:
         kinds = int if self.whole else int | float
-        right = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
-        return right and self.low <= value <= self.high
+        right = isinstance(value, kinds) and not isinstance(value, bool)
+        return right and abs(value) <= sys.float_info.max and self.low <= value <= self.high
 
 
 COUNT = Number(0, whole=True)
@@ -51,6 +54,19 @@ def read(path: Path, shape: Any = dict) -> Any:
 
 
 write = sums.write_json
+
+
+def read_config(path: Path) -> Config:
+    """The config in a file."""
+    return as_config(read(path), path)
+
+
+def as_config(value: dict[str, Any], path: Path) -> Config:
+    """The config in a part of a file; what is wrong with it is said with the file's name."""
+    try:
+        return config.from_dict(value)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _no_number(name: str) -> NoReturn:

@@ -31,7 +31,7 @@ def known(folder: Path) -> dict[str, str]:
             raise ValueError("not a sum for each file")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     return found
 

@@ -62,7 +62,8 @@ def load(
     Others may repeat what the run was trained with; UserError for one that differs.
     """
     step = checkpoint.newest(path) if path else checkpoint.best(workdir)
-    trained = config.from_dict(checkpoint.read_meta(step).get("config", {}))
+    meta = checkpoint.read_meta(step)
+    trained = config.from_dict(meta.get("config", {}))
     asked = _asked_of_auto(workdir) or trained
     for name, was in _differing(overrides, trained, asked):
         raise UserError(
@@ -74,16 +75,16 @@ def load(
     if not {"data.path", "data.query"}.isdisjoint(may):
         asked_of = settings.with_keys(trained, {"data.query": "", **may}).data
         may["data.path"] = origin.here(asked_of, say).path
-    if "data.cache" not in may and not _prepared(trained, step):
+    if "data.cache" not in may and not _prepared(trained, meta):
         may["data.cache"] = ""  # a run does not say where others write
     loaded = checkpoint.load(step, may)
     fields = {field.name: getattr(loaded, field.name) for field in dataclasses.fields(loaded)}
     return Restored(**fields, trained=trained, asked=asked)
 
 
-def _prepared(trained: Config, step: Path) -> bool:
+def _prepared(trained: Config, meta: Mapping[str, Any]) -> bool:
     """Whether the dataset of a run lies where it was prepared."""
-    known = checkpoint.read_meta(step).get("schema", {}).get("fingerprint", "")
+    known = meta.get("schema", {}).get("fingerprint", "")
     return pipeline.store_folder(trained.data, known).is_dir()
 
 
@@ -195,9 +196,10 @@ def _labelled(
     """
     if not rows.splits:
         keep = (group,) if group else ()
-        if blocks := list(_encode(loaded, workdir, rows, say, labelled=True, keep=keep)):
-            if left_out := sum(len(block.gaps) for block in blocks):
-                say(f"{left_out:,} malformed rows are left out")
+        blocks = list(_encode(loaded, workdir, rows, say, labelled=True, keep=keep))
+        if left_out := sum(len(block.gaps) for block in blocks):
+            say(f"{left_out:,} malformed rows are left out")
+        if any(block.num_rows for block in blocks):
             groups = [block.kept[group].to_numpy() for block in blocks if group]
             of_row = {GROUP: np.concatenate(groups)} if group else {}
             yield {**loaded.run.with_context(loaded.schema, pipeline.joined(blocks)), **of_row}

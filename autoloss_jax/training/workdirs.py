@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autoloss_jax import config
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
 from autoloss_jax.distributed import atomic, documents, processes
@@ -80,23 +79,12 @@ def read_result(workdir: Path) -> dict[str, Any]:
 
 def read_config(folder: Path) -> Config:
     """The config of a run or a search that was begun in a folder."""
-    with _of(path := folder / "config.json"):
-        return config.from_dict(documents.read(path))
+    return documents.read_config(folder / "config.json")
 
 
 def write_config(cfg: Config, folder: Path) -> None:
     """Leave the config of what begins in a folder."""
     documents.write(folder / "config.json", json.loads(settings.to_json(cfg)))
-
-
-@contextlib.contextmanager
-def _of(path: Path) -> Iterator[None]:
-    """What is wrong with a config is said with its file."""
-    try:
-        yield
-    except UserError as error:
-        text = str(error)
-        raise UserError(text if str(path) in text else f"{path}: {text}") from error
 
 
 def finished_result(cfg: Config, workdir: Path) -> dict[str, Any] | None:
@@ -105,9 +93,7 @@ def finished_result(cfg: Config, workdir: Path) -> dict[str, Any] | None:
     """
     if (path := workdir / "result.json").exists():
         result = read_result(workdir)
-        with _of(path):
-            saved = config.from_dict(result["config"])
-        refuse_other_config(cfg, saved, workdir)
+        refuse_other_config(cfg, documents.as_config(result["config"], path), workdir)
         return result
     if (workdir / "config.json").exists():
         refuse_other_config(cfg, read_config(workdir), workdir)
