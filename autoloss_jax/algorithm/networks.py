@@ -128,8 +128,7 @@ class CandidateLosses:
     def __call__(self, output: Output, batch: Batch, V: Params) -> jax.Array:
         """Losses [B, N] of a batch; V is for candidates that have parameters in it."""
         values = [loss(output.logits, batch["y"]) for loss in self.of(batch, V)]
-        stacked = jnp.stack(values, axis=-1)
-        stacked = losses.counted(stacked, batch)
+        stacked = losses.counted(jnp.stack(values, axis=-1), batch)
         return stacked if output.l2 is None else stacked + output.l2
 
     def of(self, batch: Batch, V: Params) -> tuple[Callable[..., jax.Array], ...]:

@@ -33,7 +33,7 @@ def plain(text: str) -> str:
 
 def first_line(error: BaseException) -> str:
     """What another library says of a fault, in a line; its kind, where it says nothing."""
-    return str(error).partition("\n")[0] or type(error).__name__
+    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -15,10 +15,8 @@ from autoloss_jax.config.renamed import RENAMED
 T = TypeVar("T")
 
 
-MOST: dict[Any, float] = {
-    int: 2**31 - 1,
-    float: 1e30,
-}  # of a key that has no range of its own: what arrays hold
+# of a key that has no range of its own: what arrays hold
+MOST: dict[Any, float] = {int: 2**31 - 1, float: 1e30}
 
 
 def field(

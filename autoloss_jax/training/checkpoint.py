@@ -8,7 +8,6 @@ not match it is damaged.
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import math
 import shutil
@@ -25,16 +24,16 @@ from autoloss_jax.algorithm import networks
 from autoloss_jax.algorithm.autoloss import AutoLoss
 from autoloss_jax.algorithm.state import TrainState
 from autoloss_jax.config import Config, import_string, settings
-from autoloss_jax.config.errors import UserError
+from autoloss_jax.config.errors import UserError, first_line
 from autoloss_jax.data.schema import Schema
-from autoloss_jax.distributed import processes, sharding
+from autoloss_jax.distributed import processes, sharding, sums
 from autoloss_jax.distributed.atomic import write_json
 from autoloss_jax.models.embeddings import lookup
 from autoloss_jax.training import report, workdirs
 from autoloss_jax.training.progress import Progress
 from autoloss_jax.training.run import Run
 
-MANIFEST = "sha256.json"
+MANIFEST = sums.NAME
 
 
 @dataclasses.dataclass
@@ -73,7 +72,7 @@ class Folder:
                 shutil.rmtree(half, ignore_errors=True)
             raise UserError(
                 f"{self.path}: the checkpoint of step {step} could not be written: "
-                f"{_first_line(error)}"
+                f"{first_line(error)}"
             ) from error
         processes.wait()  # none reads it before its manifest is there
 
@@ -159,7 +158,7 @@ def read_meta(step: Path) -> dict[str, Any]:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             return reader.restore((step / "meta").absolute())
     except (OSError, ValueError) as error:
-        raise UserError(f"{step}: unreadable metadata: {_first_line(error)}") from error
+        raise UserError(f"{step}: unreadable metadata: {first_line(error)}") from error
 
 
 def restore(step: Path, template: TrainState) -> TrainState:
@@ -182,7 +181,7 @@ def restore(step: Path, template: TrainState) -> TrainState:
             found = reader.restore((step / "state").absolute(), abstract, strict=False)
             return template.replace(**found)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{step}: could not be restored: {_first_line(error)}") from error
+        raise UserError(f"{step}: could not be restored: {first_line(error)}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,12 +274,5 @@ def _parts(state: TrainState) -> dict[str, Any]:
 
 
 def _sums(step: Path) -> dict[str, str]:
-    sums = {}
-    for file in sorted(p for p in step.rglob("*") if p.is_file() and p.name != MANIFEST):
-        with file.open("rb") as stream:
-            sums[str(file.relative_to(step))] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return sums
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:300] or type(error).__name__
+    files = sorted(p for p in step.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {str(file.relative_to(step)): sums.of(file) for file in files}
