@@ -5,12 +5,12 @@ their config says.
 import contextlib
 import io
 import json
-import os
 
 from autoloss_jax import config
 from autoloss_jax.cli import command_line
 from autoloss_jax.config import Config, settings
 from autoloss_jax.config.errors import UserError
+from tests.support.commands import FORKS
 
 VALUES = (
     "", "0", "1", "-1", "2.5", "1e400", "nan", "inf", "-inf", "True", "none", "None", "a", "a,b",
@@ -50,22 +50,17 @@ def parsed(words):
 
 def trial(random, folder):
     """In a process of its own, as flags are defined once."""
-    del folder
-    words = argv(random)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        said = "an exception that is none of ours"
-        with contextlib.suppress(BaseException), contextlib.redirect_stderr(io.StringIO()):
-            said = judged(parsed(words))
-        os.write(writing, said.encode()[:4000])
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")
-    os.waitpid(child, 0)
-    return f"{said}: {words}" if said else None
+    words, said = argv(random), folder / "said"
+    process = FORKS.Process(target=_judge, args=(words, said))
+    process.start()
+    process.join()
+    wrong = said.read_text() if said.exists() else "an exception that is none of ours"
+    return f"{wrong}: {words}" if wrong else None
+
+
+def _judge(words, said):
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        said.write_text(judged(parsed(words)))
 
 
 def judged(found):
